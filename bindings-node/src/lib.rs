@@ -1,0 +1,1 @@
+//! The Node door: native values in, native values out.

@@ -1,0 +1,1 @@
+//! The Python door: native values in, native values out.

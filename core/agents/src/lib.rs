@@ -1,0 +1,1 @@
+//! One agent turn as a state machine: prompt, tool use, return of control, trace.

@@ -1,0 +1,27 @@
+//! The vocabulary: requests, responses, stream events, the error table, and the seams between rooms.
+//!
+//! Values here serialise to the JSON of Amazon Bedrock's API (camelCase members, unions as
+//! single-key objects), so that what a binding, the wire and a stored record carry is one form.
+
+mod citation;
+mod converse;
+mod embedding;
+mod error;
+mod message;
+mod model;
+mod seams;
+
+pub use citation::{Answer, Citation, Location, Passage, Span};
+pub use converse::{
+    Completion, ConverseRequest, GenerateRequest, InferenceConfig, Prompt, Reply, StopReason,
+    StreamEvent, Tool, ToolChoice, Usage,
+};
+pub use embedding::{EmbedOptions, Embeddings};
+pub use error::{Error, ErrorKind, Result};
+pub use message::{
+    CitationLocation, CitationsContent, ContentBlock, DocumentBlock, DocumentSource, GeneratedText,
+    Message, Role, SearchResult, SourceCitation, TextContent, ToolResult, ToolResultContent,
+    ToolResultStatus, ToolUse,
+};
+pub use model::{ModelInfo, ModelKind};
+pub use seams::{BoxFuture, ChatModel, Embedder, EventStream, Reranker};

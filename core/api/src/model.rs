@@ -1,0 +1,43 @@
+//! What is known of a loaded model.
+
+use serde::{Deserialize, Serialize};
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// Chats and continues prompts.
+    Chat,
+    /// Turns texts into vectors.
+    Embedding,
+    /// Scores texts against a query.
+    Rerank,
+}
+
+/// What is known of a loaded model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    /// The id that it was opened by.
+    pub id: String,
+    /// What it is for.
+    pub kind: ModelKind,
+    /// The architecture, by Hugging Face's `model_type`, such as `llama`; `quote` for the quoting reader.
+    pub architecture: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Storage of most weights, such as `F32`, `BF16` or `Q4_K`.
+    pub quantization: String,
+    /// Most tokens that one sequence holds.
+    pub context_length: usize,
+    /// Length of an embedding, for an embedding model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<usize>,
+    /// Number of tokens that the logits range over, for a decoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+    /// Where it runs: `cpu`.
+    pub device: String,
+    /// Bytes of its weights.
+    pub bytes: u64,
+}

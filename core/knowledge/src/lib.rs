@@ -1,0 +1,1 @@
+//! Knowledge bases: parse, chunk, ingest, retrieve, cite.

@@ -1,0 +1,1 @@
+//! The shelf: an id or ARN becomes something that chats, embeds or reranks.

@@ -1,0 +1,1 @@
+//! The front desk: the session that every binding opens.

@@ -1,0 +1,1 @@
+//! The AWS wire: HTTP request in, HTTP response or event stream out.

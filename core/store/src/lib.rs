@@ -1,0 +1,1 @@
+//! Everything durable: records, blobs and append-only logs in one home folder.

@@ -1,0 +1,1 @@
+//! Dtypes, quantised blocks, buffers, and the operations on them on the CPU.

@@ -1,0 +1,1 @@
+//! Fine-tuning and distillation: data set, backward pass, LoRA, optimizer, checkpoint.
