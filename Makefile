@@ -1,0 +1,63 @@
+# Two commands matter: `make demo` and `make test`. Each does its own set-up on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_DOOR := bindings-node/outcrop.node
+RUST_SOURCES := $(shell find core kernels bindings-python/src bindings-node/src -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.pyi') bindings-python/pyproject.toml
+# Tests run under nextest where it is installed; both run the same tests.
+CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")
+
+.PHONY: demo test test-rust test-python test-node test-notebook eval bench lint docs gpu-test gpu-bench clean
+
+demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and then from Node.
+	$(BIN)/python examples/demo.py
+	node examples/demo.mjs
+
+test: test-rust test-python test-node test-notebook ## Every test.
+
+test-rust: $(VENV)/.tools
+	OUTCROP_MINILM="$$($(BIN)/python -m outcrop_minilm 2>/dev/null || $(BIN)/python python-tests/minilm_path.py)" \
+		cargo $(CARGO_TEST) --release --workspace --exclude outcrop-python --exclude outcrop-node
+
+test-python: $(VENV)/.installed
+	$(BIN)/python -m pytest -q python-tests
+
+test-node: $(NODE_DOOR) $(VENV)/.installed
+	node --test js-tests/
+
+test-notebook: $(VENV)/.installed
+	$(BIN)/python examples/run_notebook.py examples/first_light.ipynb
+
+eval: $(VENV)/.installed ## Is the right document found first?
+	$(BIN)/python examples/evaluate.py
+
+bench: $(VENV)/.installed $(NODE_DOOR) ## Speed beside its peers, as JSON lines.
+	$(BIN)/python -m pip install -q -r benches/requirements.txt
+	$(BIN)/python benches/run.py
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+docs: $(VENV)/.installed ## Reference pages from the docstrings and types.
+	$(BIN)/python bindings-python/docs.py docs/python.md
+	node bindings-node/docs.mjs docs/node.md
+
+$(VENV)/.tools: python-tests/requirements.txt
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -q -r python-tests/requirements.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.tools $(RUST_SOURCES) $(PYTHON_SOURCES)
+	cd bindings-python && PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" maturin develop --release --quiet
+	@touch $@
+
+$(NODE_DOOR): $(RUST_SOURCES) bindings-node/package.json
+	cd bindings-node && npm install --no-audit --no-fund --loglevel=error
+	@touch $@
+
+clean:
+	cargo clean
+	rm -rf $(VENV) .demo bindings-node/node_modules bindings-node/*.node
