@@ -1,0 +1,381 @@
+/** Outcrop: Amazon Bedrock that really runs, in your own process. */
+
+/** Options of calls that may be given up: aborting stops the work within one engine step. */
+export interface CallOptions {
+  signal?: AbortSignal;
+}
+
+/**
+ * Any error of Outcrop. `name` is AWS's name for it: `ValidationException`,
+ * `ResourceNotFoundException`, `AccessDeniedException`, `ThrottlingException`,
+ * `ConflictException`, `ModelNotReadyException`, `ModelTimeoutException`, `ModelErrorException`,
+ * `ServiceQuotaExceededException`, `CancelledException` or `InternalServerException`.
+ */
+export class OutcropError extends Error {
+  /** The id, ARN or path that the error concerns. */
+  readonly resource: string | null;
+  /** Whether the same call may succeed when it is made again. */
+  readonly retryable: boolean;
+}
+
+export interface SessionOptions {
+  /** The home folder. Default: `$OUTCROP_HOME`, else `~/.outcrop`. */
+  home?: string;
+  /** Where models run: `"auto"` or `"cpu"`. A device that is not there is an error. Default `"auto"`. */
+  device?: string;
+  /** Never reach for the network. Default false. */
+  offline?: boolean;
+}
+
+/** A catalogue entry. */
+export interface CatalogueEntry {
+  id: string;
+  kind: "chat" | "embedding" | "rerank";
+  description: string;
+  /** Whether it can be opened without the network. */
+  available: boolean;
+  [member: string]: unknown;
+}
+
+export interface KnowledgeBaseOptions extends CallOptions {
+  /** The model of the vectors. Default `outcrop.minilm-embed-v1`. */
+  embeddingModel?: string;
+  /** Sizes of passages, in tokens of the embedding model. */
+  chunking?: { maxTokens?: number; overlapTokens?: number };
+  description?: string;
+}
+
+/**
+ * An open home: a catalogue of models, and knowledge bases. Several processes and worker threads
+ * may open one home at the same time.
+ *
+ * @throws OutcropError `ValidationException` for a device that this build does not have.
+ */
+export class Session {
+  constructor(options?: SessionOptions);
+  /** The home folder. */
+  readonly home: string;
+  /**
+   * Opens a model: a catalogue id, an ARN, a Hugging Face folder, a `.gguf` file or
+   * `hf:org/name[@revision]`. It is loaded once a session.
+   *
+   * @throws OutcropError `ResourceNotFoundException` for an unknown id or path;
+   * `ModelErrorException` for damaged files or an unknown architecture.
+   */
+  model(id: string, options?: CallOptions): Promise<Model>;
+  /** The catalogue. */
+  models(): Promise<CatalogueEntry[]>;
+  /** Registers a folder, a GGUF file or `hf:org/name` under an id of the catalogue. */
+  importModel(source: string, options?: CallOptions & { id?: string }): Promise<CatalogueEntry>;
+  /**
+   * Creates a knowledge base.
+   *
+   * @throws OutcropError `ConflictException` when the name is taken.
+   */
+  createKnowledgeBase(name: string, options?: KnowledgeBaseOptions): Promise<KnowledgeBase>;
+  /** Opens a knowledge base by name or id. */
+  knowledgeBase(nameOrId: string): Promise<KnowledgeBase>;
+  /** The knowledge bases of the home. */
+  knowledgeBases(): Promise<KnowledgeBaseInfo[]>;
+  /** Deletes a knowledge base with its vectors; the documents of its sources stay. */
+  deleteKnowledgeBase(nameOrId: string): Promise<void>;
+  /** Ends the session and gives the memory of its models back. */
+  close(): void;
+  [Symbol.dispose](): void;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What is known of a loaded model. */
+export interface ModelInfo {
+  id: string;
+  kind: "chat" | "embedding" | "rerank";
+  /** Hugging Face's `model_type`; `quote` for the quoting reader. */
+  architecture: string;
+  parameters: number;
+  /** Storage of most weights, such as `F32` or `Q4_K`. */
+  quantization: string;
+  /** Most tokens of one sequence. */
+  contextLength: number;
+  dimensions?: number;
+  vocabulary?: number;
+  device: string;
+  /** Bytes of the weights. */
+  bytes: number;
+}
+
+/** A block of a message, in the form of Bedrock's Converse: an object with one member. */
+export type ContentBlock =
+  | { text: string }
+  | { toolUse: ToolUse }
+  | { toolResult: { toolUseId: string; content: object[]; status?: "success" | "error" } }
+  | { searchResult: { source: string; title: string; content: { text: string }[]; citations?: object } }
+  | { document: { name: string; format?: string; source: { text: string } } }
+  | { citationsContent: { content: { text: string }[]; citations: object[] } };
+
+export interface ToolUse {
+  toolUseId: string;
+  name: string;
+  input: unknown;
+}
+
+/** A message; `content` may be a string, for one block of text. */
+export interface Message {
+  role: "user" | "assistant";
+  content: string | ContentBlock[];
+}
+
+/** A tool: plain, or in Converse's form under `toolSpec`, or in OpenAI's under `function`. */
+export type Tool =
+  | { name: string; description?: string; inputSchema: object }
+  | { toolSpec: { name: string; description?: string; inputSchema: { json: object } } }
+  | { type: "function"; function: { name: string; description?: string; parameters: object } };
+
+/** Lengths and sampling. */
+export interface SamplingOptions extends CallOptions {
+  /** Most tokens to generate. Default 512, or what the context still holds if that is less. */
+  maxTokens?: number;
+  /** Softmax temperature, 0 or more; 0 takes the likeliest token. Default 0. */
+  temperature?: number;
+  /** Nucleus sampling, above 0 and at most 1. Default 1. */
+  topP?: number;
+  /** Only the k likeliest tokens. Default: all. */
+  topK?: number;
+  /** Only tokens at least this fraction as likely as the likeliest, 0 to 1. Default 0. */
+  minP?: number;
+  /** Above 0; 1 changes nothing. Default 1. */
+  repetitionPenalty?: number;
+  /** Texts that end the generation; they are not part of the output. */
+  stop?: string | string[];
+  /** Seed of the sampler. Default 0: the same input gives the same output. */
+  seed?: number;
+}
+
+export interface ConverseOptions extends SamplingOptions {
+  system?: string;
+  tools?: Tool[];
+  toolChoice?: "auto" | "any" | string | object;
+  responseSchema?: object;
+  /** Sets `enable_thinking` of chat templates that know it. */
+  reasoning?: boolean;
+}
+
+/** Tokens that were really read and made. */
+export interface Usage {
+  inputTokens: number;
+  outputTokens: number;
+  totalTokens: number;
+}
+
+export type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence";
+
+/** The answer of `converse`. */
+export class Reply {
+  readonly text: string;
+  readonly content: ContentBlock[];
+  readonly toolUses: ToolUse[];
+  readonly stopReason: StopReason;
+  readonly usage: Usage;
+  /** Wall time of the call, in milliseconds. */
+  readonly latencyMs: number;
+  /** Null: this version computes no cost. */
+  readonly cost: null;
+}
+
+/** The answer of `generate`. */
+export class Completion {
+  readonly text: string;
+  /** The generated token ids, an end-of-turn token included. */
+  readonly ids: number[];
+  readonly stopReason: StopReason;
+  readonly usage: Usage;
+  readonly latencyMs: number;
+}
+
+/**
+ * Text deltas of a running answer: whole characters only. Leaving a `for await` loop early, or
+ * `close()`, stops the engine within one step.
+ */
+export class TextStream<Result = Reply> implements AsyncIterableIterator<string> {
+  /** The whole answer; null until the stream has ended. */
+  readonly reply: Result | null;
+  next(): Promise<IteratorResult<string>>;
+  return(): Promise<IteratorResult<string>>;
+  close(): void;
+  [Symbol.asyncIterator](): this;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * A loaded model. A call that the model's kind does not serve, such as `embed` of a decoder, is a
+ * `ValidationException`. Concurrent calls share one continuous batch.
+ */
+export class Model {
+  readonly id: string;
+  readonly info: ModelInfo;
+  /**
+   * Answers a conversation.
+   *
+   * @throws OutcropError `ValidationException` when the prompt is longer than the context, with
+   * both numbers; `ThrottlingException` when the engine's queue is full.
+   */
+  converse(messages: string | Message[], options?: ConverseOptions): Promise<Reply>;
+  /** The same as a stream of text. */
+  stream(messages: string | Message[], options?: ConverseOptions): TextStream<Reply>;
+  /** Continues a prompt, text or token ids, without a chat template. */
+  generate(prompt: string | number[] | Uint32Array, options?: SamplingOptions): Promise<Completion>;
+  /** The same as a stream of text. */
+  generateStream(
+    prompt: string | number[] | Uint32Array,
+    options?: SamplingOptions,
+  ): TextStream<Completion>;
+  /**
+   * Vectors of texts, one `Float32Array(dimensions)` a text, views of one buffer. The bytes do not
+   * depend on the batch.
+   *
+   * @throws OutcropError `ValidationException` for a text longer than the model reads, with both
+   * numbers, unless `truncate` is set.
+   */
+  embed(
+    texts: string | string[],
+    options?: CallOptions & {
+      /** Scale vectors to length 1. Default true. */
+      normalize?: boolean;
+      /** Keep the beginning of a text that is too long. Default false. */
+      truncate?: boolean;
+    },
+  ): Promise<Float32Array[]>;
+  /** Scores of texts for a query, in order: the model's raw output, higher is more relevant. */
+  rerank(query: string, texts: string[], options?: CallOptions): Promise<Float32Array>;
+  /** Token ids of a text. */
+  tokenize(text: string, options?: { addSpecialTokens?: boolean }): Promise<Uint32Array>;
+  /** Text of token ids. */
+  detokenize(
+    ids: number[] | Uint32Array,
+    options?: { skipSpecialTokens?: boolean },
+  ): Promise<string>;
+  /** The prompt that the model's chat template makes of messages. */
+  chatPrompt(
+    messages: string | Message[],
+    options?: { system?: string; tools?: Tool[]; reasoning?: boolean; addGenerationPrompt?: boolean },
+  ): Promise<string>;
+  /** Logits after each token: one `Float32Array(vocabulary)` a token, views of one buffer. */
+  logits(ids: number[] | Uint32Array, options?: CallOptions): Promise<Float32Array[]>;
+}
+
+/** A document for direct ingestion. */
+export interface Document {
+  text: string;
+  /** Default: made from the text. */
+  id?: string;
+  metadata?: Record<string, unknown>;
+  /** A vector of one's own, of the knowledge base's dimensions. */
+  embedding?: number[] | Float32Array;
+}
+
+/** Where a passage stands in its document. */
+export interface Location {
+  /** The document's path inside its source, or the id that it was added with. */
+  document: string;
+  uri: string;
+  /** First page, from 1, where the format has pages. */
+  page?: number;
+  lastPage?: number;
+  /** First character (code point) in the document's parsed text. */
+  start: number;
+  /** One past the last character. */
+  end: number;
+}
+
+/** A stored piece of a document. */
+export interface Passage {
+  id: string;
+  text: string;
+  /** Cosine of the query's and the passage's vectors. */
+  score: number;
+  location: Location;
+  metadata: Record<string, unknown>;
+}
+
+/** A part of an answer and what it rests on. */
+export interface Citation {
+  /** Code points of the answer's text. */
+  span: { start: number; end: number };
+  /** The cited words, where the model quoted. */
+  quotes: string[];
+  /** The passages, each read back from the store and found unchanged. */
+  passages: Passage[];
+}
+
+/** An answer from documents. */
+export interface Answer {
+  text: string;
+  /** False: the documents do not answer, and the text says so. */
+  answered: boolean;
+  citations: Citation[];
+  /** What the model was given, best first. */
+  passages: Passage[];
+  model: string;
+  stopReason: StopReason;
+  usage: Usage;
+}
+
+export interface SyncProgress {
+  [member: string]: unknown;
+}
+
+/** What a sync did. */
+export interface SyncReport {
+  scanned: number;
+  added: number;
+  modified: number;
+  deleted: number;
+  unchanged: number;
+  failed: { document: string; reason: string }[];
+  [member: string]: unknown;
+}
+
+export interface KnowledgeBaseInfo {
+  id: string;
+  name: string;
+  [member: string]: unknown;
+}
+
+/** A knowledge base: documents that can be searched and asked. */
+export class KnowledgeBase {
+  readonly id: string;
+  readonly name: string;
+  readonly info: KnowledgeBaseInfo;
+  /** Adds a folder or a file as a source; `sync` reads it. */
+  addSource(path: string): Promise<object>;
+  /**
+   * Brings the knowledge base up to date with its sources. What fails is named in the report with
+   * its reason. Each commit is whole: a crash leaves the last one, and the next sync finishes.
+   */
+  sync(
+    options?: CallOptions & { onProgress?: (progress: SyncProgress) => void },
+  ): Promise<SyncReport>;
+  /** Adds documents directly; gives their ids. */
+  add(documents: Document[], options?: CallOptions): Promise<string[]>;
+  /** Deletes documents by id. */
+  delete(ids: string[]): Promise<unknown>;
+  /** The documents of the knowledge base. */
+  documents(): Promise<Record<string, unknown>[]>;
+  /** The k passages nearest to a query, best first, by exact search. Default k: 5. */
+  retrieve(query: string, options?: CallOptions & { k?: number }): Promise<Passage[]>;
+  /** Answers a question from the documents. Default model: `outcrop.quote-v1`; default k: 5. */
+  ask(
+    question: string,
+    options?: CallOptions & { k?: number; model?: string | Model },
+  ): Promise<Answer>;
+}
+
+declare const outcrop: {
+  Completion: typeof Completion;
+  KnowledgeBase: typeof KnowledgeBase;
+  Model: typeof Model;
+  OutcropError: typeof OutcropError;
+  Reply: typeof Reply;
+  Session: typeof Session;
+  TextStream: typeof TextStream;
+};
+export default outcrop;

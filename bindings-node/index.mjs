@@ -1,0 +1,6 @@
+// Outcrop for ES modules.
+import outcrop from "./index.cjs";
+
+export const { Completion, KnowledgeBase, Model, OutcropError, Reply, Session, TextStream } =
+  outcrop;
+export default outcrop;
