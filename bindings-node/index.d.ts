@@ -65,8 +65,8 @@ export class Session {
   model(id: string, options?: CallOptions): Promise<Model>;
   /** The catalogue. */
   models(): Promise<CatalogueEntry[]>;
-  /** Registers a folder, a GGUF file or `hf:org/name` under an id of the catalogue. */
-  importModel(source: string, options?: CallOptions & { id?: string }): Promise<CatalogueEntry>;
+  /** Registers a folder, a GGUF file or `hf:org/name` under an id of one's own. */
+  importModel(source: string, id: string, options?: CallOptions): Promise<CatalogueEntry>;
   /**
    * Creates a knowledge base.
    *
@@ -344,7 +344,10 @@ export interface KnowledgeBaseInfo {
 export class KnowledgeBase {
   readonly id: string;
   readonly name: string;
-  readonly info: KnowledgeBaseInfo;
+  /** Its name, model, chunking and what it holds. */
+  info(): Promise<KnowledgeBaseInfo>;
+  /** Its sources. */
+  sources(): Promise<Record<string, unknown>[]>;
   /** Adds a folder or a file as a source; `sync` reads it. */
   addSource(path: string): Promise<object>;
   /**
@@ -356,8 +359,8 @@ export class KnowledgeBase {
   ): Promise<SyncReport>;
   /** Adds documents directly; gives their ids. */
   add(documents: Document[], options?: CallOptions): Promise<string[]>;
-  /** Deletes documents by id. */
-  delete(ids: string[]): Promise<unknown>;
+  /** Deletes documents by id; gives how many there were. */
+  delete(ids: string[]): Promise<number>;
   /** The documents of the knowledge base. */
   documents(): Promise<Record<string, unknown>[]>;
   /** The k passages nearest to a query, best first, by exact search. Default k: 5. */

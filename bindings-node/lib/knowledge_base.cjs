@@ -1,7 +1,7 @@
 // Knowledge bases: folders of documents that can be searched and asked.
 "use strict";
 
-const { call, callSync, checkOptions, signalOf } = require("./call.cjs");
+const { call, checkOptions, signalOf } = require("./call.cjs");
 const { compact } = require("./requests.cjs");
 const { validation } = require("./errors.cjs");
 
@@ -23,24 +23,31 @@ function documentOf(document, index) {
   return compact({ text, id, metadata, embedding: embedding && Array.from(embedding) });
 }
 
+async function infoOf(handle) {
+  return JSON.parse(await call(undefined, (c) => handle.info(c)));
+}
+
 /** A knowledge base of the session's home. */
 class KnowledgeBase {
   #native;
 
-  constructor(handle) {
+  constructor(handle, { id, name }) {
     this.#native = handle;
+    this.id = id;
+    this.name = name;
   }
 
-  get info() {
-    return callSync(() => JSON.parse(this.#native.info()));
+  /** The knowledge base of a native handle. */
+  static async of(handle) {
+    return new KnowledgeBase(handle, await infoOf(handle));
   }
 
-  get id() {
-    return this.info.id;
+  async info() {
+    return infoOf(this.#native);
   }
 
-  get name() {
-    return this.info.name;
+  async sources() {
+    return JSON.parse(await call(undefined, (c) => this.#native.sources(c)));
   }
 
   async addSource(path) {
@@ -83,7 +90,7 @@ class KnowledgeBase {
     if (!Array.isArray(ids)) {
       throw validation(`delete: ids: expected an array of document ids, got ${typeof ids}`);
     }
-    return JSON.parse(await call(undefined, (c) => this.#native.delete(ids, c)));
+    return call(undefined, (c) => this.#native.delete(ids, c));
   }
 
   async documents() {
@@ -108,8 +115,7 @@ class KnowledgeBase {
   }
 
   [Symbol.for("nodejs.util.inspect.custom")]() {
-    const { name, id } = this.info;
-    return `KnowledgeBase { ${name} (${id}) }`;
+    return `KnowledgeBase { ${this.name} (${this.id}) }`;
   }
 }
 

@@ -34,12 +34,10 @@ class Session {
     return JSON.parse(await call(undefined, (c) => this.#native.models(c)));
   }
 
-  async importModel(source, options) {
-    const { id } = checkOptions(options, ["id", "signal"], "importModel");
+  async importModel(source, id, options) {
+    checkOptions(options, ["signal"], "importModel");
     const signal = signalOf(options, "importModel");
-    return JSON.parse(
-      await call(signal, (c) => this.#native.importModel(source, id ?? null, c)),
-    );
+    return JSON.parse(await call(signal, (c) => this.#native.importModel(source, id, c)));
   }
 
   async createKnowledgeBase(name, options) {
@@ -47,11 +45,11 @@ class Session {
       checkOptions(options, CREATE_OPTIONS, "createKnowledgeBase");
     const spec = JSON.stringify(compact({ name, embeddingModel, chunking, description }));
     const signal = signalOf(options, "createKnowledgeBase");
-    return new KnowledgeBase(await call(signal, (c) => this.#native.createKnowledgeBase(spec, c)));
+    return KnowledgeBase.of(await call(signal, (c) => this.#native.createKnowledgeBase(spec, c)));
   }
 
   async knowledgeBase(nameOrId) {
-    return new KnowledgeBase(await call(undefined, (c) => this.#native.knowledgeBase(nameOrId, c)));
+    return KnowledgeBase.of(await call(undefined, (c) => this.#native.knowledgeBase(nameOrId, c)));
   }
 
   async knowledgeBases() {

@@ -1,1 +1,13 @@
 //! The Node door: native values in, native values out.
+//!
+//! Structured values cross as JSON, bulk data as typed arrays without a copy. The classes that a
+//! caller sees, with their types, are the JavaScript beside this crate.
+
+// The macros of napi generate items without documentation.
+#![allow(missing_docs)]
+
+mod call;
+mod knowledge_base;
+mod model;
+mod session;
+mod stream;
