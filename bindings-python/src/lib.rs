@@ -1,1 +1,41 @@
 //! The Python door: native values in, native values out.
+//!
+//! Classes here are thin handles of the desk's. What people read, the docs, types and tables, is
+//! in `python/outcrop`. Structured values cross as JSON text in the API's own form; vectors and
+//! logits cross as numpy arrays that own the engine's buffer.
+
+mod convert;
+mod error;
+mod future;
+mod job;
+mod knowledge;
+mod model;
+mod process;
+mod session;
+mod stream;
+
+use pyo3::prelude::*;
+
+/// The compiled part of `outcrop`. Use the package, not this module.
+#[pymodule]
+mod _native {
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_export]
+    use super::error::error_kinds;
+    #[pymodule_export]
+    use super::job::Job;
+    #[pymodule_export]
+    use super::knowledge::KnowledgeBase;
+    #[pymodule_export]
+    use super::model::Model;
+    #[pymodule_export]
+    use super::session::Session;
+    #[pymodule_export]
+    use super::stream::Stream;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,57 @@
+"""Models and knowledge bases inside your process.
+
+Open a :class:`Session`; it gives :class:`Model` and :class:`KnowledgeBase`. Errors are in
+:mod:`outcrop.errors`, all under :class:`OutcropError`.
+"""
+
+from __future__ import annotations
+
+from . import errors
+from ._native import __version__
+from .documents import (
+    Document,
+    DocumentInfo,
+    FailedDocument,
+    KnowledgeBaseInfo,
+    KnowledgeBaseList,
+    SourceInfo,
+    SyncReport,
+)
+from .errors import OutcropError
+from .knowledge_base import KnowledgeBase
+from .model import Model
+from .model_info import CatalogueEntry, ModelInfo, ModelList
+from .passages import Answer, Citation, Location, Passage, PassageList, Span
+from .replies import Completion, Reply, ToolUse, Usage
+from .session import Session
+from .stream import Stream
+
+__all__ = [
+    "Answer",
+    "CatalogueEntry",
+    "Citation",
+    "Completion",
+    "Document",
+    "DocumentInfo",
+    "FailedDocument",
+    "KnowledgeBase",
+    "KnowledgeBaseInfo",
+    "KnowledgeBaseList",
+    "Location",
+    "Model",
+    "ModelInfo",
+    "ModelList",
+    "OutcropError",
+    "Passage",
+    "PassageList",
+    "Reply",
+    "Session",
+    "SourceInfo",
+    "Span",
+    "Stream",
+    "SyncReport",
+    "ToolUse",
+    "Usage",
+    "__version__",
+    "errors",
+]

@@ -1,0 +1,111 @@
+"""The errors of every call, by AWS's names.
+
+Each is an :class:`OutcropError`. Its message says what was wrong, with the value, and what would
+be right.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional
+
+__all__ = [
+    "AccessDeniedException",
+    "CancelledException",
+    "ConflictException",
+    "InternalServerException",
+    "ModelErrorException",
+    "ModelNotReadyException",
+    "ModelTimeoutException",
+    "OutcropError",
+    "ResourceNotFoundException",
+    "ServiceQuotaExceededException",
+    "ThrottlingException",
+    "ValidationException",
+]
+
+
+class OutcropError(Exception):
+    """What every error of Outcrop is."""
+
+    #: The HTTP status that Bedrock answers with.
+    http_status: ClassVar[int] = 500
+    #: Whether the same call may succeed when it is made again.
+    retryable: ClassVar[bool] = False
+
+    #: What was wrong, with the value, and what would be right.
+    message: str
+    #: The id, ARN or path that the error concerns, where there is one.
+    resource: Optional[str]
+
+    def __init__(self, message: str, resource: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.resource = resource
+
+
+class ValidationException(OutcropError, ValueError):
+    """An argument is wrong: the message names it, the value and what was expected."""
+
+    http_status = 400
+
+
+class AccessDeniedException(OutcropError):
+    """The policy does not allow the call."""
+
+    http_status = 403
+
+
+class ResourceNotFoundException(OutcropError, LookupError):
+    """Nothing is there by that id, ARN or path."""
+
+    http_status = 404
+
+
+class ConflictException(OutcropError):
+    """The resource exists already, or changed under the call."""
+
+    http_status = 409
+
+
+class ServiceQuotaExceededException(OutcropError):
+    """A stated limit of the account is used up."""
+
+    http_status = 400
+
+
+class ThrottlingException(OutcropError):
+    """The engine's queue is full."""
+
+    http_status = 429
+    retryable = True
+
+
+class ModelNotReadyException(OutcropError):
+    """The model is still being loaded or fetched."""
+
+    http_status = 429
+    retryable = True
+
+
+class ModelTimeoutException(OutcropError):
+    """The model took longer than the caller allows."""
+
+    http_status = 408
+
+
+class ModelErrorException(OutcropError):
+    """The model failed: its files are damaged, or it is not of a known architecture."""
+
+    http_status = 424
+
+
+class CancelledException(OutcropError):
+    """The call was given up: its session was closed, or its job cancelled."""
+
+    http_status = 499
+
+
+class InternalServerException(OutcropError):
+    """A fault of Outcrop or of the machine under it, such as a full disk."""
+
+    http_status = 500

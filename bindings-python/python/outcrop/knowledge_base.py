@@ -1,0 +1,208 @@
+"""Knowledge bases: documents that can be asked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Tuple, Union
+
+from . import arguments
+from .arguments import Path
+from .documents import Document, DocumentInfo, DocumentList, KnowledgeBaseInfo, SourceInfo
+from .documents import SourceList, SyncReport
+from .model import Model
+from .passages import Answer, Passage, PassageList
+from .progress import afinish, finish
+from .tables import record
+
+if TYPE_CHECKING:
+    from . import _native
+    from .session import Session
+
+Documents = Iterable[Union[Document, Mapping[str, Any], str]]
+
+
+class KnowledgeBase:
+    """Documents that can be asked; :meth:`Session.create_knowledge_base` makes one.
+
+    It lives in the session's home. What a sync or :meth:`add` has committed survives the loss of
+    the process at any point.
+    """
+
+    def __init__(self, session: Session, id: str, name: str) -> None:
+        self._session = session
+        self._id = id
+        self._name = name
+
+    @property
+    def _native(self) -> _native.KnowledgeBase:
+        return self._session._native_knowledge_base(self._id)
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def info(self) -> KnowledgeBaseInfo:
+        """Its embedding model, its chunking and what it holds now."""
+        return record(KnowledgeBaseInfo, json.loads(self._native.info(False)))
+
+    def sources(self) -> SourceList:
+        """The folders and files that a sync reads."""
+        return _sources(self._native.sources(False))
+
+    async def asources(self) -> SourceList:
+        """The awaitable twin of :meth:`sources`."""
+        return _sources(await self._native.sources(True))
+
+    def documents(self) -> DocumentList:
+        """The documents that it holds."""
+        return _documents(self._native.documents(False))
+
+    async def adocuments(self) -> DocumentList:
+        """The awaitable twin of :meth:`documents`."""
+        return _documents(await self._native.documents(True))
+
+    def add_source(self, path: Path) -> SourceInfo:
+        """Adds a folder or a file as a source; the next :meth:`sync` reads it.
+
+        Text, Markdown, HTML, PDF and DOCX files are read.
+
+        Raises:
+            ResourceNotFoundException: Nothing is there.
+            ConflictException: It is a source already.
+        """
+        place = arguments.path("path", path)
+        return record(SourceInfo, json.loads(self._native.add_source(place, False)))
+
+    async def aadd_source(self, path: Path) -> SourceInfo:
+        """The awaitable twin of :meth:`add_source`."""
+        place = arguments.path("path", path)
+        return record(SourceInfo, json.loads(await self._native.add_source(place, True)))
+
+    def sync(self, progress: bool = True) -> SyncReport:
+        """Brings the knowledge base up to date with its sources.
+
+        Reads what is new or was changed, by content, and drops what is gone. A document that cannot
+        be read is no error: the report names it with the reason. Ctrl-C leaves what was committed,
+        and the next sync finishes.
+
+        Args:
+            progress: Show a bar, where tqdm is installed.
+        """
+        return SyncReport._from(json.loads(finish(self._native.sync(), progress)))
+
+    async def async_(self, progress: bool = True) -> SyncReport:
+        """The awaitable twin of :meth:`sync`: `async` itself is a keyword, hence the underscore."""
+        return SyncReport._from(json.loads(await afinish(self._native.sync(), progress)))
+
+    def add(self, documents: Documents) -> List[str]:
+        """Adds documents given as text, replacing those of the same id; gives their ids, in order.
+
+        Args:
+            documents: :class:`Document` objects, dicts of their fields, or texts. A document of
+                one's own vector is one passage with that vector.
+
+        Raises:
+            ValidationException: A document without text, or a vector of the wrong length.
+        """
+        values, vectors = _added(documents)
+        return list(json.loads(self._native.add(values, vectors, False)))
+
+    async def aadd(self, documents: Documents) -> List[str]:
+        """The awaitable twin of :meth:`add`."""
+        values, vectors = _added(documents)
+        return list(json.loads(await self._native.add(values, vectors, True)))
+
+    def delete(self, ids: Union[str, Iterable[str]]) -> int:
+        """Deletes documents by id; gives how many there were.
+
+        Raises:
+            ResourceNotFoundException: One of the ids is not there.
+        """
+        return int(json.loads(self._native.delete(arguments.texts("ids", ids), False)))
+
+    async def adelete(self, ids: Union[str, Iterable[str]]) -> int:
+        """The awaitable twin of :meth:`delete`."""
+        return int(json.loads(await self._native.delete(arguments.texts("ids", ids), True)))
+
+    def retrieve(self, query: str, k: int = 5) -> PassageList:
+        """The `k` passages nearest to the query, best first.
+
+        Raises:
+            ValidationException: An empty query, or a `k` outside 1..=100.
+        """
+        query, k = arguments.text("query", query), arguments.integer("k", k)
+        return _passages(self._native.retrieve(query, k, False))
+
+    async def aretrieve(self, query: str, k: int = 5) -> PassageList:
+        """The awaitable twin of :meth:`retrieve`."""
+        query, k = arguments.text("query", query), arguments.integer("k", k)
+        return _passages(await self._native.retrieve(query, k, True))
+
+    def ask(self, question: str, model: Union[Model, Path, None] = None, k: int = 5) -> Answer:
+        """Answers a question from the `k` nearest passages, with citations.
+
+        Every citation was checked against the stored text; one that does not check out is left out.
+
+        Args:
+            question: The question.
+            model: A chat model, or its name. Default `outcrop.quote-v1`, which answers in the
+                documents' own words or says that they do not answer.
+            k: How many passages the model is given.
+
+        Raises:
+            ValidationException: An empty question, or a `k` outside 1..=100.
+        """
+        question, k = arguments.text("question", question), arguments.integer("k", k)
+        answer = self._native.ask(question, _model_name(model), k, False)
+        return Answer._from(json.loads(answer))
+
+    async def aask(
+        self, question: str, model: Union[Model, Path, None] = None, k: int = 5
+    ) -> Answer:
+        """The awaitable twin of :meth:`ask`."""
+        question, k = arguments.text("question", question), arguments.integer("k", k)
+        answer = await self._native.ask(question, _model_name(model), k, True)
+        return Answer._from(json.loads(answer))
+
+    def __repr__(self) -> str:
+        return f"<outcrop.KnowledgeBase {self._name} ({self._id})>"
+
+    def _repr_html_(self) -> str:
+        return self.info._repr_html_()
+
+
+def _model_name(model: Union[Model, Path, None]) -> Optional[str]:
+    if model is None:
+        return None
+    return model._name if isinstance(model, Model) else arguments.path("model", model)
+
+
+def _sources(sources: str) -> SourceList:
+    return SourceList(record(SourceInfo, source) for source in json.loads(sources))
+
+
+def _documents(documents: str) -> DocumentList:
+    return DocumentList(record(DocumentInfo, document) for document in json.loads(documents))
+
+
+def _passages(passages: str) -> PassageList:
+    return PassageList(Passage._from(passage) for passage in json.loads(passages))
+
+
+def _added(documents: Documents) -> Tuple[str, List[Any]]:
+    """Documents as JSON, and their vectors beside them: numbers cross without a text form."""
+    if isinstance(documents, (Document, Mapping, str)):
+        documents = [documents]
+    values, vectors = [], []
+    for index, document in enumerate(documents):
+        value, vector = Document._of(f"documents[{index}]", document)._split(f"documents[{index}]")
+        values.append(value)
+        vectors.append(vector)
+    return arguments.encode("documents", values), vectors

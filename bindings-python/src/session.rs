@@ -1,0 +1,126 @@
+//! One home folder, open.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use outcrop::{KnowledgeBaseRequest, SessionOptions};
+use pyo3::prelude::*;
+
+use crate::convert;
+use crate::error::{detached, raise};
+use crate::future::{Object, run, run_json};
+use crate::job::{Job, Meter};
+use crate::knowledge::KnowledgeBase;
+use crate::model::Model;
+use crate::process::PerProcess;
+
+/// One home folder, open. Where `awaitable`, a method gives an asyncio future.
+#[pyclass(frozen)]
+pub struct Session(PerProcess<outcrop::Session>);
+
+#[pymethods]
+impl Session {
+    /// Opens the session of a `SessionOptions` given as JSON.
+    #[new]
+    fn open(py: Python<'_>, options: &str) -> PyResult<Self> {
+        let desk = detached(py, || {
+            let options: SessionOptions = convert::parse("options", options)?;
+            outcrop::Session::open(options)
+        })?;
+        Ok(Self(PerProcess::new(desk)))
+    }
+
+    /// The home folder.
+    #[getter]
+    fn home(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        Ok(self.0.handle(py)?.home().to_path_buf())
+    }
+
+    /// The device that models run on.
+    #[getter]
+    fn device(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(self.0.handle(py)?.device())
+    }
+
+    /// Closes the session and gives the memory of its models back.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let desk = self.0.handle(py)?;
+        py.detach(|| desk.close());
+        Ok(())
+    }
+
+    /// Starts loading a model, downloading it where it is a hub name that the home does not hold.
+    fn model(&self, py: Python<'_>, id: String) -> PyResult<Job> {
+        let (desk, meter) = (self.0.handle(py)?, Meter::default());
+        let progress = download(&meter);
+        let call = async move { desk.load_model(&id, Some(progress)).await };
+        Job::start(py, meter, call, |py, model| {
+            Ok(Py::new(py, Model(PerProcess::new(model)))?.into_any())
+        })
+    }
+
+    /// Starts registering a folder, a GGUF file or a hub name under an id; the entry as JSON.
+    fn import_model(&self, py: Python<'_>, source: String, id: String) -> PyResult<Job> {
+        let (desk, meter) = (self.0.handle(py)?, Meter::default());
+        let progress = download(&meter);
+        let call = async move { desk.import_model(&source, &id, Some(progress)).await };
+        Job::start(py, meter, call, |py, entry| {
+            convert::json_string(py, &entry)
+        })
+    }
+
+    /// The catalogue as a JSON list.
+    fn models(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.models() })
+    }
+
+    /// Creates the knowledge base of a `KnowledgeBaseRequest` given as JSON.
+    fn create_knowledge_base(
+        &self,
+        py: Python<'_>,
+        request: &str,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let request: KnowledgeBaseRequest =
+            convert::parse("request", request).map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.create_knowledge_base(request).await };
+        run(py, awaitable, call, |py, made| {
+            Ok(Py::new(py, KnowledgeBase(PerProcess::new(made)))?.into_any())
+        })
+    }
+
+    /// The knowledge base by name or id.
+    fn knowledge_base(&self, py: Python<'_>, name: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.knowledge_base(&name).await };
+        run(py, awaitable, call, |py, found| {
+            Ok(Py::new(py, KnowledgeBase(PerProcess::new(found)))?.into_any())
+        })
+    }
+
+    /// The knowledge bases as a JSON list.
+    fn knowledge_bases(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.knowledge_bases().await })
+    }
+
+    /// Deletes a knowledge base by name or id.
+    fn delete_knowledge_base(
+        &self,
+        py: Python<'_>,
+        name: String,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.delete_knowledge_base(&name).await };
+        run(py, awaitable, call, |py, ()| Ok(py.None()))
+    }
+}
+
+/// Tells `meter` of a download.
+fn download(meter: &Meter) -> outcrop::Progress {
+    let meter = meter.clone();
+    Arc::new(move |now| meter.tell(&now))
+}
