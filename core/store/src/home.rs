@@ -12,7 +12,7 @@ use crate::error::{Result, StoreError};
 use crate::lock::{FileLock, RECORD_TIMEOUT};
 use crate::name::escape;
 
-const FOLDERS: [&str; 5] = ["records", "collections", "models", "logs", "locks"];
+const FOLDERS: [&str; 4] = ["records", "collections", "models", "locks"];
 
 /// What `home.json` says about a home.
 #[derive(Debug, Serialize, Deserialize)]

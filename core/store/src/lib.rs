@@ -1,4 +1,4 @@
-//! Everything durable: records, blobs and append-only logs in one home folder.
+//! Everything durable: records, collections and downloads in one home folder.
 //!
 //! Any number of processes may have one home open. Readers never wait; writers of one thing wait for each other
 //! on a file lock. A killed process leaves the last committed state, and every file is checksummed: damage is
