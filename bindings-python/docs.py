@@ -1,6 +1,6 @@
 """Writes the reference of the Python package from its docstrings and types.
 
-    python bindings-python/docs.py docs/python.md
+python bindings-python/docs.py docs/python.md
 """
 
 from __future__ import annotations

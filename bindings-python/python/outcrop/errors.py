@@ -6,7 +6,7 @@ be right.
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 __all__ = [
     "AccessDeniedException",
@@ -35,9 +35,9 @@ class OutcropError(Exception):
     #: What was wrong, with the value, and what would be right.
     message: str
     #: The id, ARN or path that the error concerns, where there is one.
-    resource: Optional[str]
+    resource: str | None
 
-    def __init__(self, message: str, resource: Optional[str] = None) -> None:
+    def __init__(self, message: str, resource: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.resource = resource

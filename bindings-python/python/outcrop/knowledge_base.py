@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Tuple, Union
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Union
 
-from . import arguments
-from .arguments import Path
-from .documents import Document, DocumentInfo, DocumentList, KnowledgeBaseInfo, SourceInfo
-from .documents import SourceList, SyncReport
+from . import checks
+from .checks import Path
+from .documents import (
+    Document,
+    DocumentInfo,
+    DocumentList,
+    KnowledgeBaseInfo,
+    SourceInfo,
+    SourceList,
+    SyncReport,
+)
 from .model import Model
 from .passages import Answer, Passage, PassageList
 from .progress import afinish, finish
@@ -50,7 +58,7 @@ class KnowledgeBase:
     @property
     def info(self) -> KnowledgeBaseInfo:
         """Its embedding model, its chunking and what it holds now."""
-        return record(KnowledgeBaseInfo, json.loads(self._native.info(False)))
+        return KnowledgeBaseInfo._from(json.loads(self._native.info(False)))
 
     def sources(self) -> SourceList:
         """The folders and files that a sync reads."""
@@ -77,12 +85,12 @@ class KnowledgeBase:
             ResourceNotFoundException: Nothing is there.
             ConflictException: It is a source already.
         """
-        place = arguments.path("path", path)
+        place = checks.path("path", path)
         return record(SourceInfo, json.loads(self._native.add_source(place, False)))
 
     async def aadd_source(self, path: Path) -> SourceInfo:
         """The awaitable twin of :meth:`add_source`."""
-        place = arguments.path("path", path)
+        place = checks.path("path", path)
         return record(SourceInfo, json.loads(await self._native.add_source(place, True)))
 
     def sync(self, progress: bool = True) -> SyncReport:
@@ -101,7 +109,7 @@ class KnowledgeBase:
         """The awaitable twin of :meth:`sync`: `async` itself is a keyword, hence the underscore."""
         return SyncReport._from(json.loads(await afinish(self._native.sync(), progress)))
 
-    def add(self, documents: Documents) -> List[str]:
+    def add(self, documents: Documents) -> list[str]:
         """Adds documents given as text, replacing those of the same id; gives their ids, in order.
 
         Args:
@@ -114,22 +122,22 @@ class KnowledgeBase:
         values, vectors = _added(documents)
         return list(json.loads(self._native.add(values, vectors, False)))
 
-    async def aadd(self, documents: Documents) -> List[str]:
+    async def aadd(self, documents: Documents) -> list[str]:
         """The awaitable twin of :meth:`add`."""
         values, vectors = _added(documents)
         return list(json.loads(await self._native.add(values, vectors, True)))
 
-    def delete(self, ids: Union[str, Iterable[str]]) -> int:
+    def delete(self, ids: str | Iterable[str]) -> int:
         """Deletes documents by id; gives how many there were.
 
         Raises:
             ResourceNotFoundException: One of the ids is not there.
         """
-        return int(json.loads(self._native.delete(arguments.texts("ids", ids), False)))
+        return int(json.loads(self._native.delete(checks.texts("ids", ids), False)))
 
-    async def adelete(self, ids: Union[str, Iterable[str]]) -> int:
+    async def adelete(self, ids: str | Iterable[str]) -> int:
         """The awaitable twin of :meth:`delete`."""
-        return int(json.loads(await self._native.delete(arguments.texts("ids", ids), True)))
+        return int(json.loads(await self._native.delete(checks.texts("ids", ids), True)))
 
     def retrieve(self, query: str, k: int = 5) -> PassageList:
         """The `k` passages nearest to the query, best first.
@@ -137,15 +145,15 @@ class KnowledgeBase:
         Raises:
             ValidationException: An empty query, or a `k` outside 1..=100.
         """
-        query, k = arguments.text("query", query), arguments.integer("k", k)
+        query, k = checks.text("query", query), checks.integer("k", k)
         return _passages(self._native.retrieve(query, k, False))
 
     async def aretrieve(self, query: str, k: int = 5) -> PassageList:
         """The awaitable twin of :meth:`retrieve`."""
-        query, k = arguments.text("query", query), arguments.integer("k", k)
+        query, k = checks.text("query", query), checks.integer("k", k)
         return _passages(await self._native.retrieve(query, k, True))
 
-    def ask(self, question: str, model: Union[Model, Path, None] = None, k: int = 5) -> Answer:
+    def ask(self, question: str, model: Model | Path | None = None, k: int = 5) -> Answer:
         """Answers a question from the `k` nearest passages, with citations.
 
         Every citation was checked against the stored text; one that does not check out is left out.
@@ -159,15 +167,13 @@ class KnowledgeBase:
         Raises:
             ValidationException: An empty question, or a `k` outside 1..=100.
         """
-        question, k = arguments.text("question", question), arguments.integer("k", k)
+        question, k = checks.text("question", question), checks.integer("k", k)
         answer = self._native.ask(question, _model_name(model), k, False)
         return Answer._from(json.loads(answer))
 
-    async def aask(
-        self, question: str, model: Union[Model, Path, None] = None, k: int = 5
-    ) -> Answer:
+    async def aask(self, question: str, model: Model | Path | None = None, k: int = 5) -> Answer:
         """The awaitable twin of :meth:`ask`."""
-        question, k = arguments.text("question", question), arguments.integer("k", k)
+        question, k = checks.text("question", question), checks.integer("k", k)
         answer = await self._native.ask(question, _model_name(model), k, True)
         return Answer._from(json.loads(answer))
 
@@ -178,10 +184,10 @@ class KnowledgeBase:
         return self.info._repr_html_()
 
 
-def _model_name(model: Union[Model, Path, None]) -> Optional[str]:
+def _model_name(model: Model | Path | None) -> str | None:
     if model is None:
         return None
-    return model._name if isinstance(model, Model) else arguments.path("model", model)
+    return model._name if isinstance(model, Model) else checks.path("model", model)
 
 
 def _sources(sources: str) -> SourceList:
@@ -196,7 +202,7 @@ def _passages(passages: str) -> PassageList:
     return PassageList(Passage._from(passage) for passage in json.loads(passages))
 
 
-def _added(documents: Documents) -> Tuple[str, List[Any]]:
+def _added(documents: Documents) -> tuple[str, list[Any]]:
     """Documents as JSON, and their vectors beside them: numbers cross without a text form."""
     if isinstance(documents, (Document, Mapping, str)):
         documents = [documents]
@@ -205,4 +211,4 @@ def _added(documents: Documents) -> Tuple[str, List[Any]]:
         value, vector = Document._of(f"documents[{index}]", document)._split(f"documents[{index}]")
         values.append(value)
         vectors.append(vector)
-    return arguments.encode("documents", values), vectors
+    return checks.encode("documents", values), vectors

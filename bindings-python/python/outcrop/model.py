@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Sequence, Union
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Union
 
-from . import arguments
-from .arguments import Messages
+from . import checks, requests
+from .chat_messages import Messages
 from .model_info import ModelInfo
 from .replies import Completion, Reply
 from .stream import Stream
@@ -53,26 +54,28 @@ class Model:
     def converse(
         self,
         messages: Messages,
-        system: Optional[str] = None,
-        max_tokens: Optional[int] = 512,
-        temperature: Optional[float] = None,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
+        system: str | None = None,
+        max_tokens: int | None = 512,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
         stop: Stop = None,
-        seed: Optional[int] = None,
+        seed: int | None = None,
         tools: Tools = None,
         tool_choice: ToolChoice = None,
-        response_schema: Optional[Mapping[str, Any]] = None,
-        reasoning: Optional[bool] = None,
+        response_schema: Mapping[str, Any] | None = None,
+        reasoning: bool | None = None,
         *,
-        min_p: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        template_variables: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Answers a conversation.
 
         Args:
-            messages: A str, or Converse messages: `{"role": "user" | "assistant", "content": ...}`,
-                the content a str or a list of content blocks.
+            messages: A str, or Converse messages: dicts of `role`, `"user"` or `"assistant"`, and
+                `content`, a str or a list of content blocks. Messages of chat completions (a first
+                `system` message, `tool_calls`, role `tool`) are taken too.
             system: Instructions that stand before the conversation.
             max_tokens: Most tokens to generate. The prompt and they must fit the context.
             temperature: Softmax temperature, at least 0. Default 0: the most likely token.
@@ -84,65 +87,68 @@ class Model:
                 `description` and `input_schema`, or function schemas.
             tool_choice: `"auto"`, `"any"`, a tool's name, or Converse's form.
             response_schema: A JSON schema that the reply must follow.
-            reasoning: Sets the chat template's `enable_thinking`. None leaves the template's default.
+            reasoning: Sets the chat template's `enable_thinking`. None leaves its default.
             min_p: Only tokens at least this fraction as likely as the likeliest, in [0, 1].
             repetition_penalty: Divides positive logits of tokens that occurred, multiplies negative
                 ones; above 0. Default 1.
+            template_variables: Further variables of the chat template, such as `date_string`.
 
         Raises:
             ValidationException: An argument is wrong, the prompt is longer than the context, or the
                 model does not chat.
             ThrottlingException: The engine's queue is full.
         """
-        request = arguments.converse_request(**_without_self(locals()))
+        request = requests.converse_request(**_without_self(locals()))
         return Reply._from(json.loads(self._native.converse(request, False)), self.id)
 
     async def aconverse(
         self,
         messages: Messages,
-        system: Optional[str] = None,
-        max_tokens: Optional[int] = 512,
-        temperature: Optional[float] = None,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
+        system: str | None = None,
+        max_tokens: int | None = 512,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
         stop: Stop = None,
-        seed: Optional[int] = None,
+        seed: int | None = None,
         tools: Tools = None,
         tool_choice: ToolChoice = None,
-        response_schema: Optional[Mapping[str, Any]] = None,
-        reasoning: Optional[bool] = None,
+        response_schema: Mapping[str, Any] | None = None,
+        reasoning: bool | None = None,
         *,
-        min_p: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        template_variables: Mapping[str, Any] | None = None,
     ) -> Reply:
         """The awaitable twin of :meth:`converse`. Cancelling the task stops the engine."""
-        request = arguments.converse_request(**_without_self(locals()))
+        request = requests.converse_request(**_without_self(locals()))
         return Reply._from(json.loads(await self._native.converse(request, True)), self.id)
 
     def stream(
         self,
         messages: Messages,
-        system: Optional[str] = None,
-        max_tokens: Optional[int] = 512,
-        temperature: Optional[float] = None,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
+        system: str | None = None,
+        max_tokens: int | None = 512,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
         stop: Stop = None,
-        seed: Optional[int] = None,
+        seed: int | None = None,
         tools: Tools = None,
         tool_choice: ToolChoice = None,
-        response_schema: Optional[Mapping[str, Any]] = None,
-        reasoning: Optional[bool] = None,
+        response_schema: Mapping[str, Any] | None = None,
+        reasoning: bool | None = None,
         *,
-        min_p: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        template_variables: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Answers a conversation as it is being written: `for delta in model.stream(...)`.
 
         The arguments and the errors are those of :meth:`converse`; a request that cannot be served
         raises here, before the first delta. :attr:`Stream.reply` is the whole reply at the end.
         """
-        request = arguments.converse_request(**_without_self(locals()))
+        request = requests.converse_request(**_without_self(locals()))
         stream = Stream(self._native.stream(request), self.id)
         stream._fetch()
         return stream
@@ -150,41 +156,42 @@ class Model:
     def astream(
         self,
         messages: Messages,
-        system: Optional[str] = None,
-        max_tokens: Optional[int] = 512,
-        temperature: Optional[float] = None,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
+        system: str | None = None,
+        max_tokens: int | None = 512,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
         stop: Stop = None,
-        seed: Optional[int] = None,
+        seed: int | None = None,
         tools: Tools = None,
         tool_choice: ToolChoice = None,
-        response_schema: Optional[Mapping[str, Any]] = None,
-        reasoning: Optional[bool] = None,
+        response_schema: Mapping[str, Any] | None = None,
+        reasoning: bool | None = None,
         *,
-        min_p: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        template_variables: Mapping[str, Any] | None = None,
     ) -> Stream:
         """The asyncio twin of :meth:`stream`: `async for delta in model.astream(...)`.
 
-        `await model.astream(...)` gives the stream once it has begun. Cancelling the task that reads
-        it stops the engine.
+        `await model.astream(...)` gives the stream once it has begun. Cancelling the task that
+        reads it stops the engine.
         """
-        request = arguments.converse_request(**_without_self(locals()))
+        request = requests.converse_request(**_without_self(locals()))
         return Stream(self._native.stream(request), self.id)
 
     def generate(
         self,
-        prompt: Union[str, Iterable[int]],
-        max_tokens: Optional[int] = 512,
-        temperature: Optional[float] = None,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
+        prompt: str | Iterable[int],
+        max_tokens: int | None = 512,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
         stop: Stop = None,
-        seed: Optional[int] = None,
+        seed: int | None = None,
         *,
-        min_p: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
     ) -> Completion:
         """Continues a prompt, without a chat template.
 
@@ -194,28 +201,28 @@ class Model:
 
         The other arguments and the errors are those of :meth:`converse`.
         """
-        request = arguments.generate_request(**_without_self(locals()))
+        request = requests.generate_request(**_without_self(locals()))
         return Completion._from(json.loads(self._native.generate(request, False)))
 
     async def agenerate(
         self,
-        prompt: Union[str, Iterable[int]],
-        max_tokens: Optional[int] = 512,
-        temperature: Optional[float] = None,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
+        prompt: str | Iterable[int],
+        max_tokens: int | None = 512,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
         stop: Stop = None,
-        seed: Optional[int] = None,
+        seed: int | None = None,
         *,
-        min_p: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
     ) -> Completion:
         """The awaitable twin of :meth:`generate`. Cancelling the task stops the engine."""
-        request = arguments.generate_request(**_without_self(locals()))
+        request = requests.generate_request(**_without_self(locals()))
         return Completion._from(json.loads(await self._native.generate(request, True)))
 
     def embed(
-        self, texts: Union[str, Iterable[str]], normalize: bool = True, truncate: bool = False
+        self, texts: str | Iterable[str], normalize: bool = True, truncate: bool = False
     ) -> NDArray[float32]:
         """Vectors of texts: a numpy array (texts, dimensions), one row a text, in order.
 
@@ -231,14 +238,14 @@ class Model:
             ValidationException: A text is longer than the model reads and `truncate` is False, or
                 the model does not embed.
         """
-        values = arguments.texts("texts", texts)
+        values = checks.texts("texts", texts)
         return self._native.embed(values, bool(normalize), bool(truncate), False)
 
     async def aembed(
-        self, texts: Union[str, Iterable[str]], normalize: bool = True, truncate: bool = False
+        self, texts: str | Iterable[str], normalize: bool = True, truncate: bool = False
     ) -> NDArray[float32]:
         """The awaitable twin of :meth:`embed`."""
-        values = arguments.texts("texts", texts)
+        values = checks.texts("texts", texts)
         return await self._native.embed(values, bool(normalize), bool(truncate), True)
 
     def rerank(self, query: str, texts: Iterable[str]) -> NDArray[float32]:
@@ -250,41 +257,48 @@ class Model:
             ValidationException: Query and text together are longer than the model reads, or the
                 model does not rerank.
         """
-        query, values = arguments.text("query", query), arguments.texts("texts", texts)
+        query, values = checks.text("query", query), checks.texts("texts", texts)
         return self._native.rerank(query, values, False)
 
     async def arerank(self, query: str, texts: Iterable[str]) -> NDArray[float32]:
         """The awaitable twin of :meth:`rerank`."""
-        query, values = arguments.text("query", query), arguments.texts("texts", texts)
+        query, values = checks.text("query", query), checks.texts("texts", texts)
         return await self._native.rerank(query, values, True)
 
     def logits(self, ids: Iterable[int]) -> NDArray[float32]:
         """Logits after each of the token ids: a numpy array (ids, vocabulary)."""
-        return self._native.logits(arguments.ids("ids", ids), False)
+        return self._native.logits(checks.ids("ids", ids), False)
 
     async def alogits(self, ids: Iterable[int]) -> NDArray[float32]:
         """The awaitable twin of :meth:`logits`."""
-        return await self._native.logits(arguments.ids("ids", ids), True)
+        return await self._native.logits(checks.ids("ids", ids), True)
 
-    def tokenize(self, text: str, add_special: bool = True) -> List[int]:
+    def tokenize(self, text: str, add_special: bool = True) -> list[int]:
         """The token ids of a text; `add_special` adds what the model expects around it."""
-        return self._native.tokenize(arguments.text("text", text), bool(add_special))
+        return self._native.tokenize(checks.text("text", text), bool(add_special))
 
     def detokenize(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of token ids; `skip_special` leaves special tokens out."""
-        return self._native.detokenize(arguments.ids("ids", ids), bool(skip_special))
+        return self._native.detokenize(checks.ids("ids", ids), bool(skip_special))
 
     def chat_prompt(
         self,
         messages: Messages,
-        system: Optional[str] = None,
+        system: str | None = None,
         tools: Tools = None,
         *,
-        reasoning: Optional[bool] = None,
+        reasoning: bool | None = None,
+        template_variables: Mapping[str, Any] | None = None,
         add_generation_prompt: bool = True,
     ) -> str:
         """The prompt that a conversation becomes, by the model's chat template."""
-        request = arguments.converse_request(messages, system, tools, reasoning=reasoning)
+        request = requests.converse_request(
+            messages,
+            system,
+            tools,
+            reasoning=reasoning,
+            template_variables=template_variables,
+        )
         return self._native.chat_prompt(request, bool(add_generation_prompt))
 
     def __repr__(self) -> str:

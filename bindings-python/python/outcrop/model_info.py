@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from .tables import RecordList, Table, html_table, pairs, text_table
 
@@ -29,9 +28,9 @@ class ModelInfo:
     #: Bytes of its weights.
     bytes: int
     #: Length of an embedding, for an embedding model.
-    dimensions: Optional[int] = None
+    dimensions: int | None = None
     #: Number of tokens that the logits range over, for a decoder.
-    vocabulary: Optional[int] = None
+    vocabulary: int | None = None
 
     def _table(self) -> Table:
         return pairs((name, getattr(self, name)) for name in self.__dataclass_fields__)

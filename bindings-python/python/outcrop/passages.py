@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any
 
 from .replies import Usage
 from .tables import RecordList, Table, html_table, record, shorten, text_table
@@ -33,9 +34,9 @@ class Location:
     #: One past the last character.
     end: int
     #: First page, from 1, where the format has pages.
-    page: Optional[int] = None
+    page: int | None = None
     #: Last page, where the format has pages.
-    last_page: Optional[int] = None
+    last_page: int | None = None
 
     def __str__(self) -> str:
         if self.page is None:
@@ -58,7 +59,7 @@ class Passage:
     #: Where it stands.
     location: Location
     #: The document's metadata.
-    metadata: Dict[str, Any]
+    metadata: dict[str, Any]
 
     @classmethod
     def _from(cls, value: Mapping[str, Any]) -> Passage:
@@ -88,9 +89,9 @@ class Citation:
     #: The part of the answer's text.
     span: Span
     #: The cited words of the passage, where the model quoted; else empty.
-    quotes: List[str]
+    quotes: list[str]
     #: The passages, each read back from the store and found unchanged.
-    passages: List[Passage]
+    passages: list[Passage]
 
     @classmethod
     def _from(cls, value: Mapping[str, Any]) -> Citation:
@@ -107,7 +108,7 @@ class Answer:
     #: Whether the documents answered. False: the text says that they did not.
     answered: bool
     #: What it rests on, in order of the text.
-    citations: List[Citation]
+    citations: list[Citation]
     #: The passages that the model was given, best first.
     passages: PassageList
     #: The id of the model that answered.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from typing import Any, Optional, Type
+from typing import Any
 
 from . import _native
 
@@ -23,17 +23,20 @@ class Bar:
         self._class = _tqdm() if shown else None
         self._bar: Any = None
 
-    def show(self, progress: Optional[str]) -> None:
-        """Moves the bar to a job's progress, given as JSON with `done`, `total` and more."""
+    def show(self, progress: str | None) -> None:
+        """Moves the bar to a job's progress, given as the JSON of a download or of a sync."""
         if self._class is None or progress is None:
             return
         now = json.loads(progress)
+        download = "bytesDone" in now
+        unit = "bytes" if download else "documents"
         if self._bar is None:
-            scaled = {"unit_scale": True, "unit_divisor": 1024} if now["unit"] == "B" else {}
-            self._bar = self._class(total=now["total"], unit=now["unit"], leave=True, **scaled)
-        self._bar.total = now["total"]
-        self._bar.set_description(now["label"], refresh=False)
-        self._bar.update(now["done"] - self._bar.n)
+            form = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+            self._bar = self._class(**(form if download else {"unit": "document"}))
+        self._bar.total = now.get(f"{unit}Total")
+        label = now.get("file" if download else "document") or ""
+        self._bar.set_description(label, refresh=False)
+        self._bar.update(now[f"{unit}Done"] - self._bar.n)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
@@ -41,7 +44,7 @@ class Bar:
             self._bar.close()
 
 
-def _tqdm() -> Optional[Type[Any]]:
+def _tqdm() -> type[Any] | None:
     try:
         with warnings.catch_warnings():
             # A notebook without ipywidgets gets a text bar; there is nothing to warn of.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any
 
 from .tables import record, shorten
 
@@ -46,7 +47,7 @@ class Reply:
     """The whole answer to a conversation."""
 
     #: The content blocks, in Converse's form.
-    content: List[Dict[str, Any]]
+    content: list[dict[str, Any]]
     #: `end_turn`, `tool_use`, `max_tokens` or `stop_sequence`.
     stop_reason: str
     #: Tokens read and made.
@@ -62,18 +63,18 @@ class Reply:
         return "".join(block_text(block) for block in self.content)
 
     @property
-    def tool_uses(self) -> List[ToolUse]:
+    def tool_uses(self) -> list[ToolUse]:
         """The calls that the model asks for."""
         uses = [block["toolUse"] for block in self.content if "toolUse" in block]
         return [ToolUse(use["toolUseId"], use["name"], use["input"]) for use in uses]
 
     @property
-    def message(self) -> Dict[str, Any]:
+    def message(self) -> dict[str, Any]:
         """The assistant's message, to append to the conversation."""
         return {"role": "assistant", "content": self.content}
 
     @property
-    def cost(self) -> Optional[float]:
+    def cost(self) -> float | None:
         """None: models run on this machine and this version keeps no price list."""
         return None
 
@@ -108,7 +109,7 @@ class Completion:
     #: The generated text, without special tokens and without the stop sequence.
     text: str
     #: The generated ids, in order, an end-of-turn token included.
-    ids: List[int]
+    ids: list[int]
     #: `end_turn`, `max_tokens` or `stop_sequence`.
     stop_reason: str
     #: Tokens read and made.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
-from . import _native, arguments
-from .arguments import Path
+from . import _native, checks
+from .checks import Path
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
 from .errors import ValidationException
 from .knowledge_base import KnowledgeBase
@@ -27,8 +28,8 @@ class _Handles:
     def __init__(self, options: str) -> None:
         self.pid = os.getpid()
         self.session = _native.Session(options)
-        self.models: Dict[str, _native.Model] = {}
-        self.knowledge_bases: Dict[str, _native.KnowledgeBase] = {}
+        self.models: dict[str, _native.Model] = {}
+        self.knowledge_bases: dict[str, _native.KnowledgeBase] = {}
 
 
 class Session:
@@ -49,15 +50,15 @@ class Session:
     """
 
     def __init__(
-        self, home: Optional[Path] = None, device: str = "auto", *, offline: bool = False
+        self, home: Path | None = None, device: str = "auto", *, offline: bool = False
     ) -> None:
-        options: Dict[str, Any] = {
-            "device": arguments.text("device", device),
+        options: dict[str, Any] = {
+            "device": checks.text("device", device),
             "offline": bool(offline),
             "modelPaths": _packaged_models(),
         }
         if home is not None:
-            options["home"] = os.path.expanduser(arguments.path("home", home))
+            options["home"] = os.path.expanduser(checks.path("home", home))
         self._closed = False
         self._current = _Handles(json.dumps(options))
         # A child after fork opens this same folder, wherever it stands and whatever its
@@ -86,7 +87,7 @@ class Session:
         return handles.knowledge_bases[name]
 
     def _opened(self, native: _native.KnowledgeBase, info: str) -> KnowledgeBase:
-        found = record(KnowledgeBaseInfo, json.loads(info))
+        found = KnowledgeBaseInfo._from(json.loads(info))
         self._handles().knowledge_bases[found.id] = native
         return KnowledgeBase(self, found.id, found.name)
 
@@ -124,7 +125,7 @@ class Session:
         self.close()
 
     def model(self, name: Path, progress: bool = True) -> Model:
-        """The model by a catalogue id, an ARN, a folder, a `.gguf` file or `hf:org/name[@revision]`.
+        """The model by catalogue id, ARN, folder, `.gguf` file or `hf:org/name[@revision]`.
 
         It is loaded when it is first asked for, and shared from then on.
 
@@ -137,14 +138,14 @@ class Session:
             ResourceNotFoundException: Nothing is there by that name.
             ModelErrorException: Its files are damaged, or of an unknown architecture.
         """
-        key = arguments.path("name", name)
+        key = checks.path("name", name)
         handles = self._handles()
         native = handles.models[key] = finish(handles.session.model(key), progress)
         return Model(self, key, native)
 
     async def amodel(self, name: Path, progress: bool = True) -> Model:
         """The awaitable twin of :meth:`model`."""
-        key = arguments.path("name", name)
+        key = checks.path("name", name)
         handles = self._handles()
         native = handles.models[key] = await afinish(handles.session.model(key), progress)
         return Model(self, key, native)
@@ -161,8 +162,9 @@ class Session:
         """Registers a model under an id of your own, in the home.
 
         Args:
-            source: A folder or a `.gguf` file, which stays where it is, or `hf:org/name[@revision]`,
-                which is downloaded; a download that was cut off goes on where it stopped.
+            source: A folder or a `.gguf` file, which stays where it is, or
+                `hf:org/name[@revision]`, which is downloaded; a download that was cut off goes on
+                where it stopped.
             name: The id, such as `acme.reader-v1`.
             progress: Show a bar while it downloads, where tqdm is installed.
 
@@ -179,15 +181,15 @@ class Session:
         return record(CatalogueEntry, json.loads(await afinish(job, progress)))
 
     def _import(self, source: Path, name: str) -> _native.Job:
-        place, name = arguments.path("source", source), arguments.text("name", name)
+        place, name = checks.path("source", source), checks.text("name", name)
         return self._handles().session.import_model(place, name)
 
     def create_knowledge_base(
         self,
         name: str,
-        embedding_model: Optional[Path] = None,
-        chunking: Optional[Mapping[str, int]] = None,
-        description: Optional[str] = None,
+        embedding_model: Path | None = None,
+        chunking: Mapping[str, int] | None = None,
+        description: str | None = None,
     ) -> KnowledgeBase:
         """Creates a knowledge base.
 
@@ -209,9 +211,9 @@ class Session:
     async def acreate_knowledge_base(
         self,
         name: str,
-        embedding_model: Optional[Path] = None,
-        chunking: Optional[Mapping[str, int]] = None,
-        description: Optional[str] = None,
+        embedding_model: Path | None = None,
+        chunking: Mapping[str, int] | None = None,
+        description: str | None = None,
     ) -> KnowledgeBase:
         """The awaitable twin of :meth:`create_knowledge_base`."""
         request = _create_request(name, embedding_model, chunking, description)
@@ -224,12 +226,12 @@ class Session:
         Raises:
             ResourceNotFoundException: There is none.
         """
-        native = self._handles().session.knowledge_base(arguments.text("name", name), False)
+        native = self._handles().session.knowledge_base(checks.text("name", name), False)
         return self._opened(native, native.info(False))
 
     async def aknowledge_base(self, name: str) -> KnowledgeBase:
         """The awaitable twin of :meth:`knowledge_base`."""
-        native = await self._handles().session.knowledge_base(arguments.text("name", name), True)
+        native = await self._handles().session.knowledge_base(checks.text("name", name), True)
         return self._opened(native, await native.info(True))
 
     def knowledge_bases(self) -> KnowledgeBaseList:
@@ -248,18 +250,18 @@ class Session:
         Raises:
             ResourceNotFoundException: There is none.
         """
-        self._handles().session.delete_knowledge_base(arguments.text("name", name), False)
+        self._handles().session.delete_knowledge_base(checks.text("name", name), False)
 
     async def adelete_knowledge_base(self, name: str) -> None:
         """The awaitable twin of :meth:`delete_knowledge_base`."""
-        await self._handles().session.delete_knowledge_base(arguments.text("name", name), True)
+        await self._handles().session.delete_knowledge_base(checks.text("name", name), True)
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""
         return f"<outcrop.Session {self.home} on {self.device}{closed}>"
 
 
-def _packaged_models() -> List[Tuple[str, str]]:
+def _packaged_models() -> list[tuple[str, str]]:
     found = []
     for model, package, folder in MODEL_PACKAGES:
         # The package is looked for, never imported: importing it would import torch.
@@ -277,26 +279,26 @@ def _catalogue(entries: str) -> ModelList:
 
 
 def _knowledge_bases(infos: str) -> KnowledgeBaseList:
-    return KnowledgeBaseList(record(KnowledgeBaseInfo, info) for info in json.loads(infos))
+    return KnowledgeBaseList(KnowledgeBaseInfo._from(info) for info in json.loads(infos))
 
 
 def _create_request(
     name: str,
-    embedding_model: Optional[Path],
-    chunking: Optional[Mapping[str, int]],
-    description: Optional[str],
+    embedding_model: Path | None,
+    chunking: Mapping[str, int] | None,
+    description: str | None,
 ) -> str:
-    request: Dict[str, Any] = {"name": arguments.text("name", name)}
+    request: dict[str, Any] = {"name": checks.text("name", name)}
     if embedding_model is not None:
-        request["embeddingModel"] = arguments.path("embedding_model", embedding_model)
+        request["embeddingModel"] = checks.path("embedding_model", embedding_model)
     if chunking is not None:
         members = {"max_tokens": "maxTokens", "overlap_tokens": "overlapTokens"}
         if not isinstance(chunking, Mapping) or not set(chunking) <= set(members):
-            raise arguments.wrong("chunking", "a dict of max_tokens and overlap_tokens", chunking)
+            raise checks.wrong("chunking", "a dict of max_tokens and overlap_tokens", chunking)
         request["chunking"] = {
-            members[key]: arguments.integer(f"chunking.{key}", value)
+            members[key]: checks.integer(f"chunking.{key}", value)
             for key, value in chunking.items()
         }
     if description is not None:
-        request["description"] = arguments.text("description", description)
-    return arguments.encode("request", request)
+        request["description"] = checks.text("description", description)
+    return checks.encode("request", request)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any, AsyncIterator, Deque, Generator, Iterator, Optional
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any
 
 from . import _native
 from .replies import Reply, block_text
@@ -21,13 +22,13 @@ class Stream(Iterator[str], AsyncIterator[str]):
     def __init__(self, native: _native.Stream, model: str) -> None:
         self._native = native
         self._model = model
-        self._deltas: Deque[str] = deque()
+        self._deltas: deque[str] = deque()
         self._started = False
         self._ended = False
-        self._reply: Optional[Reply] = None
+        self._reply: Reply | None = None
 
     @property
-    def reply(self) -> Optional[Reply]:
+    def reply(self) -> Reply | None:
         """The whole reply once the stream has ended; None before, and where it was closed."""
         return self._reply
 
@@ -41,7 +42,7 @@ class Stream(Iterator[str], AsyncIterator[str]):
         """The awaitable twin of :meth:`close`."""
         self.close()
 
-    def _take(self, batch: Optional[str]) -> None:
+    def _take(self, batch: str | None) -> None:
         self._started = True
         if batch is None:
             self._ended = True

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from html import escape
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, TypeVar
 
 Record = TypeVar("Record")
-Table = Tuple[Sequence[str], List[Sequence[Any]]]
+Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 
 #: Longest cell of a plain-text table; a longer one ends in an ellipsis.
 CELL = 72
 
 
-def record(kind: Type[Record], value: Mapping[str, Any]) -> Record:
+def record(kind: type[Record], value: Mapping[str, Any]) -> Record:
     """A flat dataclass of the API's camelCase members."""
-    fields = getattr(kind, "__dataclass_fields__")
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     snake = {re.sub("(?<!^)(?=[A-Z])", "_", name).lower(): item for name, item in value.items()}
-    return kind(**{name: item for name, item in snake.items() if name in fields})
+    return kind(**{name: item for name, item in snake.items() if name in names})
 
 
 def cell(value: Any) -> str:
@@ -52,7 +54,7 @@ def text_table(table: Table) -> str:
     )
 
 
-def html_table(table: Table, caption: Optional[str] = None) -> str:
+def html_table(table: Table, caption: str | None = None) -> str:
     """The same as HTML; everything in it is escaped."""
     headers, rows = table
     head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in headers)
@@ -66,12 +68,12 @@ def html_table(table: Table, caption: Optional[str] = None) -> str:
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def pairs(names_and_values: Iterable[Tuple[str, Any]]) -> Table:
+def pairs(names_and_values: Iterable[tuple[str, Any]]) -> Table:
     """A table of one record: a row a field."""
     return ("field", "value"), [row for row in names_and_values if row[1] is not None]
 
 
-class RecordList(List[Record]):
+class RecordList(list[Record]):
     """A list that shows as a table."""
 
     def _table(self) -> Table:
