@@ -1,4 +1,4 @@
-/** Outcrop: Amazon Bedrock that really runs, in your own process. */
+// Outcrop: Amazon Bedrock that really runs, in your own process.
 
 /** Options of calls that may be given up: aborting stops the work within one engine step. */
 export interface CallOptions {

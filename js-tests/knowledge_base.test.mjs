@@ -1,0 +1,110 @@
+// Knowledge bases: sync, search, answers.
+import assert from "node:assert/strict";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import { fixture, openSession, temporaryFolder } from "./fixtures.mjs";
+
+const DOCUMENTS = {
+  "fees.md": "# Fees\n\nA wire transfer costs 12 euros. A paper statement costs 3 euros a month.\n",
+  "leave.txt": "Employees have 28 days of annual leave. Unused days lapse in March.\n",
+  "deep/safe.html": "<h1>Safe</h1><p>The night safe is emptied at seven. Two people must be present.</p>",
+};
+
+function folderOf(documents) {
+  const folder = temporaryFolder();
+  for (const [name, text] of Object.entries(documents)) {
+    mkdirSync(join(folder, name, ".."), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+  return folder;
+}
+
+const embeddingModel = fixture("bert_minilm");
+
+test("sync is incremental and names what failed", async () => {
+  const session = openSession();
+  const folder = folderOf(DOCUMENTS);
+  writeFileSync(join(folder, "broken.pdf"), "%PDF-1.4 and nothing more");
+  const kb = await session.createKnowledgeBase("rules", { embeddingModel });
+  await kb.addSource(folder);
+  const seen = [];
+  const first = await kb.sync({ onProgress: (progress) => seen.push(progress) });
+  assert.equal(first.added, 3);
+  assert.deepEqual(first.failed.map((failure) => failure.document), ["broken.pdf"]);
+  assert.ok(first.failed[0].reason.length > 0);
+  assert.ok(seen.length > 0);
+
+  writeFileSync(join(folder, "leave.txt"), "Employees have 30 days of annual leave.\n");
+  rmSync(join(folder, "fees.md"));
+  const second = await kb.sync();
+  assert.equal(second.modified, 1);
+  assert.equal(second.deleted, 1);
+  assert.equal(second.unchanged, 1);
+  const passages = await kb.retrieve("annual leave", { k: 10 });
+  const texts = passages.map((passage) => passage.text).join("\n");
+  assert.match(texts, /30 days/);
+  assert.doesNotMatch(texts, /28 days|wire transfer/);
+});
+
+test("answers quote the documents word for word, and spans fit the text", async () => {
+  const session = openSession();
+  const kb = await session.createKnowledgeBase("rules", { embeddingModel });
+  await kb.addSource(folderOf(DOCUMENTS));
+  await kb.sync();
+  const question = "A wire transfer costs 12 euros.";
+  const answer = await kb.ask(question, { k: 3 });
+  assert.equal(answer.answered, true);
+  assert.ok(answer.citations.length > 0);
+  for (const { span, quotes, passages } of answer.citations) {
+    const cited = Array.from(answer.text).slice(span.start, span.end).join("");
+    assert.ok(cited.length > 0);
+    for (const quote of quotes) {
+      assert.ok(answer.text.includes(quote));
+      assert.ok(passages.some((passage) => passage.text.includes(quote)));
+    }
+  }
+  assert.ok(answer.usage.inputTokens > 0);
+});
+
+test("a home is found again by another session", async () => {
+  const home = temporaryFolder();
+  const first = openSession({ home });
+  const kb = await first.createKnowledgeBase("notes", { embeddingModel, description: "mine" });
+  const ids = await kb.add([{ id: "n1", text: "The vault code changes on Fridays.", metadata: { floor: 2 } }]);
+  assert.deepEqual(ids, ["n1"]);
+  const second = openSession({ home });
+  const again = await second.knowledgeBase("notes");
+  assert.equal(again.id, kb.id);
+  const [passage] = await again.retrieve("vault code", { k: 1 });
+  assert.equal(passage.location.document, "n1");
+  assert.equal(passage.metadata.floor, 2);
+  assert.equal(await again.delete(["n1"]), 1);
+  assert.deepEqual(await again.retrieve("vault code"), []);
+  await assert.rejects(again.delete(["n1"]), { name: "ResourceNotFoundException" });
+});
+
+test("wrong input is a typed error", async () => {
+  const session = openSession();
+  const kb = await session.createKnowledgeBase("rules", { embeddingModel });
+  await assert.rejects(session.createKnowledgeBase("rules", { embeddingModel }), { name: "ConflictException" });
+  await assert.rejects(session.createKnowledgeBase("no spaces here", { embeddingModel }), { name: "ValidationException" });
+  await assert.rejects(session.knowledgeBase("absent"), { name: "ResourceNotFoundException" });
+  await assert.rejects(kb.retrieve("x", { k: 0 }), /k: expected 1/);
+  await assert.rejects(kb.retrieve(" "), { name: "ValidationException" });
+  await assert.rejects(kb.addSource("/no/such/folder"), { name: "ResourceNotFoundException" });
+  await assert.rejects(kb.add([{ text: "x", embedding: [1, 2] }]), /dimension|length|64/i);
+});
+
+test("an aborted sync leaves the last good state", async () => {
+  const session = openSession();
+  const many = Object.fromEntries(
+    Array.from({ length: 200 }, (_, i) => [`n${i}.txt`, `Note number ${i} of the branch.`]),
+  );
+  const kb = await session.createKnowledgeBase("many", { embeddingModel });
+  await kb.addSource(folderOf(many));
+  await assert.rejects(kb.sync({ signal: AbortSignal.timeout(1) }), { name: "TimeoutError" });
+  const report = await kb.sync();
+  assert.equal(report.added + report.unchanged, 200);
+  assert.equal((await kb.documents()).length, 200);
+});
