@@ -1,1 +1,45 @@
 //! Dtypes, quantised blocks, buffers, and the operations on them on the CPU.
+//!
+//! Every operation has a fixed order of reduction: the bits of an output depend on its own row
+//! and column only, never on the number of rows, the tiling, the number of threads or the
+//! instruction set. All forms (AVX-512, AVX2, portable) compute the same chain of fused
+//! multiply-adds, so they agree to the bit.
+
+mod activation;
+mod aligned;
+mod attention;
+mod blocks;
+mod bytes;
+mod dtype;
+mod error;
+mod isa;
+mod lanes;
+mod linear;
+mod map_file;
+mod norm;
+mod panels;
+mod pool;
+mod row_tiles;
+pub mod search;
+mod vector;
+mod weight;
+
+pub use attention::{AttentionArgs, KvPages};
+pub use bytes::Bytes;
+pub use dtype::DType;
+pub use error::TensorError;
+pub use map_file::map_file;
+pub use pool::Pool;
+pub use weight::Weight;
+
+/// The operations. Slices are row-major; a slice whose length does not fit is a fault of the
+/// caller and panics before anything is read.
+pub mod ops {
+    pub use crate::activation::{
+        gelu_in_place, gelu_tanh_in_place, silu_mul, softmax_in_place, tanh_in_place,
+    };
+    pub use crate::attention::{attention, attention_batch};
+    pub use crate::linear::linear;
+    pub use crate::norm::{layer_norm, rms_norm};
+    pub use crate::vector::{add_in_place, axpy, dot, scale_in_place};
+}

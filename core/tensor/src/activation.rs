@@ -1,0 +1,221 @@
+//! Activations, with an exponential and an error function that vectorise.
+
+use crate::isa::{Isa, versions};
+use crate::lanes;
+
+versions!(pub(crate) fn gelu_with(x: &mut [f32]) = gelu_body);
+versions!(fn gelu_tanh_with(x: &mut [f32]) = gelu_tanh_body);
+versions!(fn tanh_with(x: &mut [f32]) = tanh_body);
+versions!(fn silu_mul_with(gate: &mut [f32], up: &[f32]) = silu_mul_body);
+versions!(fn softmax_with(row: &mut [f32]) -> f32 = softmax_body);
+versions!(fn scale_with(row: &mut [f32], factor: f32) = scale_body);
+
+/// Replaces each x by `x * Phi(x)`, with the error function (arXiv:1606.08415).
+pub fn gelu_in_place(x: &mut [f32]) {
+    gelu_with(Isa::best(), x);
+}
+
+/// As [`gelu_in_place`], by its approximation with tanh.
+pub fn gelu_tanh_in_place(x: &mut [f32]) {
+    gelu_tanh_with(Isa::best(), x);
+}
+
+/// Replaces each x by its hyperbolic tangent.
+pub fn tanh_in_place(x: &mut [f32]) {
+    tanh_with(Isa::best(), x);
+}
+
+/// Replaces each g of `gate` by `g * sigmoid(g) * u`, u from `up`.
+pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "silu_mul: two lengths");
+    silu_mul_with(Isa::best(), gate, up);
+}
+
+/// Replaces a row by its softmax.
+pub fn softmax_in_place(row: &mut [f32]) {
+    let sum = softmax_with(Isa::best(), row);
+    scale_with(Isa::best(), row, 1.0 / sum);
+}
+
+/// e to the `x`, to 2 units in the last place; 0 below the smallest normal number.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves a whole number
+    let clamped = x.clamp(-87.336_54, 88.722_83);
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(1.428_606_8e-6, n.mul_add(-0.693_145_75, clamped));
+    // Taylor's polynomial of degree 7: |r| is at most ln(2)/2.
+    let p = r.mul_add(1.0 / 5040.0, 1.0 / 720.0);
+    let p = r.mul_add(p, 1.0 / 120.0);
+    let p = r.mul_add(p, 1.0 / 24.0);
+    let p = r.mul_add(p, 1.0 / 6.0);
+    let p = r.mul_add(p, 0.5);
+    let p = r.mul_add(p, 1.0);
+    let p = r.mul_add(p, 1.0);
+    // 2^n in two halves, as n may be 128. The low bits of `shifted` are n.
+    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let half = n >> 1;
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    let value = p * power(half) * power(n.wrapping_sub(half));
+    if x < -87.336_54 { 0.0 } else { value }
+}
+
+/// The error function by a rational minimax approximation (Eigen's), within 4e-7.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let x = x.clamp(-4.0, 4.0);
+    let s = x * x;
+    let p = s.mul_add(-2.726_142_3e-10, 2.770_681_4e-8);
+    let p = s.mul_add(p, -2.101_024e-6);
+    let p = s.mul_add(p, -5.692_506_5e-5);
+    let p = s.mul_add(p, -7.349_906_3e-4);
+    let p = s.mul_add(p, -2.954_6e-3);
+    let p = s.mul_add(p, -1.609_603_3e-2);
+    let q = s.mul_add(-1.456_607_2e-5, -2.133_740_6e-4);
+    let q = s.mul_add(q, -1.682_827e-3);
+    let q = s.mul_add(q, -7.373_329e-3);
+    let q = s.mul_add(q, -1.426_473_9e-2);
+    x * p / q
+}
+
+#[inline(always)]
+fn gelu_body(x: &mut [f32]) {
+    for x in x {
+        let half = 0.5 * *x;
+        *x = half.mul_add(erf(*x * std::f32::consts::FRAC_1_SQRT_2), half);
+    }
+}
+
+#[inline(always)]
+fn gelu_tanh_body(x: &mut [f32]) {
+    for x in x {
+        let cube = *x * *x * *x;
+        let inner = 1.595_769 * cube.mul_add(0.044_715, *x); // 2 sqrt(2 / pi)
+        *x /= 1.0 + exp(-inner);
+    }
+}
+
+#[inline(always)]
+fn tanh_body(x: &mut [f32]) {
+    for x in x {
+        let e = exp(-2.0 * x.abs());
+        // Below this the quotient loses digits that the series keeps.
+        let small = *x - *x * *x * *x * (1.0 / 3.0);
+        let large = ((1.0 - e) / (1.0 + e)).copysign(*x);
+        *x = if x.abs() < 0.01 { small } else { large };
+    }
+}
+
+#[inline(always)]
+fn silu_mul_body(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = *gate / (1.0 + exp(-*gate)) * up;
+    }
+}
+
+/// Replaces each x by `exp(x - max)` and returns their sum.
+#[inline(always)]
+pub(crate) fn softmax_body(row: &mut [f32]) -> f32 {
+    let max = lanes::max(row);
+    let (chunks, rest) = row.as_chunks_mut::<{ lanes::LANES }>();
+    let mut sums = [0.0; lanes::LANES];
+    for chunk in chunks {
+        for i in 0..lanes::LANES {
+            chunk[i] = exp(chunk[i] - max);
+            sums[i] += chunk[i];
+        }
+    }
+    for (value, sum) in rest.iter_mut().zip(&mut sums) {
+        *value = exp(*value - max);
+        *sum += *value;
+    }
+    lanes::reduce(&sums)
+}
+
+#[inline(always)]
+fn scale_body(row: &mut [f32], factor: f32) {
+    for value in row {
+        *value *= factor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Vec<f32> {
+        (-2000..=2000).map(|i| i as f32 * 0.01).collect()
+    }
+
+    /// The error function by its series in double precision.
+    fn erf64(x: f64) -> f64 {
+        if x.abs() > 6.0 {
+            return x.signum();
+        }
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    #[test]
+    fn exp_is_accurate_and_ends_at_zero() {
+        for x in (-8700..=8800).map(|i| i as f32 * 0.01) {
+            let expected = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / expected - 1.0).abs() < 2.5e-7, "{x}");
+        }
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn activations_match_their_formulas() {
+        let (mut gelu, mut gelu_tanh, mut tanh, mut silu) = (grid(), grid(), grid(), grid());
+        gelu_in_place(&mut gelu);
+        gelu_tanh_in_place(&mut gelu_tanh);
+        tanh_in_place(&mut tanh);
+        silu_mul(&mut silu, &vec![2.0; grid().len()]);
+        for (i, x) in grid().into_iter().map(f64::from).enumerate() {
+            let near = |got: f32, expected: f64| {
+                let error = (f64::from(got) - expected).abs();
+                assert!(error <= 5e-7 * (1.0 + x.abs()), "{x}: {got} {expected}");
+            };
+            near(gelu[i], 0.5 * x * (1.0 + erf64(x / 2f64.sqrt())));
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            near(gelu_tanh[i], 0.5 * x * (1.0 + inner.tanh()));
+            near(tanh[i], x.tanh());
+            near(silu[i], 2.0 * x / (1.0 + (-x).exp()));
+        }
+    }
+
+    #[test]
+    fn every_isa_gives_the_same_bits() {
+        let mut first: Option<Vec<u32>> = None;
+        for isa in Isa::available() {
+            let (mut gelu, mut soft, mut silu, mut tanh) = (grid(), grid(), grid(), grid());
+            gelu_with(isa, &mut gelu);
+            gelu_tanh_with(isa, &mut silu);
+            tanh_with(isa, &mut tanh);
+            let sum = softmax_with(isa, &mut soft);
+            let all = gelu
+                .iter()
+                .chain(&soft)
+                .chain(&silu)
+                .chain(&tanh)
+                .chain([&sum]);
+            let bits: Vec<u32> = all.map(|v| v.to_bits()).collect();
+            assert_eq!(*first.get_or_insert(bits.clone()), bits, "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn softmax_sums_to_one() {
+        let mut row = vec![1.0, f32::NEG_INFINITY, 3.0, 1000.0, 1000.0];
+        softmax_in_place(&mut row);
+        assert_eq!(row, [0.0, 0.0, 0.0, 0.5, 0.5]);
+    }
+}
