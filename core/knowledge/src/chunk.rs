@@ -16,11 +16,11 @@ use crate::parse::{Heading, ParsedDocument};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Chunking {
-    /// Most tokens of a chunk as it is embedded, title and special tokens included; 16..=8192, and
-    /// at most what the embedding model reads. Default 200.
+    /// Most tokens of a chunk as it is embedded, title and special tokens included; 8..=65536,
+    /// and at most what the embedding model reads. Default 200.
     pub max_tokens: usize,
     /// Most tokens at the end of a chunk that are repeated at the beginning of the next, in whole
-    /// sentences; less than half of `max_tokens`. Default 40.
+    /// sentences; at most half of `max_tokens`. Default 40.
     pub overlap_tokens: usize,
 }
 
@@ -39,16 +39,17 @@ impl Chunking {
     /// # Errors
     /// `ValidationException` that names the field.
     pub fn validate(&self) -> api::Result<()> {
-        if !(16..=8192).contains(&self.max_tokens) {
+        if !(8..=65_536).contains(&self.max_tokens) {
             return Err(api::Error::validation(format!(
-                "chunking.maxTokens: expected 16..=8192, got {}",
+                "chunking.max_tokens: expected 8..=65536, got {}",
                 self.max_tokens
             )));
         }
-        if self.overlap_tokens * 2 >= self.max_tokens {
+        if self.overlap_tokens > self.max_tokens / 2 {
             return Err(api::Error::validation(format!(
-                "chunking.overlapTokens: expected less than half of maxTokens ({}), got {}",
-                self.max_tokens, self.overlap_tokens
+                "chunking.overlap_tokens: expected at most half of chunking.max_tokens, {}, got {}",
+                self.max_tokens / 2,
+                self.overlap_tokens
             )));
         }
         Ok(())
@@ -322,7 +323,11 @@ impl Cutter<'_> {
         let mut parts: Vec<&str> = self.title.into_iter().collect();
         for &heading in path {
             let text = self.document.headings[heading].text.as_str();
-            if parts.last() != Some(&text) {
+            // The first heading often says the title again.
+            if parts
+                .last()
+                .is_none_or(|last| !last.eq_ignore_ascii_case(text))
+            {
                 parts.push(text);
             }
         }
@@ -408,7 +413,7 @@ fn blocks(document: &ParsedDocument) -> Vec<Range<usize>> {
             }
             _ => blocks.push(range),
         }
-        open = !heading && !trimmed.contains(" | ") && !trimmed.contains('\t');
+        open = !heading && !is_row(trimmed);
     }
     blocks
 }
@@ -419,7 +424,12 @@ fn begins_item(line: &str) -> bool {
     let numbered = mark.len() <= 4
         && mark.ends_with(['.', ')'])
         && mark.starts_with(|c: char| c.is_ascii_digit() || c == '(');
-    ["-", "*", "•", "–", "+"].contains(&mark) || numbered || line.contains(" | ")
+    ["-", "*", "•", "–", "+"].contains(&mark) || numbered || is_row(line)
+}
+
+/// Whether a line of wrapped text is a row of a table: its cells are set apart.
+fn is_row(line: &str) -> bool {
+    line.contains(" | ") || line.contains('\t') || line.contains("   ")
 }
 
 /// Words of a part of the text: runs without white space.
@@ -463,13 +473,17 @@ mod tests {
             overlap_tokens: overlap,
         };
         let chunks = chunk(document, None, chunking, &count).unwrap();
-        chunks.iter().map(|c| &document.text[c.bytes.clone()]).collect()
+        chunks
+            .iter()
+            .map(|c| &document.text[c.bytes.clone()])
+            .collect()
     }
 
     #[test]
     fn borders_fall_between_sentences_and_overlap_repeats_whole_ones() {
         let text = "One two three four five. Six sev ten. Ape bee cat dog eel fox gnu. Hen.";
-        let parts = texts(&document(text, false), 16, 5);
+        let document = document(text, false);
+        let parts = texts(&document, 16, 5);
         assert_eq!(
             parts,
             [
@@ -481,7 +495,10 @@ mod tests {
 
     #[test]
     fn a_line_break_inside_a_wrapped_sentence_is_no_border() {
-        let wrapped = sentences(&document("The fee\nis due. Pay\nit.\n- one\n- two\n\nEnd", true));
+        let wrapped = sentences(&document(
+            "The fee\nis due. Pay\nit.\n- one\n- two\n\nEnd",
+            true,
+        ));
         assert_eq!(wrapped.len(), 5);
         let lines = sentences(&document("The fee\nis due", false));
         assert_eq!(lines.len(), 2);
@@ -496,7 +513,11 @@ mod tests {
             bytes: at..at + text.len(),
         };
         let parsed = ParsedDocument {
-            headings: vec![heading(1, "Fees", 0), heading(2, "Scope", 6), heading(2, "Cards", 31)],
+            headings: vec![
+                heading(1, "Fees", 0),
+                heading(2, "Scope", 6),
+                heading(2, "Cards", 31),
+            ],
             ..document(text, false)
         };
         let chunking = Chunking {
@@ -520,7 +541,7 @@ mod tests {
     #[test]
     fn pages_are_those_that_the_characters_stand_on() {
         let parsed = ParsedDocument {
-            pages: vec![0..8, 8..8, 8..20],
+            pages: vec![0..8, 8..8, 8..21],
             ..document("Uno dos.\n\nTres cuatro", false)
         };
         let chunks = chunk(&parsed, None, Chunking::default(), &count).unwrap();
@@ -531,8 +552,8 @@ mod tests {
         #[test]
         fn every_character_is_in_a_chunk_that_fits(
             text in "([a-zé世.!? \n|\u{301}]{0,12}[A-Z. \n]){0,60}",
-            max in 16usize..40,
-            overlap in 0usize..8,
+            max in 8usize..40,
+            overlap in 0usize..5,
             wrapped: bool,
         ) {
             let document = document(&text, wrapped);
@@ -542,7 +563,8 @@ mod tests {
             let mut last = None;
             for chunk in &chunks {
                 let part = &text[chunk.bytes.clone()];
-                prop_assert!(count(&format!("{}{part}", chunk.context)).unwrap() <= max);
+                let whole = chunk.context.clone() + part;
+                prop_assert!(count(&whole).unwrap() <= max);
                 prop_assert_eq!(part.trim(), part);
                 let chars: String = text.chars().skip(chunk.chars.start).take(chunk.chars.len()).collect();
                 prop_assert_eq!(&chars, part);

@@ -1,4 +1,25 @@
 //! Knowledge bases: parse, chunk, ingest, retrieve, cite.
+//!
+//! A document's journey: [`parse`] makes text of a file, [`chunk`] cuts it into passages, the
+//! embedder makes their vectors, the store commits them. A question's journey: the embedder makes its
+//! vector, the index finds the nearest passages, a chat model answers from them, and each citation of
+//! the answer is checked against the stored text.
 
+mod add;
+mod ask;
 pub mod chunk;
+mod cite;
+mod document;
+mod ingest;
+mod knowledge_base;
 pub mod parse;
+mod retrieve;
+mod scan;
+mod sync;
+
+pub use ask::NO_ANSWER;
+pub use chunk::Chunking;
+pub use document::{Document, DocumentInfo};
+pub use knowledge_base::{KnowledgeBase, KnowledgeBaseInfo, KnowledgeBaseSpec};
+pub use scan::{FailedDocument, SourceInfo};
+pub use sync::{SyncProgress, SyncReport};

@@ -47,10 +47,7 @@ fn broken(error: impl std::fmt::Display) -> ParseError {
 }
 
 /// A part of the archive, as text; none where it has no such part.
-fn part(
-    archive: &mut ZipArchive<Cursor<&[u8]>>,
-    name: &str,
-) -> Result<Option<String>, ParseError> {
+fn part(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str) -> Result<Option<String>, ParseError> {
     let file = match archive.by_name(name) {
         Ok(file) => file,
         Err(zip::result::ZipError::FileNotFound) => return Ok(None),
@@ -329,14 +326,18 @@ impl<'a> Body<'a> {
             return;
         }
         match paragraph.style {
-            Style { level: Some(level), .. } => {
+            Style {
+                level: Some(level), ..
+            } => {
                 self.out.heading(level.max(1), &paragraph.text);
             }
             Style { list: true, .. } if !paragraph.text.trim().is_empty() => {
                 let text = collapse_lines(&paragraph.text);
                 self.out.push(Block::Item, &format!("- {text}"));
             }
-            _ => self.out.push(Block::Paragraph, &collapse_lines(&paragraph.text)),
+            _ => self
+                .out
+                .push(Block::Paragraph, &collapse_lines(&paragraph.text)),
         }
     }
 }

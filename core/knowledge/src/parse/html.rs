@@ -22,7 +22,11 @@ const DECLARATION_BYTES: usize = 1024;
 /// Bytes that are not of that encoding, or an unknown encoding's name.
 pub(super) fn decode(bytes: &[u8]) -> Result<String, ParseError> {
     let marked = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);
-    let declared = if marked { None } else { declared_encoding(bytes) };
+    let declared = if marked {
+        None
+    } else {
+        declared_encoding(bytes)
+    };
     let Some(label) = declared else {
         return text::decode(bytes);
     };
@@ -49,7 +53,10 @@ fn declared_encoding(bytes: &[u8]) -> Option<String> {
     let meta = head.find("<meta")?;
     let after = &head[meta..];
     let value = after[after.find("charset")? + "charset".len()..].trim_start();
-    let value = value.strip_prefix('=')?.trim_start().trim_start_matches(['"', '\'']);
+    let value = value
+        .strip_prefix('=')?
+        .trim_start()
+        .trim_start_matches(['"', '\'']);
     let label: String = value
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || "-_:.".contains(*c))
@@ -61,7 +68,14 @@ fn declared_encoding(bytes: &[u8]) -> Option<String> {
 pub(super) fn parse(source: &str) -> ParsedDocument {
     let mut out = TextBuilder::default();
     append(source, &mut out);
-    out.finish()
+    let mut document = out.finish();
+    // Sites add their own name to a page's title: its first heading is the shorter one.
+    if let (Some(title), Some(heading)) = (&document.title, document.headings.first())
+        && title.starts_with(&heading.text)
+    {
+        document.title = Some(heading.text.clone());
+    }
+    document
 }
 
 /// Appends the text of a piece of HTML.
@@ -123,8 +137,10 @@ impl Reader {
             None if self.templates > 0 => {}
             // Line breaks in the source are spaces on the page.
             None if self.preformatted == 0 => {
-                self.inline
-                    .extend(text.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }));
+                self.inline.extend(
+                    text.chars()
+                        .map(|c| if c == '\n' || c == '\r' { ' ' } else { c }),
+                );
             }
             None => self.inline.push_str(text),
         }
@@ -294,11 +310,41 @@ fn start_number(tag: &Tag) -> u64 {
 fn is_block(name: &str) -> bool {
     matches!(
         name,
-        "address" | "article" | "aside" | "blockquote" | "body" | "caption" | "center" | "dd"
-            | "details" | "dialog" | "div" | "dl" | "dt" | "fieldset" | "figcaption" | "figure"
-            | "footer" | "form" | "head" | "header" | "hgroup" | "hr" | "html" | "legend"
-            | "li" | "main" | "nav" | "option" | "p" | "search" | "section" | "summary"
-            | "tbody" | "tfoot" | "thead"
+        "address"
+            | "article"
+            | "aside"
+            | "blockquote"
+            | "body"
+            | "caption"
+            | "center"
+            | "dd"
+            | "details"
+            | "dialog"
+            | "div"
+            | "dl"
+            | "dt"
+            | "fieldset"
+            | "figcaption"
+            | "figure"
+            | "footer"
+            | "form"
+            | "head"
+            | "header"
+            | "hgroup"
+            | "hr"
+            | "html"
+            | "legend"
+            | "li"
+            | "main"
+            | "nav"
+            | "option"
+            | "p"
+            | "search"
+            | "section"
+            | "summary"
+            | "tbody"
+            | "tfoot"
+            | "thead"
     )
 }
 

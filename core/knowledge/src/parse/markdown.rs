@@ -127,13 +127,18 @@ impl Reader {
         if text.trim().is_empty() {
             return;
         }
-        let text = if self.verbatim { text } else { collapse_lines(&text) };
+        let text = if self.verbatim {
+            text
+        } else {
+            collapse_lines(&text)
+        };
         if self.lists.is_empty() {
             self.out.push(Block::Paragraph, &text);
         } else {
             // The depth shows by the mark: the builder trims white space at a block's ends.
             let marker = std::mem::take(&mut self.marker);
-            self.out.push(Block::Item, &format!("{}{text}", marker.trim_start()));
+            self.out
+                .push(Block::Item, &format!("{}{text}", marker.trim_start()));
         }
     }
 }

@@ -171,3 +171,8 @@ pub fn parse(format: Format, bytes: Vec<u8>) -> Result<ParsedDocument, ParseErro
     }
     Ok(parsed)
 }
+
+/// Text that is given as such, not as a file: line ends made `\n`, headings found as in plain text.
+pub fn parse_text(text: String) -> ParsedDocument {
+    text::read(&text)
+}

@@ -83,13 +83,18 @@ fn read(bytes: &[u8]) -> Result<ParsedDocument, ParseError> {
         .map_err(|error| ParseError::broken("PDF", format!("{what}: {error}")))?;
         pieces.push(guarded(&what, || layout.pieces())?);
     }
-    Ok(assemble(&pieces, stated_title(&document)).ok_or(ParseError::NoTextLayer {
-        pages: pieces.len(),
-    })?)
+    Ok(
+        assemble(&pieces, stated_title(&document)).ok_or(ParseError::NoTextLayer {
+            pages: pieces.len(),
+        })?,
+    )
 }
 
 fn open(bytes: &[u8]) -> Result<Document, ParseError> {
-    if !bytes[..bytes.len().min(1024)].windows(5).any(|w| w == b"%PDF-") {
+    if !bytes[..bytes.len().min(1024)]
+        .windows(5)
+        .any(|w| w == b"%PDF-")
+    {
         return Err(ParseError::broken("PDF", "it does not begin with %PDF-"));
     }
     pdf_guard::check_expansion(bytes)?;

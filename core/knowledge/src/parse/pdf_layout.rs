@@ -44,8 +44,8 @@ impl Piece {
         }
         let ratio = self.size / body;
         match number_depth(&self.text) {
-            _ if ratio > 1.45 => Some(1),
             Some(depth) if ratio > 0.95 => Some(depth + 1),
+            _ if ratio > 1.45 => Some(1),
             _ if ratio > 1.1 => Some(2),
             _ => None,
         }
@@ -103,7 +103,9 @@ impl OutputDev for PageLayout {
         let scale = (at.m11 * at.m11 + at.m12 * at.m12).sqrt();
         let rise = (at.m21 * at.m21 + at.m22 * at.m22).sqrt();
         let size = rise * font_size.abs();
-        let sane = [at.m31, at.m32, scale, size, width, spacing].iter().all(|v| v.is_finite());
+        let sane = [at.m31, at.m32, scale, size, width, spacing]
+            .iter()
+            .all(|v| v.is_finite());
         if !sane || scale <= 0.0 || size <= 0.0 {
             // Text without a place or of no size is still text: it goes on with the line before.
             if let Some(run) = self.runs.last_mut() {
@@ -113,7 +115,11 @@ impl OutputDev for PageLayout {
         }
         let (turn, along, across) = if at.m11.abs() >= at.m12.abs() {
             let sign = at.m11.signum();
-            (if sign > 0.0 { 0 } else { 2 }, sign * at.m31, -sign * at.m32)
+            (
+                if sign > 0.0 { 0 } else { 2 },
+                sign * at.m31,
+                -sign * at.m32,
+            )
         } else {
             let sign = at.m12.signum();
             (if sign > 0.0 { 1 } else { 3 }, sign * at.m32, sign * at.m31)
@@ -214,7 +220,10 @@ impl Lines {
     }
 
     fn start(&self) -> f64 {
-        self.runs.iter().map(|run| run.start).fold(f64::MAX, f64::min)
+        self.runs
+            .iter()
+            .map(|run| run.start)
+            .fold(f64::MAX, f64::min)
     }
 
     fn end(&self) -> f64 {
@@ -227,6 +236,9 @@ impl Lines {
         let last = self.last();
         let step = (run.baseline - last.baseline) / last.size;
         let expected = match self.runs.len() {
+            // The first step is any that is common inside a paragraph, and a wider one where the
+            // next line goes on with a small letter.
+            0 | 1 if run.text.starts_with(char::is_lowercase) => 2.2,
             0 | 1 => 1.55,
             n => (last.baseline - self.runs[n - 2].baseline) / last.size * 1.12,
         };
@@ -244,7 +256,10 @@ impl Lines {
         let small = self.runs.len().max(other.runs.len()) <= MAX_ROW_LINES;
         let span = |lines: &Lines| {
             let first = lines.first();
-            (first.baseline - 0.7 * first.size, lines.last().baseline + 0.2 * first.size)
+            (
+                first.baseline - 0.7 * first.size,
+                lines.last().baseline + 0.2 * first.size,
+            )
         };
         let (a, b) = (span(self), span(other));
         let shared = a.1.min(b.1) - a.0.max(b.0);
@@ -276,8 +291,8 @@ fn pieces_of(row: &[Lines]) -> Option<Piece> {
         text.push_str(&block.text());
         cells += usize::from(!marker);
     }
-    let item = is_marker(text.split(' ').next().unwrap_or_default())
-        && number_depth(&text).is_none();
+    let item =
+        is_marker(text.split(' ').next().unwrap_or_default()) && number_depth(&text).is_none();
     Some(Piece {
         kind: match (cells, item) {
             (1, true) => Block::Item,

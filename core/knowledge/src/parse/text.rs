@@ -55,19 +55,24 @@ fn decode_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, ParseE
 /// # Errors
 /// As [`decode`].
 pub(super) fn parse(bytes: &[u8]) -> Result<ParsedDocument, ParseError> {
-    let text = decode(bytes)?.replace("\r\n", "\n").replace('\r', "\n");
+    Ok(read(&decode(bytes)?))
+}
+
+/// As [`parse`], of text that is decoded.
+pub(super) fn read(text: &str) -> ParsedDocument {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let headings = headings(&text);
     let title = headings
         .first()
         .filter(|heading| text[..heading.bytes.start].trim().is_empty())
         .map(|heading| heading.text.clone());
-    Ok(ParsedDocument {
+    ParsedDocument {
         title,
         text,
         pages: Vec::new(),
         headings,
         wrapped: true,
-    })
+    }
 }
 
 fn headings(text: &str) -> Vec<Heading> {
@@ -95,7 +100,9 @@ fn headings(text: &str) -> Vec<Heading> {
             Some(level + 1)
         } else if underlined {
             Some(if found.is_empty() { 1 } else { 2 })
-        } else if is_capitals(trimmed) || (found.is_empty() && is_title(trimmed)) {
+        } else if is_capitals(trimmed)
+            || (found.is_empty() && is_title(trimmed) && has_text(&lines[index + 1..]))
+        {
             Some(if found.is_empty() { 1 } else { 2 })
         } else {
             None
@@ -110,6 +117,10 @@ fn headings(text: &str) -> Vec<Heading> {
         }
     }
     found
+}
+
+fn has_text(lines: &[(usize, &str)]) -> bool {
+    lines.iter().any(|(_, line)| !line.trim().is_empty())
 }
 
 fn is_underline(line: &str) -> bool {
@@ -183,7 +194,10 @@ mod tests {
     fn headings_are_found_where_they_stand_alone() {
         let text = "Loan Policy\n\n1. Scope\n\nThis covers loans\nof all kinds.\n\n1. Keep the file.\n\nFEES\n----\n\nTwo euros.";
         let found = headings(text);
-        let found: Vec<(u8, &str)> = found.iter().map(|h| (h.level, &text[h.bytes.clone()])).collect();
+        let found: Vec<(u8, &str)> = found
+            .iter()
+            .map(|h| (h.level, &text[h.bytes.clone()]))
+            .collect();
         assert_eq!(found, [(1, "Loan Policy"), (2, "1. Scope"), (2, "FEES")]);
     }
 }

@@ -1,0 +1,139 @@
+//! Answers a question from retrieved passages.
+
+use std::sync::Arc;
+
+use outcrop_api as api;
+
+use crate::cite::{Draft, read_reply};
+use crate::knowledge_base::KnowledgeBase;
+use crate::retrieve::{Found, Retrieved, reread};
+use crate::sync::blocking;
+
+/// What a model is asked to say where the passages do not answer.
+pub const NO_ANSWER: &str = "The documents do not answer this question.";
+
+const INSTRUCTION: &str = "Answer the question from the numbered search results only. \
+After each claim, name the search results that it rests on by their numbers in square brackets, \
+such as [1] or [2][3]. Add nothing that they do not say. If they do not answer the question, reply \
+with exactly this sentence: The documents do not answer this question.";
+
+impl KnowledgeBase {
+    /// Answers `question` from the `k` nearest passages. The model gets them as numbered search
+    /// results, best first; it sees all of them, or its own error says that they do not fit.
+    ///
+    /// Each citation is checked: its passage is read from the store again, a quote must stand there
+    /// word for word, a number must be one of the passages'. One that does not check out is left out.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::retrieve`]; `ValidationException` where there are no documents; those of
+    /// the model.
+    pub async fn ask(
+        &self,
+        embedder: Arc<dyn api::Embedder>,
+        chat: Arc<dyn api::ChatModel>,
+        question: &str,
+        k: usize,
+    ) -> api::Result<api::Answer> {
+        let retrieved = self.search(embedder, "question", question, k).await?;
+        if retrieved.found.is_empty() {
+            return Err(api::Error::validation(format!(
+                "knowledge base {:?} holds no documents: expected some to answer from; add a source \
+                 and sync it",
+                self.name()
+            )));
+        }
+        let reply = chat.converse(request(&retrieved.found, question)).await?;
+        let model = chat.id().to_owned();
+        blocking(move || Ok(answer(&retrieved, &reply, model))).await
+    }
+}
+
+fn request(found: &[Found], question: &str) -> api::ConverseRequest {
+    let mut content: Vec<api::ContentBlock> = found
+        .iter()
+        .map(|found| {
+            api::ContentBlock::SearchResult(api::SearchResult {
+                source: found.passage.location.document.clone(),
+                title: found.title.clone(),
+                content: vec![api::TextContent {
+                    text: found.passage.text.clone(),
+                }],
+                citations: Some(serde_json::json!({ "enabled": true })),
+            })
+        })
+        .collect();
+    content.push(api::ContentBlock::Text(question.to_owned()));
+    api::ConverseRequest {
+        messages: vec![api::Message {
+            role: api::Role::User,
+            content,
+        }],
+        system: Some(INSTRUCTION.to_owned()),
+        ..api::ConverseRequest::default()
+    }
+}
+
+fn answer(retrieved: &Retrieved, reply: &api::Reply, model: String) -> api::Answer {
+    let stored: Vec<Option<String>> = retrieved
+        .found
+        .iter()
+        .map(|found| reread(&retrieved.snapshot, found))
+        .collect();
+    let (text, drafts) = read_reply(&reply.content, &stored);
+    let passages: Vec<api::Passage> = retrieved.found.iter().map(|f| f.passage.clone()).collect();
+    let citations = drafts
+        .into_iter()
+        .map(
+            |Draft {
+                 span,
+                 quotes,
+                 passages: cited,
+             }| api::Citation {
+                span,
+                quotes,
+                passages: cited
+                    .iter()
+                    .filter_map(|&at| passages.get(at).cloned())
+                    .collect(),
+            },
+        )
+        .collect();
+    api::Answer {
+        answered: !is_no_answer(&text),
+        text,
+        citations,
+        passages,
+        model,
+        stop_reason: reply.stop_reason,
+        usage: reply.usage,
+    }
+}
+
+/// Whether a text says that the documents do not answer, whatever marks stand around it.
+fn is_no_answer(text: &str) -> bool {
+    let bare = |text: &str| -> String {
+        text.chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect()
+    };
+    let said = bare(text);
+    said.is_empty() || said == bare(NO_ANSWER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agreed_sentence_says_that_there_is_no_answer() {
+        assert!(INSTRUCTION.ends_with(NO_ANSWER));
+        assert!(is_no_answer(
+            "  **The documents do not answer this question**\n"
+        ));
+        assert!(is_no_answer(""));
+        assert!(!is_no_answer(
+            "The documents do not answer this question, but [1] is near."
+        ));
+    }
+}
