@@ -16,7 +16,8 @@ import outcrop
 HEAD = """# Python reference
 
 Written from the docstrings by `make docs`; do not edit. Every method that may wait has a twin whose
-name begins with `a` and that is awaited; the twin of `sync` is `async_`.
+name begins with `a` and that is awaited; the twin of `sync` is `async_`. In the signatures, `Path`
+stands for a `str` or an `os.PathLike`, and `Messages` for a `str` or a list of messages.
 """
 
 
@@ -27,7 +28,7 @@ def text(doc: str | None) -> str:
     lines, section = [], False
     for line in doc.splitlines():
         if line in ("Args:", "Raises:"):
-            lines += ["" if line == "Raises:" else "", f"**{line[:-1]}**", ""]
+            lines += ["", f"**{line[:-1]}**", ""]
             section = True
         elif section and re.match(r"    \w+: ", line):
             name, _, rest = line.strip().partition(": ")
@@ -43,19 +44,22 @@ def text(doc: str | None) -> str:
 def signature(name: str, function: object) -> str:
     """A call, one parameter a line where it is long."""
     value = inspect.signature(function)  # type: ignore[arg-type]
-    shown = [p for p in value.parameters.values() if p.name != "self"]
-    parts, starred = [], False
-    for parameter in shown:
-        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+    parts: list[str] = []
+    for parameter in value.parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
             parts.append("*")
-            starred = True
-        parts.append(str(parameter))
-    returns = "" if value.return_annotation is value.empty else f" -> {value.return_annotation}"
-    returns = returns.replace("'", "")
-    line = f"{name}({', '.join(parts)}){returns}".replace("'", "")
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        if parameter.default is not parameter.empty and "<factory>" in default:
+            default = " = ..."
+        parts.append(f"{parameter.name}: {parameter.annotation}{default}")
+    shown = not inspect.isclass(function) and value.return_annotation is not value.empty
+    returns = f" -> {value.return_annotation}" if shown else ""
+    line = f"{name}({', '.join(parts)}){returns}"
     if len(line) <= 88:
         return line
-    body = "".join(f"    {part},\n" for part in parts).replace("'", "")
+    body = "".join(f"    {part},\n" for part in parts)
     return f"{name}(\n{body}){returns}"
 
 
