@@ -1,0 +1,425 @@
+//! A decoder with its tokenizer, chat template and scheduler: what chats and continues prompts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use outcrop_api::{
+    BoxFuture, ChatModel, Completion, ContentBlock, ConverseRequest, Error, EventStream,
+    GenerateRequest, InferenceConfig, ModelInfo, ModelKind, Prompt, Result, StreamEvent,
+    ToolChoice,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::block_pool::BlockPool;
+use crate::chat_template::ChatTemplate;
+use crate::decoder::{Decoder, DecoderRunner};
+use crate::decoder_config::DecoderConfig;
+use crate::detokenizer::Detokenizer;
+use crate::engine_stream::{ConverseStream, GenerateStream};
+use crate::engine_thread::EngineThread;
+use crate::inbox::stopped;
+use crate::sampler::{Sampler, SamplerScratch};
+use crate::scheduler::{Scheduler, StepLimits};
+use crate::sequence::{Generation, Sequence, SequenceEvent};
+use crate::stop::StopBuffer;
+use crate::tokenizer::Tokenizer;
+use crate::tool_calls::ToolCalls;
+use crate::weights::Checkpoint;
+
+/// Tokens to generate where the request does not say.
+const DEFAULT_MAX_TOKENS: usize = 512;
+
+/// Bytes that the KV cache may grow to where the options do not say.
+const DEFAULT_KV_BYTES: usize = 4 << 30;
+
+/// Bounds of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Most sequences in flight, at least 1. Default 16.
+    pub max_batch: usize,
+    /// Most prompt tokens of one step, at least 1; a quarter of it beside decoding sequences.
+    /// Default 256.
+    pub prefill_chunk: usize,
+    /// Most requests that wait beside those in flight; one more is a `ThrottlingException`.
+    /// Default 256.
+    pub queue: usize,
+    /// Tokens that the KV cache holds for all sequences together. Default: `max_batch` full
+    /// contexts, or what 4 GiB hold where that is less. Memory is taken as sequences need it.
+    pub kv_tokens: Option<usize>,
+    /// Most tokens of one sequence. Default: the model's context, or what `kv_tokens` holds where
+    /// that is less.
+    pub context_length: Option<usize>,
+    /// Threads that compute. Default: the process's shared pool.
+    pub threads: Option<usize>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            max_batch: 16,
+            prefill_chunk: 256,
+            queue: 256,
+            kv_tokens: None,
+            context_length: None,
+            threads: None,
+        }
+    }
+}
+
+/// A loaded decoder that serves concurrent calls by continuous batching. Clones share it; when the
+/// last clone and the last stream are gone, its thread ends and its memory is given back.
+///
+/// A call's output depends on its own input and seed only, never on what runs beside it.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: String,
+    info: ModelInfo,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<ChatTemplate>,
+    end_ids: Arc<[u32]>,
+    thread: EngineThread,
+}
+
+/// The events of a submitted sequence. It keeps the engine alive.
+pub(crate) struct SequenceEvents {
+    receiver: UnboundedReceiver<Result<SequenceEvent>>,
+    _engine: Arc<Shared>,
+}
+
+impl SequenceEvents {
+    /// The next event. An engine that broke down is an `InternalServerException`.
+    pub async fn next(&mut self) -> Result<SequenceEvent> {
+        self.receiver.recv().await.unwrap_or_else(|| Err(stopped()))
+    }
+}
+
+impl Engine {
+    /// Loads the model at `path`, a Hugging Face folder or a GGUF file, as `id`. It blocks.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where nothing is at `path`; `ModelErrorException` for files
+    /// that are damaged, or an architecture that is not known; `ValidationException` for `options`
+    /// that the model cannot follow.
+    pub fn load(path: &Path, id: &str, options: EngineOptions) -> Result<Self> {
+        let checkpoint = Checkpoint::open(path)?;
+        let named = |error: Error| error.with_resource(path.display().to_string());
+        let config = DecoderConfig::from_source(checkpoint.config()).map_err(named)?;
+        let decoder = Arc::new(Decoder::load(config, &checkpoint)?);
+        let (kv_tokens, context_length) = capacity(decoder.config(), &options)?;
+        let tokenizer = Arc::new(Tokenizer::from_checkpoint(&checkpoint)?);
+        let info = ModelInfo {
+            id: id.to_owned(),
+            kind: ModelKind::Chat,
+            architecture: decoder.config().architecture.clone(),
+            parameters: checkpoint.parameters(),
+            quantization: checkpoint.quantization(),
+            context_length,
+            dimensions: None,
+            vocabulary: Some(decoder.config().vocab_size),
+            device: "cpu".to_owned(),
+            bytes: checkpoint.bytes(),
+        };
+        let shared = Shared {
+            id: id.to_owned(),
+            info,
+            end_ids: tokenizer.eos().into(),
+            template: ChatTemplate::from_checkpoint(&checkpoint)?,
+            tokenizer,
+            thread: thread(decoder, kv_tokens, &options),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// What is known of the model.
+    pub fn info(&self) -> ModelInfo {
+        self.shared.info.clone()
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.shared.tokenizer
+    }
+
+    /// The text that the model's chat template makes of `request`.
+    ///
+    /// # Errors
+    /// `ValidationException` where the model has no chat template, or where it refuses the
+    /// messages.
+    pub fn chat_prompt(
+        &self,
+        request: &ConverseRequest,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let Some(template) = &self.shared.template else {
+            return Err(Error::validation(format!(
+                "model {}: expected a chat template in its files, found none; use generate",
+                self.shared.id
+            )));
+        };
+        template.render(
+            &request.messages,
+            request.system.as_deref(),
+            &request.tools,
+            add_generation_prompt,
+            &request.template_variables,
+        )
+    }
+
+    /// Starts to continue a prompt. The stream gives the ids as well as the text.
+    ///
+    /// Without `max_tokens` at most 512 tokens are generated, or as many as still fit the context.
+    ///
+    /// # Errors
+    /// `ValidationException` for a prompt that is empty, holds an id outside the vocabulary or does
+    /// not fit the context with `max_tokens`; `ThrottlingException` when the queue is full.
+    pub fn generate_stream(
+        &self,
+        request: GenerateRequest,
+    ) -> BoxFuture<'_, Result<Box<dyn EventStream>>> {
+        Box::pin(async move {
+            let prompt = match request.prompt {
+                Prompt::Text(text) => self.shared.tokenizer.encode(&text, true)?,
+                Prompt::Ids(ids) => ids,
+            };
+            let events = self.start(prompt, request.inference_config)?;
+            Ok(Box::new(GenerateStream::new(events)) as Box<dyn EventStream>)
+        })
+    }
+
+    /// Continues a prompt: [`Engine::generate_stream`], collected.
+    ///
+    /// # Errors
+    /// As [`Engine::generate_stream`].
+    pub async fn generate(&self, request: GenerateRequest) -> Result<Completion> {
+        let started = Instant::now();
+        let mut stream = self.generate_stream(request).await?;
+        let (mut text, mut ids) = (String::new(), Vec::new());
+        while let Some(event) = stream.next().await {
+            match event? {
+                StreamEvent::TextDelta(delta) => text.push_str(&delta),
+                StreamEvent::Ids(more) => ids.extend(more),
+                StreamEvent::Block(_) => {}
+                StreamEvent::Done { stop_reason, usage } => {
+                    return Ok(Completion {
+                        text,
+                        ids,
+                        stop_reason,
+                        usage,
+                        latency_ms: started.elapsed().as_millis() as u64,
+                    });
+                }
+            }
+        }
+        Err(stopped())
+    }
+
+    /// The logits at each position of `ids`, `(ids, vocabulary)`.
+    ///
+    /// # Errors
+    /// `ValidationException` for `ids` that are empty, outside the vocabulary or longer than the
+    /// context; `ThrottlingException` when the queue is full.
+    pub async fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.check_prompt("ids", ids)?;
+        if ids.len() > self.shared.info.context_length {
+            return Err(self.too_long("ids", ids.len()));
+        }
+        let (sender, receiver) = unbounded_channel();
+        let mut events = self.submit(Sequence::logits(ids.to_vec(), sender), receiver)?;
+        let mut all = Vec::new();
+        loop {
+            match events.next().await? {
+                SequenceEvent::Logits(rows) => all.extend(rows),
+                SequenceEvent::Done { .. } => return Ok(all),
+                SequenceEvent::Token(_) | SequenceEvent::Text(_) => {}
+            }
+        }
+    }
+
+    /// Submits a sequence that continues `prompt`.
+    fn start(&self, prompt: Vec<u32>, config: InferenceConfig) -> Result<SequenceEvents> {
+        let sampler = Sampler::new(&config)?;
+        self.check_prompt("prompt", &prompt)?;
+        let generation = Generation {
+            sampler,
+            scratch: SamplerScratch::default(),
+            detokenizer: Detokenizer::new(self.shared.tokenizer.clone()),
+            stop: StopBuffer::new(config.stop_sequences),
+            end_ids: self.shared.end_ids.clone(),
+            max_tokens: self.max_tokens(prompt.len(), config.max_tokens)?,
+        };
+        let (sender, receiver) = unbounded_channel();
+        self.submit(Sequence::generate(prompt, generation, sender), receiver)
+    }
+
+    /// Hands `sequence` to the scheduler.
+    fn submit(
+        &self,
+        sequence: Sequence,
+        receiver: UnboundedReceiver<Result<SequenceEvent>>,
+    ) -> Result<SequenceEvents> {
+        self.shared.thread.inbox()?.submit(sequence)?;
+        Ok(SequenceEvents {
+            receiver,
+            _engine: self.shared.clone(),
+        })
+    }
+
+    /// Checks that there are ids and that the vocabulary has each.
+    fn check_prompt(&self, field: &str, ids: &[u32]) -> Result<()> {
+        let vocabulary = self.shared.info.vocabulary.unwrap_or(0);
+        if ids.is_empty() {
+            return Err(Error::validation(format!(
+                "{field}: expected at least 1 token, got 0"
+            )));
+        }
+        match ids.iter().position(|&id| id as usize >= vocabulary) {
+            Some(at) => Err(Error::validation(format!(
+                "{field}[{at}]: expected a token id below {vocabulary}, got {}",
+                ids[at]
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Most tokens to generate after a prompt of `prompt` tokens.
+    fn max_tokens(&self, prompt: usize, requested: Option<usize>) -> Result<usize> {
+        let context = self.shared.info.context_length;
+        if prompt >= context {
+            return Err(self.too_long("prompt", prompt));
+        }
+        let room = context - prompt;
+        match requested {
+            Some(max_tokens) if max_tokens > room => Err(Error::validation(format!(
+                "max_tokens: expected at most {room} after a prompt of {prompt} tokens in a context of {context}, got {max_tokens}"
+            ))),
+            Some(max_tokens) => Ok(max_tokens),
+            None => Ok(room.min(DEFAULT_MAX_TOKENS)),
+        }
+    }
+
+    /// The error of a prompt that the context does not hold.
+    fn too_long(&self, field: &str, tokens: usize) -> Error {
+        let context = self.shared.info.context_length;
+        Error::validation(format!(
+            "{field}: expected fewer tokens than the context of {context}, got {tokens}"
+        ))
+    }
+}
+
+impl ChatModel for Engine {
+    fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    fn converse_stream(
+        &self,
+        request: ConverseRequest,
+    ) -> BoxFuture<'_, Result<Box<dyn EventStream>>> {
+        Box::pin(async move {
+            check_converse(&request)?;
+            let text = self.chat_prompt(&request, true)?;
+            // The template has written the special tokens itself.
+            let prompt = self.shared.tokenizer.encode(&text, false)?;
+            let tool_calls = tool_calls(&request);
+            let events = self.start(prompt, request.inference_config)?;
+            Ok(Box::new(ConverseStream::new(events, tool_calls)) as Box<dyn EventStream>)
+        })
+    }
+}
+
+/// Refuses what this version cannot keep its word on.
+fn check_converse(request: &ConverseRequest) -> Result<()> {
+    if request.messages.is_empty() {
+        return Err(Error::validation("messages: expected at least 1, got 0"));
+    }
+    if request.response_schema.is_some() {
+        return Err(Error::validation(
+            "response_schema: structured output is not available in this version",
+        ));
+    }
+    match request.tool_choice {
+        None | Some(ToolChoice::Auto {}) => Ok(()),
+        Some(ToolChoice::Any {} | ToolChoice::Tool { .. }) => Err(Error::validation(
+            "tool_choice: expected auto; a forced tool needs structured output, which is not available in this version",
+        )),
+    }
+}
+
+/// What finds calls of the request's tools in the reply, where it declares any.
+fn tool_calls(request: &ConverseRequest) -> Option<ToolCalls> {
+    let blocks = request.messages.iter().flat_map(|message| &message.content);
+    let earlier = blocks
+        .filter(|block| matches!(block, ContentBlock::ToolUse(_)))
+        .count();
+    let names: Vec<String> = request.tools.iter().map(|tool| tool.name.clone()).collect();
+    (!names.is_empty()).then(|| ToolCalls::new(names, earlier))
+}
+
+/// Tokens that the KV cache holds, and most tokens of one sequence.
+fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Result<(usize, usize)> {
+    for (name, value) in [
+        ("max_batch", options.max_batch),
+        ("prefill_chunk", options.prefill_chunk),
+    ] {
+        if value == 0 {
+            return Err(Error::validation(format!(
+                "{name}: expected at least 1, got 0"
+            )));
+        }
+    }
+    let longest = config.context_length;
+    if let Some(wrong) = options
+        .context_length
+        .filter(|n| !(2..=longest).contains(n))
+    {
+        return Err(Error::validation(format!(
+            "context_length: expected 2..={longest}, the model's context, got {wrong}"
+        )));
+    }
+    if let Some(wrong) = options.kv_tokens.filter(|n| *n < 2) {
+        return Err(Error::validation(format!(
+            "kv_tokens: expected at least 2, got {wrong}"
+        )));
+    }
+    let context = options.context_length.unwrap_or(longest);
+    let token_bytes = 2 * config.layers() * config.kv_size() * size_of::<f32>();
+    let kv_tokens = options.kv_tokens.unwrap_or_else(|| {
+        let wanted = context.saturating_mul(options.max_batch);
+        wanted.min((DEFAULT_KV_BYTES / token_bytes).max(2))
+    });
+    if let Some(context) = options
+        .context_length
+        .filter(|context| *context > kv_tokens)
+    {
+        return Err(Error::validation(format!(
+            "kv_tokens: expected at least context_length, {context}, got {kv_tokens}"
+        )));
+    }
+    Ok((kv_tokens, context.min(kv_tokens)))
+}
+
+/// The engine's scheduler thread, which starts at the first call.
+fn thread(decoder: Arc<Decoder>, kv_tokens: usize, options: &EngineOptions) -> EngineThread {
+    let limits = StepLimits {
+        max_batch: options.max_batch,
+        prefill_chunk: options.prefill_chunk,
+    };
+    let threads = options.threads;
+    EngineThread::new(options.max_batch + options.queue, move |inbox| {
+        let decoder = decoder.clone();
+        std::thread::Builder::new()
+            .name("outcrop-engine".to_owned())
+            .spawn(move || {
+                let blocks = BlockPool::new(kv_tokens);
+                let runner = DecoderRunner::new(decoder, blocks.capacity(), threads);
+                Scheduler::new(runner, inbox, blocks, limits).run();
+            })
+    })
+}

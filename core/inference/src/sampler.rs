@@ -1,0 +1,475 @@
+//! Chooses the next token from a row of logits.
+//!
+//! The filters stand in the order of transformers' `generate`: repetition penalty, temperature,
+//! top_k, top_p, min_p. Where tokens are equally likely the lower id comes first, so that the
+//! filters and the choice are defined for every input. Randomness is a function of the seed and
+//! the token's position: no state, so neighbours and interruptions cannot change it.
+
+use std::cmp::Ordering;
+
+use outcrop_api::{Error, InferenceConfig, Result};
+
+/// Most stop sequences of one request.
+const MAX_STOP_SEQUENCES: usize = 16;
+
+/// Candidates that nucleus sampling sorts first; it goes on to more where these do not reach `top_p`.
+const FIRST_CANDIDATES: usize = 128;
+
+/// How the next token is chosen, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampler {
+    temperature: f32,
+    top_k: Option<usize>,
+    top_p: f32,
+    min_p: f32,
+    repetition_penalty: f32,
+    seed: u64,
+}
+
+/// Room that the sampler fills anew for each token.
+#[derive(Debug, Default)]
+pub struct SamplerScratch {
+    logits: Vec<f32>,
+    candidates: Vec<Candidate>,
+}
+
+/// A token with its weight: its probability up to a common factor, the most likely one's being 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Candidate {
+    id: u32,
+    weight: f32,
+}
+
+impl Candidate {
+    /// More likely first, then the lower id.
+    fn order(&self, other: &Self) -> Ordering {
+        other
+            .weight
+            .total_cmp(&self.weight)
+            .then(self.id.cmp(&other.id))
+    }
+}
+
+/// Checks the fields of `config` that do not depend on a model.
+///
+/// # Errors
+/// `ValidationException` naming the field, what was expected and what came.
+pub fn validate(config: &InferenceConfig) -> Result<()> {
+    fn check<T: std::fmt::Display + Copy>(
+        name: &str,
+        value: Option<T>,
+        expected: &str,
+        is_right: impl Fn(T) -> bool,
+    ) -> Result<()> {
+        match value {
+            Some(value) if !is_right(value) => Err(Error::validation(format!(
+                "{name}: expected {expected}, got {value}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+    check("max_tokens", config.max_tokens, "at least 1", |n| n >= 1)?;
+    check("temperature", config.temperature, "0 or more", |t: f32| {
+        t >= 0.0 && t.is_finite()
+    })?;
+    check("top_p", config.top_p, "above 0 and up to 1", |p| {
+        p > 0.0 && p <= 1.0
+    })?;
+    check("top_k", config.top_k, "at least 1", |k| k >= 1)?;
+    check("min_p", config.min_p, "0..=1", |p| (0.0..=1.0).contains(&p))?;
+    check(
+        "repetition_penalty",
+        config.repetition_penalty,
+        "above 0",
+        |p: f32| p > 0.0 && p.is_finite(),
+    )?;
+    let stops = config.stop_sequences.len();
+    check("stop_sequences", Some(stops), "at most 16 of them", |n| {
+        n <= MAX_STOP_SEQUENCES
+    })?;
+    if let Some(index) = config.stop_sequences.iter().position(String::is_empty) {
+        return Err(Error::validation(format!(
+            "stop_sequences[{index}]: expected a text of at least one character, got \"\""
+        )));
+    }
+    Ok(())
+}
+
+impl Sampler {
+    /// The sampler of a request; what the request leaves out takes [`InferenceConfig`]'s defaults.
+    ///
+    /// # Errors
+    /// As [`validate`].
+    pub fn new(config: &InferenceConfig) -> Result<Self> {
+        validate(config)?;
+        Ok(Self {
+            temperature: config.temperature.unwrap_or(0.0),
+            top_k: config.top_k,
+            top_p: config.top_p.unwrap_or(1.0),
+            min_p: config.min_p.unwrap_or(0.0),
+            repetition_penalty: config.repetition_penalty.unwrap_or(1.0),
+            seed: config.seed.unwrap_or(0),
+        })
+    }
+
+    /// The token that follows `tokens` (prompt and output so far), by `logits`, one a token of the
+    /// vocabulary.
+    ///
+    /// # Errors
+    /// `ModelErrorException` for logits that are not numbers.
+    pub fn sample(
+        &self,
+        logits: &[f32],
+        tokens: &[u32],
+        scratch: &mut SamplerScratch,
+    ) -> Result<u32> {
+        let SamplerScratch {
+            logits: penalised,
+            candidates,
+        } = scratch;
+        let logits = if self.repetition_penalty == 1.0 {
+            logits
+        } else {
+            penalised.clear();
+            penalised.extend_from_slice(logits);
+            self.penalise(logits, tokens, penalised);
+            penalised
+        };
+        let (best, max) = most_likely(logits)?;
+        if self.temperature == 0.0 {
+            return Ok(best);
+        }
+        candidates.clear();
+        candidates.extend(logits.iter().enumerate().filter_map(|(id, logit)| {
+            let weight = ((logit - max) / self.temperature).exp();
+            (weight > 0.0).then_some(Candidate {
+                id: id as u32,
+                weight,
+            })
+        }));
+        self.keep_top_k(candidates);
+        self.keep_top_p(candidates);
+        if self.min_p > 0.0 {
+            candidates.retain(|c| c.weight >= self.min_p);
+        }
+        Ok(draw(candidates, uniform(self.seed, tokens.len() as u64)).unwrap_or(best))
+    }
+
+    /// Makes tokens that occurred less likely (arXiv:1909.05858).
+    fn penalise(&self, logits: &[f32], tokens: &[u32], penalised: &mut [f32]) {
+        for &token in tokens {
+            // From the untouched row, so that a token that occurred twice is penalised once.
+            if let (Some(&logit), Some(out)) = (
+                logits.get(token as usize),
+                penalised.get_mut(token as usize),
+            ) {
+                *out = if logit < 0.0 {
+                    logit * self.repetition_penalty
+                } else {
+                    logit / self.repetition_penalty
+                };
+            }
+        }
+    }
+
+    /// Keeps the `top_k` most likely.
+    fn keep_top_k(&self, candidates: &mut Vec<Candidate>) {
+        if let Some(k) = self.top_k.filter(|k| *k < candidates.len()) {
+            candidates.select_nth_unstable_by(k - 1, Candidate::order);
+            candidates.truncate(k);
+        }
+        // The order that selection leaves is not defined; sums and the draw go by this one.
+        if self.top_k.is_some() {
+            candidates.sort_unstable_by(Candidate::order);
+        }
+    }
+
+    /// Keeps the smallest set of most likely tokens whose probability reaches `top_p`.
+    fn keep_top_p(&self, candidates: &mut Vec<Candidate>) {
+        if self.top_p >= 1.0 {
+            return;
+        }
+        let total: f64 = candidates.iter().map(|c| f64::from(c.weight)).sum();
+        let wanted = total * f64::from(self.top_p);
+        let mut sorted = FIRST_CANDIDATES.min(candidates.len());
+        loop {
+            if sorted < candidates.len() {
+                candidates.select_nth_unstable_by(sorted - 1, Candidate::order);
+            }
+            candidates[..sorted].sort_unstable_by(Candidate::order);
+            let mut sum = 0.0;
+            let reached = candidates[..sorted].iter().position(|c| {
+                sum += f64::from(c.weight);
+                sum >= wanted
+            });
+            match reached {
+                Some(last) => return candidates.truncate(last + 1),
+                None if sorted == candidates.len() => return,
+                None => sorted = (sorted * 8).min(candidates.len()),
+            }
+        }
+    }
+}
+
+/// The most likely token, the lowest id among equals, with its logit.
+fn most_likely(logits: &[f32]) -> Result<(u32, f32)> {
+    let mut best: Option<(u32, f32)> = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit.is_nan() {
+            return Err(Error::model(format!(
+                "logits: expected numbers, got NaN for token {id}"
+            )));
+        }
+        if best.is_none_or(|(_, max)| logit > max) {
+            best = Some((id as u32, logit));
+        }
+    }
+    match best {
+        Some((id, max)) if max.is_finite() => Ok((id, max)),
+        Some((id, max)) => Err(Error::model(format!(
+            "logits: expected finite numbers, got {max} for token {id}"
+        ))),
+        None => Err(Error::model("logits: expected one a token, got none")),
+    }
+}
+
+/// The candidate in whose share of the whole weight the point `uniform` in [0, 1) lies.
+fn draw(candidates: &[Candidate], uniform: f64) -> Option<u32> {
+    let total: f64 = candidates.iter().map(|c| f64::from(c.weight)).sum();
+    let point = uniform * total;
+    let mut sum = 0.0;
+    let drawn = candidates.iter().find(|c| {
+        sum += f64::from(c.weight);
+        sum > point
+    });
+    drawn.or(candidates.last()).map(|c| c.id)
+}
+
+/// A number in [0, 1) that depends on `seed` and `position` only.
+fn uniform(seed: u64, position: u64) -> f64 {
+    let bits = mix(mix(seed).wrapping_add(position));
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// SplitMix64's step from a counter to a number (Steele, Lea, Flood 2014).
+fn mix(counter: u64) -> u64 {
+    let z = counter.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sampler(config: InferenceConfig) -> Sampler {
+        Sampler::new(&config).unwrap()
+    }
+
+    fn sample(config: InferenceConfig, logits: &[f32], tokens: &[u32]) -> u32 {
+        sampler(config)
+            .sample(logits, tokens, &mut SamplerScratch::default())
+            .unwrap()
+    }
+
+    /// The ids that come up in many draws, by position.
+    fn support(config: InferenceConfig, logits: &[f32]) -> Vec<u32> {
+        let sampler = sampler(config);
+        let mut scratch = SamplerScratch::default();
+        let mut ids: Vec<u32> = (0..2000)
+            .map(|n| sampler.sample(logits, &vec![0; n], &mut scratch).unwrap())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    fn warm() -> InferenceConfig {
+        InferenceConfig {
+            temperature: Some(1.0),
+            ..InferenceConfig::default()
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_lowest_id_among_equals() {
+        assert_eq!(
+            sample(InferenceConfig::default(), &[0.0, 3.0, 3.0, 1.0], &[]),
+            1
+        );
+    }
+
+    #[test]
+    fn filters_keep_what_transformers_keeps() {
+        // Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625.
+        let logits: Vec<f32> = [0.5f32, 0.25, 0.125, 0.0625, 0.0625]
+            .iter()
+            .map(|p| p.ln())
+            .collect();
+        assert_eq!(support(warm(), &logits), [0, 1, 2, 3, 4]);
+        let top_k = InferenceConfig {
+            top_k: Some(4),
+            ..warm()
+        };
+        assert_eq!(support(top_k, &logits), [0, 1, 2, 3]);
+        let top_p = InferenceConfig {
+            top_p: Some(0.7),
+            ..warm()
+        };
+        assert_eq!(support(top_p, &logits), [0, 1]);
+        let min_p = InferenceConfig {
+            min_p: Some(0.2),
+            ..warm()
+        };
+        assert_eq!(support(min_p, &logits), [0, 1, 2]);
+        // top_p counts among what top_k left: 0.5 / 0.75 is less than 0.7.
+        let both = InferenceConfig {
+            top_k: Some(2),
+            top_p: Some(0.7),
+            ..warm()
+        };
+        assert_eq!(support(both, &logits), [0, 1]);
+        let tiny = InferenceConfig {
+            top_p: Some(1e-6),
+            ..warm()
+        };
+        assert_eq!(support(tiny, &logits), [0]);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let logits: Vec<f32> = [0.6f32, 0.3, 0.1].iter().map(|p| p.ln()).collect();
+        let sampler = sampler(InferenceConfig {
+            seed: Some(9),
+            ..warm()
+        });
+        let mut counts = [0usize; 3];
+        let mut scratch = SamplerScratch::default();
+        for n in 0..4000 {
+            counts[sampler
+                .sample(&logits, &vec![0; n % 4000], &mut scratch)
+                .unwrap() as usize] += 1;
+        }
+        assert!(counts[0].abs_diff(2400) < 150, "{counts:?}");
+        assert!(counts[1].abs_diff(1200) < 150, "{counts:?}");
+    }
+
+    #[test]
+    fn the_penalty_divides_positive_and_multiplies_negative_logits_once() {
+        let config = InferenceConfig {
+            repetition_penalty: Some(2.0),
+            ..InferenceConfig::default()
+        };
+        assert_eq!(sample(config.clone(), &[4.0, 3.0, 1.5], &[0, 0]), 1);
+        assert_eq!(sample(config, &[-1.0, -1.5, -9.0], &[0]), 1);
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        let default = InferenceConfig::default;
+        for (config, message) in [
+            (
+                InferenceConfig {
+                    temperature: Some(-1.7),
+                    ..default()
+                },
+                "temperature: expected 0 or more, got -1.7",
+            ),
+            (
+                InferenceConfig {
+                    temperature: Some(f32::NAN),
+                    ..default()
+                },
+                "temperature: expected 0 or more, got NaN",
+            ),
+            (
+                InferenceConfig {
+                    top_p: Some(0.0),
+                    ..default()
+                },
+                "top_p: expected above 0 and up to 1, got 0",
+            ),
+            (
+                InferenceConfig {
+                    top_k: Some(0),
+                    ..default()
+                },
+                "top_k: expected at least 1, got 0",
+            ),
+            (
+                InferenceConfig {
+                    min_p: Some(1.5),
+                    ..default()
+                },
+                "min_p: expected 0..=1, got 1.5",
+            ),
+            (
+                InferenceConfig {
+                    max_tokens: Some(0),
+                    ..default()
+                },
+                "max_tokens: expected at least 1, got 0",
+            ),
+            (
+                InferenceConfig {
+                    repetition_penalty: Some(0.0),
+                    ..default()
+                },
+                "repetition_penalty: expected above 0, got 0",
+            ),
+            (
+                InferenceConfig {
+                    stop_sequences: vec!["x".into(); 17],
+                    ..default()
+                },
+                "stop_sequences: expected at most 16 of them, got 17",
+            ),
+        ] {
+            assert_eq!(Sampler::new(&config).unwrap_err().message(), message);
+        }
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_an_error() {
+        let sampler = sampler(warm());
+        for logits in [
+            &[0.0, f32::NAN][..],
+            &[f32::NEG_INFINITY],
+            &[0.0, f32::INFINITY],
+            &[],
+        ] {
+            assert!(
+                sampler
+                    .sample(logits, &[], &mut SamplerScratch::default())
+                    .is_err()
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nucleus_by_parts_is_nucleus_by_a_full_sort(
+            logits in prop::collection::vec(-6.0f32..6.0, 1..700), top_p in 0.01f32..0.999, position in 0usize..50,
+        ) {
+            let config = InferenceConfig { top_p: Some(top_p), ..warm() };
+            let max = logits.iter().copied().fold(f32::MIN, f32::max);
+            let mut all: Vec<Candidate> = logits.iter().enumerate()
+                .map(|(id, l)| Candidate { id: id as u32, weight: (l - max).exp() }).collect();
+            let total: f64 = all.iter().map(|c| f64::from(c.weight)).sum();
+            all.sort_by(Candidate::order);
+            let mut sum = 0.0;
+            let kept = all.iter().take_while(|c| {
+                let before = sum;
+                sum += f64::from(c.weight);
+                before < total * f64::from(top_p)
+            }).count();
+            let expected = draw(&all[..kept], uniform(0, position as u64)).unwrap();
+            prop_assert_eq!(sample(config, &logits, &vec![0; position]), expected);
+        }
+    }
+}

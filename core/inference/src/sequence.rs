@@ -1,0 +1,208 @@
+//! One request on its way through the engine: its tokens, its pages, and what becomes of its logits.
+
+use std::sync::Arc;
+
+use outcrop_api::{Result, StopReason, Usage};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::block_pool::BlockTable;
+use crate::detokenizer::Detokenizer;
+use crate::sampler::{Sampler, SamplerScratch};
+use crate::step::Wanted;
+use crate::stop::StopBuffer;
+
+/// What a sequence tells its caller. After [`SequenceEvent::Done`] or an error nothing follows.
+#[derive(Debug)]
+pub(crate) enum SequenceEvent {
+    /// A token was chosen.
+    Token(u32),
+    /// Text is certain to be part of the output.
+    Text(String),
+    /// Logits of further positions, `(positions, vocabulary)`.
+    Logits(Vec<f32>),
+    /// The sequence ended by itself.
+    Done {
+        /// Why.
+        stop_reason: StopReason,
+        /// Tokens read and made.
+        usage: Usage,
+    },
+}
+
+/// Where a sequence's events go. A caller that dropped its end has cancelled.
+pub(crate) type Events = UnboundedSender<Result<SequenceEvent>>;
+
+/// One request in the engine.
+pub(crate) struct Sequence {
+    /// The prompt, and behind it the output so far.
+    tokens: Vec<u32>,
+    prompt: usize,
+    /// Tokens whose keys and values are in the cache.
+    computed: usize,
+    task: Task,
+    events: Events,
+    /// The sequence's pages, once it is admitted.
+    pub blocks: BlockTable,
+}
+
+/// What the logits are for.
+enum Task {
+    Generate(Box<Generation>),
+    Logits,
+}
+
+/// The state of a text that is being generated.
+pub(crate) struct Generation {
+    /// How tokens are chosen.
+    pub sampler: Sampler,
+    /// Room for the sampler.
+    pub scratch: SamplerScratch,
+    /// Tokens to whole characters.
+    pub detokenizer: Detokenizer,
+    /// Where the text ends.
+    pub stop: StopBuffer,
+    /// Ids that end the model's turn.
+    pub end_ids: Arc<[u32]>,
+    /// Most tokens to generate.
+    pub max_tokens: usize,
+}
+
+impl Sequence {
+    /// A sequence that continues `prompt`, which is not empty.
+    pub fn generate(prompt: Vec<u32>, generation: Generation, events: Events) -> Self {
+        Self::new(prompt, Task::Generate(Box::new(generation)), events)
+    }
+
+    /// A sequence that gives the logits at each position of `prompt`, which is not empty.
+    pub fn logits(prompt: Vec<u32>, events: Events) -> Self {
+        Self::new(prompt, Task::Logits, events)
+    }
+
+    fn new(tokens: Vec<u32>, task: Task, events: Events) -> Self {
+        Self {
+            prompt: tokens.len(),
+            tokens,
+            computed: 0,
+            task,
+            events,
+            blocks: BlockTable::default(),
+        }
+    }
+
+    /// Tokens whose keys and values the cache must hold in the worst case.
+    pub fn worst_case(&self) -> usize {
+        match &self.task {
+            Task::Generate(generation) => self.prompt + generation.max_tokens,
+            Task::Logits => self.prompt,
+        }
+    }
+
+    /// Whether nobody waits for the events any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Position of the first token that is to be computed next.
+    pub fn position(&self) -> usize {
+        self.computed
+    }
+
+    /// The tokens that are to be computed: one in decoding, the rest of the prompt in prefill.
+    pub fn pending(&self) -> &[u32] {
+        &self.tokens[self.computed..]
+    }
+
+    /// Which logits a step over the next `count` pending tokens must give.
+    pub fn wanted(&self, count: usize) -> Wanted {
+        match self.task {
+            Task::Logits => Wanted::All,
+            Task::Generate(_) if self.computed + count == self.tokens.len() => Wanted::Last,
+            Task::Generate(_) => Wanted::None,
+        }
+    }
+
+    /// Whether each position's logits are wanted.
+    pub fn wants_all(&self) -> bool {
+        matches!(self.task, Task::Logits)
+    }
+
+    /// Takes in a step over the next `count` pending tokens with the `logits` that it gave. Gives
+    /// the last event when the sequence has ended, for [`Sequence::end`].
+    pub fn advance(&mut self, count: usize, logits: &[f32]) -> Option<Result<SequenceEvent>> {
+        self.computed += count;
+        match &mut self.task {
+            Task::Logits => {
+                send(&self.events, SequenceEvent::Logits(logits.to_vec()));
+                (self.computed == self.prompt).then(|| Ok(self.done(StopReason::EndTurn)))
+            }
+            Task::Generate(_) if logits.is_empty() => None,
+            Task::Generate(generation) => {
+                let chosen =
+                    generation
+                        .sampler
+                        .sample(logits, &self.tokens, &mut generation.scratch);
+                match chosen {
+                    Ok(id) => self.take(id).map(|reason| Ok(self.done(reason))),
+                    Err(error) => Some(Err(error)),
+                }
+            }
+        }
+    }
+
+    /// Appends the chosen token. Says why the sequence has ended, when it has.
+    fn take(&mut self, id: u32) -> Option<StopReason> {
+        self.tokens.push(id);
+        let made = self.tokens.len() - self.prompt;
+        let Task::Generate(generation) = &mut self.task else {
+            return None;
+        };
+        send(&self.events, SequenceEvent::Token(id));
+        let ends = if generation.end_ids.contains(&id) {
+            Some(StopReason::EndTurn)
+        } else if made == generation.max_tokens {
+            Some(StopReason::MaxTokens)
+        } else {
+            None
+        };
+        let detokenizer = &mut generation.detokenizer;
+        let mut text = String::new();
+        if ends != Some(StopReason::EndTurn) {
+            text = detokenizer.push(id);
+        }
+        if ends.is_some() {
+            text.push_str(&detokenizer.finish());
+        }
+        let mut passed = generation.stop.push(&text);
+        let ends = if passed.stopped {
+            Some(StopReason::StopSequence)
+        } else {
+            ends
+        };
+        if ends.is_some() && !passed.stopped {
+            passed.text.push_str(&generation.stop.finish());
+        }
+        if !passed.text.is_empty() {
+            send(&self.events, SequenceEvent::Text(passed.text));
+        }
+        ends
+    }
+
+    /// The event of a sequence that ended by itself.
+    fn done(&self, stop_reason: StopReason) -> SequenceEvent {
+        SequenceEvent::Done {
+            stop_reason,
+            usage: Usage::new(self.prompt, self.tokens.len() - self.prompt),
+        }
+    }
+
+    /// Sends the last event.
+    pub fn end(self, last: Result<SequenceEvent>) {
+        // A caller that has gone needs none.
+        let _ = self.events.send(last);
+    }
+}
+
+/// Sends an event; a caller that has gone is noticed by [`Sequence::is_cancelled`].
+fn send(events: &Events, event: SequenceEvent) {
+    let _ = events.send(Ok(event));
+}

@@ -1,0 +1,48 @@
+//! One step of a model over rows of several sequences: the seam between scheduler and decoder.
+
+/// Consecutive tokens of one sequence in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The tokens, at least one.
+    pub tokens: &'a [u32],
+    /// Position of the first.
+    pub position: usize,
+    /// The sequence's pages in the cache, in order: they reach to the last token.
+    pub pages: &'a [u32],
+    /// Which logits are wanted.
+    pub wanted: Wanted,
+}
+
+/// Which of its rows' logits a sequence wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: more of the prompt follows.
+    None,
+    /// The last row's.
+    Last,
+    /// Every row's.
+    All,
+}
+
+impl Rows<'_> {
+    /// How many rows of logits are wanted.
+    pub fn wanted_count(&self) -> usize {
+        match self.wanted {
+            Wanted::None => 0,
+            Wanted::Last => 1,
+            Wanted::All => self.tokens.len(),
+        }
+    }
+}
+
+/// A model with its cache, as the scheduler drives it.
+pub(crate) trait StepModel: Send {
+    /// Number of tokens that a row of logits ranges over.
+    fn vocab_size(&self) -> usize;
+
+    /// Computes `rows` and gives the wanted logits, `(wanted rows, vocabulary)` in their order.
+    ///
+    /// `None` where `keep_going`, which is asked between layers, said no: then the same rows may be
+    /// computed again.
+    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]>;
+}
