@@ -118,7 +118,9 @@ def as_pdf(blocks: list[Block]) -> bytes:
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.styles import ParagraphStyle
     from reportlab.lib.units import cm
-    from reportlab.platypus import ListFlowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+    from reportlab.platypus import (
+        BaseDocTemplate, Frame, ListFlowable, PageTemplate, Paragraph, Spacer, Table, TableStyle,
+    )
 
     navy = colors.HexColor("#12355b")
     text = ParagraphStyle("text", fontName="Times-Roman", fontSize=11, leading=15, spaceAfter=7, alignment=TA_LEFT)
@@ -164,11 +166,13 @@ def as_pdf(blocks: list[Block]) -> bytes:
         canvas.drawRightString(A4[0] - 2.2 * cm, 1.3 * cm, f"Page {document.page}")
 
     out = io.BytesIO()
-    document = SimpleDocTemplate(
+    document = BaseDocTemplate(
         out, pagesize=A4, leftMargin=2.2 * cm, rightMargin=2.2 * cm, topMargin=2 * cm, bottomMargin=2.2 * cm,
         title=title, author=BANK, invariant=1,
     )
-    document.build(flow, onFirstPage=footer, onLaterPages=footer)
+    frame = Frame(document.leftMargin, document.bottomMargin, document.width, document.height)
+    document.addPageTemplates(PageTemplate(frames=[frame], onPageEnd=footer))
+    document.build(flow)
     return out.getvalue()
 
 
