@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::parse::{Heading, ParsedDocument};
+use crate::sentences::{sentences, words};
 
 /// How documents are cut into chunks. Lengths are tokens of the embedding model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +201,7 @@ impl Cutter<'_> {
                 .grapheme_indices(true)
                 .map(|(at, _)| at)
                 .find(|&at| at * 2 >= word.len())
-                .or_else(|| word.grapheme_indices(true).map(|(at, _)| at).last())
+                .or_else(|| word.grapheme_indices(true).map(|(at, _)| at).next_back())
                 .filter(|&at| at > 0);
             match middle {
                 // A single grapheme of more tokens than a chunk is cut between its characters.
@@ -370,83 +371,6 @@ fn enter(path: &mut Vec<usize>, headings: &[Heading], heading: usize) {
     path.push(heading);
 }
 
-/// The document's sentences, without the white space around them.
-fn sentences(document: &ParsedDocument) -> Vec<Range<usize>> {
-    let text = &document.text;
-    let mut found = Vec::new();
-    for block in blocks(document) {
-        // Sentence rules (UAX 29) end a sentence at each line break; inside a wrapped paragraph one
-        // is a space, which is as long.
-        let flat = text[block.clone()].replace('\n', " ");
-        let mut at = block.start;
-        for sentence in flat.split_sentence_bounds() {
-            let range = trimmed(text, at..at + sentence.len());
-            at += sentence.len();
-            if !range.is_empty() {
-                found.push(range);
-            }
-        }
-    }
-    found
-}
-
-/// Parts of the text between which no sentence goes on: lines, or paragraphs of wrapped text.
-fn blocks(document: &ParsedDocument) -> Vec<Range<usize>> {
-    let mut blocks: Vec<Range<usize>> = Vec::new();
-    let mut headings = document.headings.iter().peekable();
-    let (mut start, mut open) = (0, false);
-    for line in document.text.split_inclusive('\n') {
-        let range = start..start + line.len();
-        start = range.end;
-        while headings.peek().is_some_and(|h| h.bytes.end <= range.start) {
-            headings.next();
-        }
-        let heading = headings.peek().is_some_and(|h| h.bytes.start < range.end);
-        let trimmed = line.trim();
-        if trimmed.is_empty() {
-            open = false;
-            continue;
-        }
-        match blocks.last_mut() {
-            Some(block) if open && document.wrapped && !heading && !begins_item(trimmed) => {
-                block.end = range.end;
-            }
-            _ => blocks.push(range),
-        }
-        open = !heading && !is_row(trimmed);
-    }
-    blocks
-}
-
-/// Whether a line of wrapped text begins an item of a list or a row of a table.
-fn begins_item(line: &str) -> bool {
-    let mark = line.split(' ').next().unwrap_or_default();
-    let numbered = mark.len() <= 4
-        && mark.ends_with(['.', ')'])
-        && mark.starts_with(|c: char| c.is_ascii_digit() || c == '(');
-    ["-", "*", "•", "–", "+"].contains(&mark) || numbered || is_row(line)
-}
-
-/// Whether a line of wrapped text is a row of a table: its cells are set apart.
-fn is_row(line: &str) -> bool {
-    line.contains(" | ") || line.contains('\t') || line.contains("   ")
-}
-
-/// Words of a part of the text: runs without white space.
-fn words(text: &str, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let base = text.as_ptr() as usize;
-    text[range].split_whitespace().map(move |word| {
-        let start = word.as_ptr() as usize - base;
-        start..start + word.len()
-    })
-}
-
-fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
-    let part = &text[range.clone()];
-    let start = range.start + part.len() - part.trim_start().len();
-    start..(start + part.trim().len())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -491,17 +415,6 @@ mod tests {
                 "Six sev ten. Ape bee cat dog eel fox gnu. Hen."
             ]
         );
-    }
-
-    #[test]
-    fn a_line_break_inside_a_wrapped_sentence_is_no_border() {
-        let wrapped = sentences(&document(
-            "The fee\nis due. Pay\nit.\n- one\n- two\n\nEnd",
-            true,
-        ));
-        assert_eq!(wrapped.len(), 5);
-        let lines = sentences(&document("The fee\nis due", false));
-        assert_eq!(lines.len(), 2);
     }
 
     #[test]

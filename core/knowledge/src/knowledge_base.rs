@@ -2,23 +2,18 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use outcrop_api as api;
 use outcrop_store::{Collection, Home, Snapshot, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunking;
-use crate::document::{DocumentFacts, DocumentInfo, sha256};
+use crate::document::{DocumentFacts, DocumentInfo};
+use crate::record::{Embedding, RECORDS, Record, find, new_id, not_found};
 use crate::scan::SourceInfo;
 
-/// The kind of the records of knowledge bases, by name.
-const RECORDS: &str = "knowledge-base";
 /// The kind of the records that name the documents added directly, by the knowledge base's id.
 const ADDED_RECORDS: &str = "knowledge-base-added";
-/// Characters of an id, as in Bedrock.
-const ID_LENGTH: usize = 10;
-
 /// What a knowledge base is created with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -59,27 +54,6 @@ pub struct KnowledgeBaseInfo {
     pub documents: Option<usize>,
     /// How many passages it holds; likewise.
     pub chunks: Option<usize>,
-}
-
-/// The embedding model that made the vectors of a knowledge base.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Embedding {
-    pub model: String,
-    pub dimensions: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub id: String,
-    pub name: String,
-    pub description: Option<String>,
-    pub embedding_model: String,
-    /// What the first document was embedded with; every later one must be too.
-    pub embedding: Option<Embedding>,
-    pub chunking: Chunking,
-    pub sources: Vec<SourceInfo>,
-    /// The number of the last source; numbers are not used twice.
-    pub last_source: u64,
 }
 
 /// A knowledge base: documents that can be searched and asked. Clones are cheap and mean the same.
@@ -426,39 +400,4 @@ impl KnowledgeBase {
     fn gone(&self) -> api::Error {
         not_found(&self.inner.name)
     }
-}
-
-fn find(home: &Home, name_or_id: &str) -> api::Result<Record> {
-    // A name that cannot be a record's is a name that is not there.
-    match home.get_record::<Record>(RECORDS, name_or_id) {
-        Ok(Some(record)) => return Ok(record),
-        Ok(None) | Err(StoreError::Invalid { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    home.list_records::<Record>(RECORDS)?
-        .into_iter()
-        .map(|(_, record)| record)
-        .find(|record| record.id == name_or_id)
-        .ok_or_else(|| not_found(name_or_id))
-}
-
-fn not_found(name: &str) -> api::Error {
-    api::Error::not_found(format!("knowledge base {name:?} does not exist")).with_resource(name)
-}
-
-/// Ten capital letters and digits, as Bedrock's ids are: a hash of the name, the time and the process.
-fn new_id(name: &str) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let digest = sha256(&[
-        name.as_bytes(),
-        &now.as_nanos().to_le_bytes(),
-        &std::process::id().to_le_bytes(),
-    ]);
-    digest
-        .chars()
-        .take(ID_LENGTH)
-        .map(|c| c.to_ascii_uppercase())
-        .collect()
 }

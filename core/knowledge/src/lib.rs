@@ -13,8 +13,10 @@ mod document;
 mod ingest;
 mod knowledge_base;
 pub mod parse;
+mod record;
 mod retrieve;
 mod scan;
+mod sentences;
 mod sync;
 
 pub use ask::NO_ANSWER;

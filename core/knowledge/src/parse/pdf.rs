@@ -83,11 +83,9 @@ fn read(bytes: &[u8]) -> Result<ParsedDocument, ParseError> {
         .map_err(|error| ParseError::broken("PDF", format!("{what}: {error}")))?;
         pieces.push(guarded(&what, || layout.pieces())?);
     }
-    Ok(
-        assemble(&pieces, stated_title(&document)).ok_or(ParseError::NoTextLayer {
-            pages: pieces.len(),
-        })?,
-    )
+    assemble(&pieces, stated_title(&document)).ok_or(ParseError::NoTextLayer {
+        pages: pieces.len(),
+    })
 }
 
 fn open(bytes: &[u8]) -> Result<Document, ParseError> {

@@ -271,7 +271,8 @@ impl Lines {
         let mut text = String::new();
         for run in &self.runs {
             let line = collapse(&run.text);
-            if !text.is_empty() && !(text.ends_with('-') && line.starts_with(char::is_lowercase)) {
+            let closes_up = text.ends_with('-') && line.starts_with(char::is_lowercase);
+            if !text.is_empty() && !closes_up {
                 text.push(' ');
             }
             text.push_str(&line);

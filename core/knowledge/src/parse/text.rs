@@ -98,9 +98,8 @@ fn headings(text: &str) -> Vec<Heading> {
             None
         } else if let Some(level) = number_depth(trimmed) {
             Some(level + 1)
-        } else if underlined {
-            Some(if found.is_empty() { 1 } else { 2 })
-        } else if is_capitals(trimmed)
+        } else if underlined
+            || is_capitals(trimmed)
             || (found.is_empty() && is_title(trimmed) && has_text(&lines[index + 1..]))
         {
             Some(if found.is_empty() { 1 } else { 2 })

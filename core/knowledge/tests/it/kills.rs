@@ -85,7 +85,7 @@ async fn a_killed_sync_is_finished_by_the_next() {
     let (mut killed, mut partial) = (0, 0);
     for round in 1..=KILLS {
         let mut sync = child(&home);
-        let wait = numbers.below(whole.as_micros() as u64);
+        let wait = numbers.below(whole.as_micros() as u64 * 6 / 10);
         std::thread::sleep(Duration::from_micros(wait));
         killed += u64::from(sync.try_wait().unwrap().is_none());
         sync.kill().unwrap();
@@ -132,10 +132,7 @@ async fn a_killed_sync_is_finished_by_the_next() {
             assert!(!held.contains_key(&name), "{name} is gone");
             continue;
         };
-        let found = base
-            .retrieve(embedder(), &format!("zebra{n} version"), 10)
-            .await
-            .unwrap();
+        let found = base.retrieve(embedder(), &text, 5).await.unwrap();
         let own: Vec<_> = found
             .iter()
             .filter(|p| p.location.document == name)

@@ -320,7 +320,8 @@ async fn documents_are_added_and_deleted_by_id() {
         ("My own vector.", 1)
     );
 
-    let wrongs: [(&dyn Fn(&mut Document), &str); 5] = [
+    type Change<'a> = &'a dyn Fn(&mut Document);
+    let wrongs: [(Change<'_>, &str); 5] = [
         (
             &|d| d.embedding = Some(vec![1.0; 3]),
             "documents[0].embedding: expected 256 values, got 3",
