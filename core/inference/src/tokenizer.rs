@@ -1,0 +1,260 @@
+//! Text to token ids and back, as transformers' fast tokenizers do it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use outcrop_api::{Error, Result};
+use serde_json::Value;
+use tokenizers::{AddedToken, DecoderWrapper, Model};
+
+use crate::gguf_tokenizer;
+use crate::weights::{read_json, Checkpoint, GgufValue, ModelSource, WeightsError};
+
+/// The tokenizer of a model.
+///
+/// Truncation and padding that `tokenizer.json` asks for are not done: nothing is cut in silence.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    special_ids: BTreeSet<u32>,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    cleans_up_spaces: bool,
+}
+
+impl Tokenizer {
+    /// Loads the tokenizer of a Hugging Face folder or of a `.gguf` file.
+    ///
+    /// # Errors
+    /// [`WeightsError`] naming the file that is missing, not sound or not of a known kind.
+    pub fn load(path: &Path) -> std::result::Result<Self, WeightsError> {
+        if path.is_dir() {
+            Self::from_folder(path)
+        } else {
+            Self::from_checkpoint(&Checkpoint::open(path)?)
+        }
+    }
+
+    /// The tokenizer that belongs to opened weights.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn from_checkpoint(checkpoint: &Checkpoint) -> std::result::Result<Self, WeightsError> {
+        match checkpoint.config() {
+            ModelSource::HuggingFace { folder, .. } => Self::from_folder(folder),
+            ModelSource::Gguf { metadata } => Self::from_gguf(checkpoint.path(), metadata),
+        }
+    }
+
+    /// Loads `tokenizer.json` of a folder, with what `tokenizer_config.json`,
+    /// `generation_config.json` and `config.json` say of special tokens, where they are there.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn from_folder(folder: &Path) -> std::result::Result<Self, WeightsError> {
+        let file = folder.join("tokenizer.json");
+        let text = crate::weights::read_text(&file, "the model's tokenizer")?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&text)
+            .map_err(|error| WeightsError::corrupt(&file, format!("expected a tokenizer: {error}")))?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| WeightsError::corrupt(&file, error))?;
+        inner.with_padding(None);
+        let config = read_optional_json(&folder.join("tokenizer_config.json"))?;
+        mark_special_tokens(&mut inner, &config)
+            .map_err(|error| WeightsError::corrupt(&file, error))?;
+        let id_of = |key: &str| token_text(&config[key]).and_then(|text| inner.token_to_id(text));
+        let (bos, eos_token) = (id_of("bos_token"), id_of("eos_token"));
+        let mut eos = Vec::new();
+        for name in ["generation_config.json", "config.json"] {
+            eos = token_ids(&read_optional_json(&folder.join(name))?["eos_token_id"]);
+            if !eos.is_empty() {
+                break;
+            }
+        }
+        if eos.is_empty() {
+            eos.extend(eos_token);
+        }
+        // transformers 5 takes false where the key is absent.
+        let cleans_up_spaces = config["clean_up_tokenization_spaces"].as_bool() == Some(true);
+        Ok(Self::new(inner, bos, eos, cleans_up_spaces))
+    }
+
+    /// Builds the tokenizer that a GGUF file's metadata describe. `file` is for messages.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where the metadata lack a part, contradict each other, or name a
+    /// pre-tokenizer that is not known.
+    pub fn from_gguf(
+        file: &Path,
+        metadata: &BTreeMap<String, GgufValue>,
+    ) -> std::result::Result<Self, WeightsError> {
+        let described = gguf_tokenizer::describe(file, metadata)?;
+        let inner = tokenizers::Tokenizer::from_bytes(described.json.to_string())
+            .map_err(|error| WeightsError::corrupt(file, format!("tokenizer.ggml: {error}")))?;
+        Ok(Self::new(inner, described.bos, described.eos, false))
+    }
+
+    fn new(
+        inner: tokenizers::Tokenizer,
+        bos: Option<u32>,
+        eos: Vec<u32>,
+        cleans_up_spaces: bool,
+    ) -> Self {
+        let added = inner.get_added_tokens_decoder();
+        let special_ids = added.iter().filter(|(_, t)| t.special).map(|(&id, _)| id).collect();
+        Self {
+            inner,
+            special_ids,
+            bos,
+            eos,
+            cleans_up_spaces,
+        }
+    }
+
+    /// The ids of `text`. Special tokens that stand in it are recognised; with `add_special` those
+    /// that the model expects around a text (such as a beginning of sequence) are added.
+    ///
+    /// # Errors
+    /// `ModelErrorException` where the tokenizer's own rules fail on the text.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, add_special).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids and segment ids of a pair of texts, special tokens included.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+        let encoding = self.inner.encode_fast((first, second), true).map_err(failed)?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+    }
+
+    /// The text of `ids`. Ids that no token has give nothing; `skip_special` leaves special tokens out.
+    ///
+    /// # Errors
+    /// `ModelErrorException` where the tokenizer's own rules fail.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        // Some decoders count on a token being there.
+        if !ids.iter().any(|&id| self.piece(id, skip_special).is_some()) {
+            return Ok(String::new());
+        }
+        let mut text = self.inner.decode(ids, skip_special).map_err(failed)?;
+        if self.cleans_up_spaces {
+            for (pattern, replacement) in SPACE_CLEAN_UP {
+                text = text.replace(pattern, replacement);
+            }
+        }
+        Ok(text)
+    }
+
+    /// Number of tokens, added ones included. The model's logits may range over more.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of the token that begins a sequence, where there is one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The ids that end a generation.
+    pub fn eos(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// Whether `id` is a special token's, which decoded text leaves out.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special_ids.contains(&id)
+    }
+
+    /// The id of a token by its text.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// A token's own text as the vocabulary spells it.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.piece(id, false)
+    }
+
+    /// The token that decoding `id` begins with; `None` where the id is unknown or left out.
+    pub(crate) fn piece(&self, id: u32, skip_special: bool) -> Option<String> {
+        let added = self.inner.get_added_vocabulary();
+        let piece = added
+            .simple_id_to_token(id)
+            .or_else(|| self.inner.get_model().id_to_token(id))?;
+        (!(skip_special && added.is_special_token(&piece))).then_some(piece)
+    }
+
+    /// How pieces become text.
+    pub(crate) fn decoder(&self) -> Option<&DecoderWrapper> {
+        self.inner.get_decoder()
+    }
+
+    /// Whether decoded text has the spaces before punctuation taken out ([`SPACE_CLEAN_UP`]).
+    pub(crate) fn cleans_up_spaces(&self) -> bool {
+        self.cleans_up_spaces
+    }
+}
+
+/// What transformers replaces, in this order, where `clean_up_tokenization_spaces` is set.
+pub(crate) const SPACE_CLEAN_UP: [(&str, &str); 10] = [
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+];
+
+fn failed(error: tokenizers::Error) -> Error {
+    Error::model(format!("tokenizer: {error}"))
+}
+
+/// A JSON file of the folder; null where it is absent.
+fn read_optional_json(file: &PathBuf) -> std::result::Result<Value, WeightsError> {
+    match read_json(file, "JSON") {
+        Err(WeightsError::Missing { .. }) => Ok(Value::Null),
+        read => read,
+    }
+}
+
+/// A token of `tokenizer_config.json`: its text, or an object with it.
+pub(crate) fn token_text(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token["content"].as_str())
+}
+
+/// One id or a list of them.
+fn token_ids(ids: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match ids {
+        Value::Array(ids) => ids.iter().filter_map(id).collect(),
+        one => id(one).into_iter().collect(),
+    }
+}
+
+/// Marks the tokens that `tokenizer_config.json` names as special, as transformers does: a
+/// `tokenizer.json` need not say it itself.
+fn mark_special_tokens(inner: &mut tokenizers::Tokenizer, config: &Value) -> tokenizers::Result<()> {
+    const KEYS: [&str; 7] = [
+        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+    ];
+    let additional = config["additional_special_tokens"].as_array();
+    let named = KEYS.iter().map(|key| &config[*key]).chain(additional.into_iter().flatten());
+    let missing: Vec<AddedToken> = named
+        .filter_map(token_text)
+        .filter(|text| !inner.get_added_vocabulary().is_special_token(text))
+        .filter(|text| inner.token_to_id(text).is_some())
+        .map(|text| AddedToken::from(text, true))
+        .collect();
+    if !missing.is_empty() {
+        inner.add_special_tokens(missing)?;
+    }
+    Ok(())
+}
