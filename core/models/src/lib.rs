@@ -1,1 +1,20 @@
-//! The shelf: an id or ARN becomes something that chats, embeds or reranks.
+//! The shelf: an id, an ARN, a path or a hub name becomes something that chats, embeds or reranks.
+//!
+//! A [`Shelf`] stands over the models of one home. [`Shelf::resolve`] reads a name ([`Reference`]),
+//! finds the files or has them installed ([`hub`]), loads them once and shares the [`Model`].
+
+mod catalogue;
+mod download;
+pub mod hub;
+mod model;
+mod quote;
+mod record;
+mod reference;
+mod shelf;
+
+pub use catalogue::{CatalogueEntry, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
+pub use download::{DownloadProgress, Progress};
+pub use model::Model;
+pub use quote::{NO_ANSWER, QuoteModel};
+pub use reference::{HubReference, Reference, arn};
+pub use shelf::{Shelf, ShelfOptions};

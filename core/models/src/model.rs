@@ -1,0 +1,197 @@
+//! A loaded model, and what it can be used for.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use outcrop_api::{ChatModel, Embedder, Error, ErrorKind, ModelInfo, ModelKind, Reranker, Result};
+use outcrop_inference::{EncoderModel, Engine, EngineOptions, Tokenizer};
+use serde_json::Value;
+
+use crate::quote::QuoteModel;
+
+/// Most bytes of a `config.json`.
+const MAX_CONFIG: u64 = 16 << 20;
+
+/// A loaded model.
+pub struct Model {
+    info: ModelInfo,
+    body: Body,
+}
+
+enum Body {
+    Decoder(Engine),
+    Encoder(Arc<EncoderModel>),
+    Quote(Arc<QuoteModel>),
+}
+
+impl Model {
+    /// Loads a Hugging Face folder or a `.gguf` file. Blocks while it does.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where nothing is there, `ModelErrorException` where the files are
+    /// damaged or of an unknown architecture.
+    pub fn load(path: &Path, id: &str) -> Result<Self> {
+        match kind_of(path)? {
+            ModelKind::Chat => {
+                let engine = Engine::load(path, id, EngineOptions::default())?;
+                Ok(Self {
+                    info: engine.info(),
+                    body: Body::Decoder(engine),
+                })
+            }
+            ModelKind::Embedding | ModelKind::Rerank => {
+                let encoder = EncoderModel::load(path, id)?;
+                Ok(Self {
+                    info: encoder.info(),
+                    body: Body::Encoder(Arc::new(encoder)),
+                })
+            }
+        }
+    }
+
+    /// The quoting reader `id` over a loaded embedding model.
+    ///
+    /// # Errors
+    /// `ValidationException` where `below` does not embed.
+    pub fn quote(id: &str, below: &Model) -> Result<Self> {
+        let quote = QuoteModel::new(id, below.embedder()?);
+        Ok(Self {
+            info: quote.info(&below.info),
+            body: Body::Quote(Arc::new(quote)),
+        })
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    /// It as a model that answers conversations.
+    ///
+    /// # Errors
+    /// `ValidationException` for an embedding or a reranking model.
+    pub fn chat(&self) -> Result<Arc<dyn ChatModel>> {
+        match &self.body {
+            Body::Decoder(engine) => Ok(Arc::new(engine.clone())),
+            Body::Quote(quote) => Ok(quote.clone()),
+            Body::Encoder(_) => Err(self.cannot("converse")),
+        }
+    }
+
+    /// It as a model that turns texts into vectors.
+    ///
+    /// # Errors
+    /// `ValidationException` for another kind of model.
+    pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
+        match (&self.body, self.info.kind) {
+            (Body::Encoder(encoder), ModelKind::Embedding) => Ok(encoder.clone()),
+            _ => Err(self.cannot("embed")),
+        }
+    }
+
+    /// It as a model that scores texts against a query.
+    ///
+    /// # Errors
+    /// `ValidationException` for another kind of model.
+    pub fn reranker(&self) -> Result<Arc<dyn Reranker>> {
+        match (&self.body, self.info.kind) {
+            (Body::Encoder(encoder), ModelKind::Rerank) => Ok(encoder.clone()),
+            _ => Err(self.cannot("rerank")),
+        }
+    }
+
+    /// The engine of a decoder.
+    ///
+    /// # Errors
+    /// `ValidationException` for a model that generates no text of its own.
+    pub fn engine(&self) -> Result<&Engine> {
+        match &self.body {
+            Body::Decoder(engine) => Ok(engine),
+            Body::Encoder(_) | Body::Quote(_) => Err(self.cannot("generate")),
+        }
+    }
+
+    /// Its tokenizer.
+    ///
+    /// # Errors
+    /// `ValidationException` for the quoting reader, which has none of its own.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        match &self.body {
+            Body::Decoder(engine) => Ok(engine.tokenizer()),
+            Body::Encoder(encoder) => Ok(encoder.tokenizer()),
+            Body::Quote(_) => Err(self.cannot("tokenize")),
+        }
+    }
+
+    fn cannot(&self, verb: &str) -> Error {
+        let what = match (&self.body, self.info.kind) {
+            (Body::Quote(_), _) => "quotes passages word for word",
+            (_, ModelKind::Chat) => "is a language model",
+            (_, ModelKind::Embedding) => "is an embedding model",
+            (_, ModelKind::Rerank) => "is a reranking model",
+        };
+        let id = &self.info.id;
+        Error::validation(format!("model {id} {what}: it cannot {verb}")).with_resource(id)
+    }
+}
+
+/// What the model at `path` is for, by its configuration; its weights are not read.
+///
+/// # Errors
+/// `ResourceNotFoundException` where nothing is there, `ValidationException` where it is no model.
+pub fn kind_of(path: &Path) -> Result<ModelKind> {
+    let shown = path.display();
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::ResourceNotFoundException,
+            _ => ErrorKind::ModelErrorException,
+        };
+        Error::new(kind, format!("model: {shown}: {error}"))
+            .with_resource(shown.to_string())
+            .with_source(error)
+    })?;
+    if metadata.is_file() {
+        let is_gguf = path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        return match is_gguf {
+            true => Ok(ModelKind::Chat),
+            false => Err(Error::validation(format!(
+                "model: expected a folder with config.json or a .gguf file, got the file {shown}"
+            ))),
+        };
+    }
+    let config = read_config(&path.join("config.json"))?;
+    let model_type = config["model_type"].as_str().unwrap_or_default();
+    let classifies = config["architectures"].as_array().is_some_and(|names| {
+        names
+            .iter()
+            .filter_map(Value::as_str)
+            .any(|name| name.ends_with("ForSequenceClassification"))
+    });
+    Ok(match (classifies, model_type.contains("bert")) {
+        (true, _) => ModelKind::Rerank,
+        (false, true) => ModelKind::Embedding,
+        (false, false) => ModelKind::Chat,
+    })
+}
+
+fn read_config(path: &Path) -> Result<Value> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::validation(format!(
+            "model: expected a folder with config.json, tokenizer.json and *.safetensors; there is \
+             no {shown}"
+        )),
+        _ => Error::model(format!("{shown}: {error}")),
+    })?;
+    let mut text = String::new();
+    file.take(MAX_CONFIG)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::model(format!("{shown}: {error}")).with_source(error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        Error::model(format!("{shown}: expected JSON: {error}")).with_source(error)
+    })
+}

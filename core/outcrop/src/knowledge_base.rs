@@ -1,0 +1,270 @@
+//! A session's handle of a knowledge base.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use outcrop_api::{Answer, Embedder, Error, Passage, Result};
+use outcrop_knowledge as knowledge;
+use outcrop_knowledge::{
+    Chunking, Document, DocumentInfo, KnowledgeBaseInfo, KnowledgeBaseSpec, SourceInfo,
+    SyncProgress, SyncReport,
+};
+use outcrop_models::{DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
+use serde::{Deserialize, Serialize};
+
+use crate::session::{Session, blocking};
+
+/// Most passages that one query may ask for, as in Bedrock.
+const MAX_PASSAGES: usize = 100;
+
+/// What a knowledge base is created with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct KnowledgeBaseRequest {
+    /// Its name: letters and digits, each of which may be followed by one `_` or `-`; at most 100
+    /// of them.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The model that embeds its chunks. Default `outcrop.minilm-embed-v1`.
+    pub embedding_model: Option<String>,
+    /// How documents are cut into chunks.
+    pub chunking: Option<ChunkingRequest>,
+}
+
+/// How documents are cut into chunks, in tokens of the embedding model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ChunkingRequest {
+    /// Most tokens of a chunk.
+    pub max_tokens: Option<usize>,
+    /// Most tokens that a chunk repeats of the one before it.
+    pub overlap_tokens: Option<usize>,
+}
+
+impl KnowledgeBaseRequest {
+    pub(crate) fn embedding_model(&self) -> &str {
+        self.embedding_model
+            .as_deref()
+            .unwrap_or(DEFAULT_EMBEDDING_MODEL)
+    }
+
+    /// The request with its defaults, checked against what the embedder reads.
+    pub(crate) fn into_spec(self, embedder: &dyn Embedder) -> Result<KnowledgeBaseSpec> {
+        let embedding_model = self.embedding_model().to_string();
+        let asked = self.chunking.unwrap_or_default();
+        let default = Chunking::default();
+        let limit = embedder.max_tokens();
+        let max_tokens = asked.max_tokens.unwrap_or(default.max_tokens.min(limit));
+        let overlap_tokens = asked
+            .overlap_tokens
+            .unwrap_or(default.overlap_tokens.min(max_tokens / 4));
+        let chunking = Chunking {
+            max_tokens,
+            overlap_tokens,
+        };
+        chunking.validate()?;
+        if max_tokens > limit {
+            return Err(Error::validation(format!(
+                "chunking.maxTokens: expected at most {limit}, which {embedding_model} reads, got \
+                 {max_tokens}"
+            )));
+        }
+        Ok(KnowledgeBaseSpec {
+            name: self.name,
+            description: self.description,
+            embedding_model,
+            chunking,
+        })
+    }
+}
+
+/// Bedrock's pattern of a knowledge base's name: `([0-9a-zA-Z][_-]?){1,100}`.
+pub(crate) fn validate_name(name: &str) -> Result<()> {
+    let mut alphanumerics = 0;
+    let mut after_mark = true;
+    let mut right = true;
+    for c in name.chars() {
+        match c {
+            '0'..='9' | 'a'..='z' | 'A'..='Z' => {
+                alphanumerics += 1;
+                after_mark = false;
+            }
+            '_' | '-' if !after_mark => after_mark = true,
+            _ => right = false,
+        }
+    }
+    if right && (1..=100).contains(&alphanumerics) {
+        return Ok(());
+    }
+    Err(Error::validation(format!(
+        "name: expected 1 to 100 letters (a-z, A-Z) or digits, each followed by at most one '_' or \
+         '-', got {name:?}"
+    )))
+}
+
+/// A knowledge base. Handles are cheap; the embedding model is loaded when it is first needed.
+#[derive(Clone)]
+pub struct KnowledgeBase {
+    session: Session,
+    stored: knowledge::KnowledgeBase,
+}
+
+impl KnowledgeBase {
+    pub(crate) fn new(session: Session, stored: knowledge::KnowledgeBase) -> Self {
+        Self { session, stored }
+    }
+
+    /// Its name, its model, its chunking and what it holds.
+    ///
+    /// # Errors
+    /// An error that names the file where a record is damaged.
+    pub async fn info(&self) -> Result<KnowledgeBaseInfo> {
+        self.read(|stored| stored.info()).await
+    }
+
+    /// Adds a folder or a file as a source; the next sync reads it.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where nothing is there, `ConflictException` where it is a source
+    /// already.
+    pub async fn add_source(&self, path: impl AsRef<Path>) -> Result<SourceInfo> {
+        let path: PathBuf = path.as_ref().to_path_buf();
+        self.read(move |stored| stored.add_source(&path)).await
+    }
+
+    /// Its sources.
+    ///
+    /// # Errors
+    /// An error that names the file where a record is damaged.
+    pub async fn sources(&self) -> Result<Vec<SourceInfo>> {
+        self.read(|stored| stored.sources()).await
+    }
+
+    /// Its documents.
+    ///
+    /// # Errors
+    /// An error that names the file where a record is damaged.
+    pub async fn documents(&self) -> Result<Vec<DocumentInfo>> {
+        self.read(|stored| stored.documents()).await
+    }
+
+    /// Brings the knowledge base up to date with its sources: reads what is new or changed, drops
+    /// what is gone. Dropping the future stops it and leaves the last good state.
+    ///
+    /// # Errors
+    /// Those of the embedding model and of the disk. A document that cannot be read is no error:
+    /// the report names it with the reason.
+    pub async fn sync(
+        &self,
+        progress: impl Fn(SyncProgress) + Send + Sync + 'static,
+    ) -> Result<SyncReport> {
+        let embedder = self.embedder().await?;
+        self.stored.sync(embedder, progress).await
+    }
+
+    /// Adds documents given as text, replacing those of the same id; gives their ids, in order.
+    ///
+    /// # Errors
+    /// `ValidationException` for a document without text, or a vector of the wrong length.
+    pub async fn add(&self, documents: Vec<Document>) -> Result<Vec<String>> {
+        let embedder = self.embedder().await?;
+        self.stored.add(embedder, documents).await
+    }
+
+    /// Deletes documents by id, all or none; gives how many there were. One that a source holds is
+    /// back after the next sync.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` that names the first id that is not there.
+    pub async fn delete(&self, ids: Vec<String>) -> Result<usize> {
+        self.read(move |stored| stored.delete_documents(&ids)).await
+    }
+
+    /// The `k` passages nearest to the query, best first.
+    ///
+    /// # Errors
+    /// `ValidationException` for an empty query or a `k` outside 1..=100.
+    pub async fn retrieve(&self, query: String, k: usize) -> Result<Vec<Passage>> {
+        validate_query("query", &query, k)?;
+        let embedder = self.embedder().await?;
+        self.stored.retrieve(embedder, &query, k).await
+    }
+
+    /// Answers a question from the `k` nearest passages, with citations that were checked against
+    /// the stored text. `model`: a chat model; default `outcrop.quote-v1`.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::retrieve`], and those of the model.
+    pub async fn ask(&self, question: String, model: Option<String>, k: usize) -> Result<Answer> {
+        validate_query("question", &question, k)?;
+        let reader = model.as_deref().unwrap_or(DEFAULT_READER);
+        let chat = self.session.resolve(reader, None).await?.chat()?;
+        let embedder = self.embedder().await?;
+        self.stored.ask(embedder, chat, &question, k).await
+    }
+
+    async fn embedder(&self) -> Result<Arc<dyn Embedder>> {
+        self.session.check()?;
+        let id = self.stored.embedding_model();
+        self.session.resolve(id, None).await?.embedder()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&knowledge::KnowledgeBase) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.session.check()?;
+        let stored = self.stored.clone();
+        blocking(move || work(&stored)).await
+    }
+}
+
+fn validate_query(field: &str, text: &str, k: usize) -> Result<()> {
+    if text.trim().is_empty() {
+        return Err(Error::validation(format!(
+            "{field}: expected a text, got {text:?}"
+        )));
+    }
+    if !(1..=MAX_PASSAGES).contains(&k) {
+        return Err(Error::validation(format!(
+            "k: expected 1..={MAX_PASSAGES}, got {k}"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_follow_bedrocks_pattern() {
+        for good in [
+            "policies",
+            "a",
+            "a-b_c",
+            "A1-",
+            &"x".repeat(100),
+            &"x-".repeat(100),
+        ] {
+            validate_name(good).unwrap();
+        }
+        for wrong in ["", "-a", "a--b", "a b", "a/b", "é", "..", &"x".repeat(101)] {
+            let message = validate_name(wrong).unwrap_err().message().to_string();
+            assert!(message.starts_with("name: expected"), "{message}");
+        }
+    }
+
+    #[test]
+    fn k_and_query_are_checked() {
+        validate_query("query", "loans", 100).unwrap();
+        assert!(validate_query("query", " \n", 5).is_err());
+        let message = validate_query("query", "x", 0)
+            .unwrap_err()
+            .message()
+            .to_string();
+        assert_eq!(message, "k: expected 1..=100, got 0");
+    }
+}

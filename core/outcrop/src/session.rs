@@ -1,0 +1,232 @@
+//! The session: one home folder, its models and its knowledge bases.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use outcrop_api::{Error, Result};
+use outcrop_knowledge as knowledge;
+use outcrop_knowledge::KnowledgeBaseInfo;
+use outcrop_models::{CatalogueEntry, Progress, Shelf, ShelfOptions};
+use outcrop_store::Home;
+
+use crate::device;
+use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
+use crate::model::Model;
+use crate::options::SessionOptions;
+
+/// One home folder, open: its models and its knowledge bases. Clones are the same session.
+///
+/// Several sessions and several processes may have one home open at the same time.
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home: Home,
+    path: PathBuf,
+    device: &'static str,
+    shelf: Shelf,
+    closed: AtomicBool,
+    pid: u32,
+}
+
+impl Session {
+    /// Opens a home folder, creating it where it is not there. No model is loaded yet.
+    ///
+    /// # Errors
+    /// `ValidationException` for a device that this build has not, or a home that is not a folder.
+    pub fn open(options: SessionOptions) -> Result<Self> {
+        let device = device::resolve(&options.device)?;
+        let path = options.home_folder()?;
+        let home = Home::open(path)?;
+        let path = home.path().to_path_buf();
+        let mut shelf = ShelfOptions::from_env();
+        shelf.offline |= options.offline;
+        shelf.model_paths = options.model_paths;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shelf: Shelf::new(home.clone(), shelf),
+                home,
+                path,
+                device,
+                closed: AtomicBool::new(false),
+                pid: std::process::id(),
+            }),
+        })
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The device that models run on: `cpu`.
+    pub fn device(&self) -> &'static str {
+        self.inner.device
+    }
+
+    /// Closes the session: its models are dropped and their memory is given back when the calls
+    /// that are in flight have ended. Every later call on it or its handles is an error; closing it
+    /// again is not.
+    pub fn close(&self) {
+        self.inner.closed.store(true, Ordering::SeqCst);
+        // A forked child must not tear down engines whose threads live in the parent only.
+        if self.inner.pid == std::process::id() {
+            self.inner.shelf.clear();
+        }
+    }
+
+    /// Whether [`Session::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::SeqCst)
+    }
+
+    /// The models that this session knows: the built-in ones and those in its home.
+    ///
+    /// # Errors
+    /// `ValidationException` where the session is closed; an error that names the file where a
+    /// record in the home is damaged.
+    pub fn models(&self) -> Result<Vec<CatalogueEntry>> {
+        self.check()?;
+        self.inner.shelf.catalogue()
+    }
+
+    /// The model by a catalogue id, an ARN, a folder, a `.gguf` file or `hf:org/name[@revision]`:
+    /// loaded when it is first asked for, and shared from then on.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where nothing is there by that name, `ModelErrorException` where
+    /// its files are damaged or of an unknown architecture.
+    pub async fn model(&self, id: &str) -> Result<Model> {
+        self.load_model(id, None).await
+    }
+
+    /// [`Session::model`], telling `progress` of a download on its way.
+    ///
+    /// # Errors
+    /// As [`Session::model`].
+    pub async fn load_model(&self, id: &str, progress: Option<Progress>) -> Result<Model> {
+        let loaded = self.resolve(id, progress).await?;
+        Ok(Model::new(self.clone(), &loaded))
+    }
+
+    /// Registers a folder, a `.gguf` file or `hf:org/name[@revision]` under an id of the caller's
+    /// own, in the home. A path stays where it is; what comes from the hub is downloaded.
+    ///
+    /// # Errors
+    /// `ConflictException` where the id is taken, `ValidationException` for an id or a source of
+    /// the wrong form.
+    pub async fn import_model(
+        &self,
+        source: &str,
+        id: &str,
+        progress: Option<Progress>,
+    ) -> Result<CatalogueEntry> {
+        self.check()?;
+        self.inner.shelf.import(source, id, progress).await
+    }
+
+    /// Creates a knowledge base.
+    ///
+    /// # Errors
+    /// `ValidationException` for a name or a chunking of the wrong form, or a model that does not
+    /// embed; `ConflictException` where the name is taken.
+    pub async fn create_knowledge_base(
+        &self,
+        request: KnowledgeBaseRequest,
+    ) -> Result<KnowledgeBase> {
+        self.check()?;
+        validate_name(&request.name)?;
+        let embedder = self
+            .resolve(request.embedding_model(), None)
+            .await?
+            .embedder()?;
+        let spec = request.into_spec(embedder.as_ref())?;
+        let home = self.inner.home.clone();
+        let stored = blocking(move || knowledge::KnowledgeBase::create(&home, spec)).await?;
+        Ok(KnowledgeBase::new(self.clone(), stored))
+    }
+
+    /// The knowledge base by its name or id.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where there is none.
+    pub async fn knowledge_base(&self, name_or_id: &str) -> Result<KnowledgeBase> {
+        self.check()?;
+        let (home, name) = (self.inner.home.clone(), name_or_id.to_string());
+        let stored = blocking(move || knowledge::KnowledgeBase::open(&home, &name)).await?;
+        Ok(KnowledgeBase::new(self.clone(), stored))
+    }
+
+    /// The knowledge bases of the home, by name.
+    ///
+    /// # Errors
+    /// An error that names the file where a record is damaged.
+    pub async fn knowledge_bases(&self) -> Result<Vec<KnowledgeBaseInfo>> {
+        self.check()?;
+        let home = self.inner.home.clone();
+        blocking(move || knowledge::KnowledgeBase::list(&home)).await
+    }
+
+    /// Deletes a knowledge base with all that it holds. Its sources' files stay.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where there is none.
+    pub async fn delete_knowledge_base(&self, name_or_id: &str) -> Result<()> {
+        self.check()?;
+        let (home, name) = (self.inner.home.clone(), name_or_id.to_string());
+        blocking(move || knowledge::KnowledgeBase::delete(&home, &name)).await
+    }
+
+    /// The loaded model, as the shelf holds it.
+    pub(crate) async fn resolve(
+        &self,
+        id: &str,
+        progress: Option<Progress>,
+    ) -> Result<Arc<outcrop_models::Model>> {
+        self.check()?;
+        let model = self.inner.shelf.resolve(id, progress).await?;
+        // Closed while the model was being loaded: it must not outlive the session.
+        if self.is_closed() {
+            self.inner.shelf.clear();
+        }
+        self.check()?;
+        Ok(model)
+    }
+
+    /// Refuses a session that is closed, or that was opened before a `fork`.
+    pub(crate) fn check(&self) -> Result<()> {
+        let (here, there) = (std::process::id(), self.inner.pid);
+        if here != there {
+            return Err(Error::validation(format!(
+                "session: it was opened in process {there} and does not work in its forked child \
+                 {here}; open a new Session in the child"
+            )));
+        }
+        if self.is_closed() {
+            return Err(Error::validation("session is closed"));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("home", &self.inner.path)
+            .field("device", &self.inner.device)
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}
+
+/// Runs `work` where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::internal("the work was stopped before its end").with_source(error)
+    })?
+}
