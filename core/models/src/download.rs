@@ -263,7 +263,11 @@ impl Transfer<'_> {
                 None => break,
                 Some(why) => why,
             };
-            failures = if file.len() > furthest { 0 } else { failures + 1 };
+            failures = if file.len() > furthest {
+                0
+            } else {
+                failures + 1
+            };
             furthest = furthest.max(file.len());
             if failures >= ATTEMPTS {
                 return Err(hub_error(why));

@@ -91,7 +91,7 @@ impl Model {
     /// # Errors
     /// `ValidationException` for a model without a tokenizer.
     pub fn tokenize(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        self.loaded()?.tokenize(text, add_special)
+        self.loaded()?.tokenizer()?.encode(text, add_special)
     }
 
     /// The text of token ids; `skip_special` leaves special tokens out.
@@ -99,7 +99,7 @@ impl Model {
     /// # Errors
     /// `ValidationException` for an id that the vocabulary has not.
     pub fn detokenize(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.loaded()?.detokenize(ids, skip_special)
+        self.loaded()?.tokenizer()?.decode(ids, skip_special)
     }
 
     /// The prompt that a conversation becomes, by the model's chat template.

@@ -204,10 +204,7 @@ async fn a_sentence_longer_than_the_embedder_reads_is_quoted_in_parts() {
         "pears fall ".repeat(60)
     );
     let reply = reader()
-        .converse(request(
-            vec![result(&text)],
-            "Do pears fall?",
-        ))
+        .converse(request(vec![result(&text)], "Do pears fall?"))
         .await
         .unwrap();
     for quote in quotes(&reply.content) {
