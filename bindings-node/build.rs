@@ -1,3 +1,5 @@
+//! Links the native module for Node.
+
 fn main() {
     napi_build::setup();
 }

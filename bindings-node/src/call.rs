@@ -59,7 +59,9 @@ where
         };
         match ended {
             Ok(result) => result.map_err(to_napi),
-            Err(panic) => Err(to_napi(Error::internal(format!("the call failed: {panic}")))),
+            Err(panic) => Err(to_napi(Error::internal(format!(
+                "the call failed: {panic}"
+            )))),
         }
     })
 }

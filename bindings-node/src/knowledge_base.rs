@@ -29,7 +29,9 @@ impl KnowledgeBase {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
-        promise(env, cancellation, async move { to_json(&knowledge_base.info().await?) })
+        promise(env, cancellation, async move {
+            to_json(&knowledge_base.info().await?)
+        })
     }
 
     #[napi]
@@ -39,7 +41,9 @@ impl KnowledgeBase {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
-        promise(env, cancellation, async move { to_json(&knowledge_base.sources().await?) })
+        promise(env, cancellation, async move {
+            to_json(&knowledge_base.sources().await?)
+        })
     }
 
     #[napi]
@@ -49,7 +53,9 @@ impl KnowledgeBase {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
-        promise(env, cancellation, async move { to_json(&knowledge_base.documents().await?) })
+        promise(env, cancellation, async move {
+            to_json(&knowledge_base.documents().await?)
+        })
     }
 
     #[napi]
@@ -105,7 +111,9 @@ impl KnowledgeBase {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, u32>> {
         let knowledge_base = self.knowledge_base.clone();
-        promise(env, cancellation, async move { Ok(knowledge_base.delete(ids).await? as u32) })
+        promise(env, cancellation, async move {
+            Ok(knowledge_base.delete(ids).await? as u32)
+        })
     }
 
     #[napi]

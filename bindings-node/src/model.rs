@@ -115,12 +115,17 @@ impl Model {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, Float32Array>> {
         let model = self.model.clone();
-        promise(env, cancellation, async move { Ok(model.rerank(query, texts).await?.into()) })
+        promise(env, cancellation, async move {
+            Ok(model.rerank(query, texts).await?.into())
+        })
     }
 
     #[napi]
     pub fn tokenize(&self, text: String, add_special: bool) -> napi::Result<Uint32Array> {
-        self.model.tokenize(&text, add_special).map(Into::into).map_err(to_napi)
+        self.model
+            .tokenize(&text, add_special)
+            .map(Into::into)
+            .map_err(to_napi)
     }
 
     #[napi]
@@ -131,7 +136,9 @@ impl Model {
     #[napi]
     pub fn chat_prompt(&self, request: String, generation_prompt: bool) -> napi::Result<String> {
         let request: ConverseRequest = from_json("chatPrompt", &request).map_err(to_napi)?;
-        self.model.chat_prompt(&request, generation_prompt).map_err(to_napi)
+        self.model
+            .chat_prompt(&request, generation_prompt)
+            .map_err(to_napi)
     }
 
     #[napi]

@@ -41,7 +41,9 @@ impl Session {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, Model>> {
         let session = self.session.clone();
-        promise(env, cancellation, async move { Ok(Model::new(session.model(&id).await?)) })
+        promise(env, cancellation, async move {
+            Ok(Model::new(session.model(&id).await?))
+        })
     }
 
     #[napi]
@@ -51,7 +53,11 @@ impl Session {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
-        promise(env, cancellation, async move { to_json(&session.models()?) })
+        promise(
+            env,
+            cancellation,
+            async move { to_json(&session.models()?) },
+        )
     }
 
     #[napi]
@@ -78,7 +84,9 @@ impl Session {
         let session = self.session.clone();
         promise(env, cancellation, async move {
             let request: KnowledgeBaseRequest = from_json("createKnowledgeBase", &request)?;
-            Ok(KnowledgeBase::new(session.create_knowledge_base(request).await?))
+            Ok(KnowledgeBase::new(
+                session.create_knowledge_base(request).await?,
+            ))
         })
     }
 
@@ -91,7 +99,9 @@ impl Session {
     ) -> napi::Result<PromiseRaw<'env, KnowledgeBase>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
-            Ok(KnowledgeBase::new(session.knowledge_base(&name_or_id).await?))
+            Ok(KnowledgeBase::new(
+                session.knowledge_base(&name_or_id).await?,
+            ))
         })
     }
 
@@ -102,7 +112,9 @@ impl Session {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
-        promise(env, cancellation, async move { to_json(&session.knowledge_bases().await?) })
+        promise(env, cancellation, async move {
+            to_json(&session.knowledge_bases().await?)
+        })
     }
 
     #[napi]
@@ -113,6 +125,8 @@ impl Session {
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
-        promise(env, cancellation, async move { session.delete_knowledge_base(&name_or_id).await })
+        promise(env, cancellation, async move {
+            session.delete_knowledge_base(&name_or_id).await
+        })
     }
 }

@@ -34,7 +34,10 @@ impl EventQueue {
     {
         let (sender, receiver) = mpsc::channel(WAITING_EVENTS);
         let task = outcrop::runtime()?.spawn(work(sender)).abort_handle();
-        let events = Arc::new(Mutex::new(Incoming { receiver, error: None }));
+        let events = Arc::new(Mutex::new(Incoming {
+            receiver,
+            error: None,
+        }));
         Ok(Self { events, task })
     }
 
@@ -64,7 +67,10 @@ impl EventQueue {
                 return Err(error);
             }
             let mut chunk = Vec::new();
-            incoming.receiver.recv_many(&mut chunk, WAITING_EVENTS).await;
+            incoming
+                .receiver
+                .recv_many(&mut chunk, WAITING_EVENTS)
+                .await;
             let mut texts = Vec::with_capacity(chunk.len());
             for event in chunk {
                 match event {

@@ -35,7 +35,8 @@ pub struct ConverseRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InferenceConfig {
-    /// Most tokens to generate, at least 1. Default 512; the prompt and they must fit the context.
+    /// Most tokens to generate, at least 1: the prompt and they must fit the context. Default 512,
+    /// or as many as still fit where that is less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
     /// Softmax temperature, at least 0; 0 takes the most likely token. Default 0 (greedy).
@@ -189,10 +190,28 @@ pub enum StreamEvent {
     /// Ids as they were generated (only from `generate`).
     Ids(Vec<u32>),
     /// The end.
+    #[serde(rename_all = "camelCase")]
     Done {
         /// Why it ended.
         stop_reason: StopReason,
         /// Tokens read and made.
         usage: Usage,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_end_event_has_camel_case_members() {
+        let end = StreamEvent::Done {
+            stop_reason: StopReason::EndTurn,
+            usage: Usage::new(2, 3),
+        };
+        let expected = serde_json::json!({ "done": { "stopReason": "end_turn",
+            "usage": { "inputTokens": 2, "outputTokens": 3, "totalTokens": 5 } } });
+        assert_eq!(serde_json::to_value(end).unwrap(), expected);
+    }
 }
