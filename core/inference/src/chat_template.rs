@@ -14,13 +14,13 @@ use std::path::Path;
 use minijinja::value::{Serde, Value as TemplateValue};
 use minijinja::{Environment, ErrorKind};
 use outcrop_api::{Error, Message, Result, Tool};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use clock::Clock;
 
 use crate::conversation;
 use crate::tokenizer::token_text;
-use crate::weights::{read_json, read_text, Checkpoint, GgufValue, ModelSource, WeightsError};
+use crate::weights::{Checkpoint, GgufValue, ModelSource, WeightsError, read_json, read_text};
 
 /// The template that a request without tools takes, and one with tools where there is none for them.
 const DEFAULT: &str = "default";
@@ -48,7 +48,9 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`WeightsError`] naming the file, where it is not sound or a template does not compile.
-    pub fn from_checkpoint(checkpoint: &Checkpoint) -> std::result::Result<Option<Self>, WeightsError> {
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+    ) -> std::result::Result<Option<Self>, WeightsError> {
         match checkpoint.config() {
             ModelSource::HuggingFace { folder, .. } => Self::from_folder(folder),
             ModelSource::Gguf { metadata } => Self::from_gguf(checkpoint.path(), metadata),
@@ -62,7 +64,7 @@ impl ChatTemplate {
     /// As [`ChatTemplate::from_checkpoint`].
     pub fn from_folder(folder: &Path) -> std::result::Result<Option<Self>, WeightsError> {
         let config_file = folder.join("tokenizer_config.json");
-        let config = match read_json(&config_file, "JSON") {
+        let config = match read_json(&config_file, "the tokenizer's configuration") {
             Err(WeightsError::Missing { .. }) => Value::Null,
             read => read?,
         };
@@ -83,7 +85,10 @@ impl ChatTemplate {
     ) -> std::result::Result<Option<Self>, WeightsError> {
         const KEY: &str = "tokenizer.chat_template";
         let mut templates = BTreeMap::new();
-        for (key, value) in metadata.range(KEY.to_owned()..).take_while(|(key, _)| key.starts_with(KEY)) {
+        for (key, value) in metadata
+            .range(KEY.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(KEY))
+        {
             let name = match key[KEY.len()..].strip_prefix('.') {
                 Some(name) => name,
                 None if key == KEY => DEFAULT,
@@ -93,10 +98,15 @@ impl ChatTemplate {
                 templates.insert(name.to_owned(), template.to_owned());
             }
         }
-        let tokens = metadata.get("tokenizer.ggml.tokens").and_then(GgufValue::as_strings).unwrap_or(&[]);
+        let tokens = metadata
+            .get("tokenizer.ggml.tokens")
+            .and_then(GgufValue::as_strings)
+            .unwrap_or(&[]);
         let mut special_tokens = Map::new();
         for (name, key) in [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id")] {
-            let id = metadata.get(&format!("tokenizer.ggml.{key}")).and_then(GgufValue::as_u64);
+            let id = metadata
+                .get(&format!("tokenizer.ggml.{key}"))
+                .and_then(GgufValue::as_u64);
             let token = id.and_then(|id| tokens.get(usize::try_from(id).ok()?));
             special_tokens.extend(token.map(|token| (name.to_owned(), json!(token))));
         }
@@ -118,7 +128,10 @@ impl ChatTemplate {
             environment
                 .add_template_owned(name.clone(), source::adapt(&text))
                 .map_err(|error| {
-                    WeightsError::corrupt(file, format!("chat template {name}: {}", explain(&error)))
+                    WeightsError::corrupt(
+                        file,
+                        format!("chat template {name}: {}", explain(&error)),
+                    )
                 })?;
         }
         Ok(Some(Self {
@@ -180,21 +193,32 @@ impl ChatTemplate {
         let mut context = self.special_tokens.clone();
         context.extend(variables.clone());
         context.insert("messages".to_owned(), json!(messages));
-        let tools = if tools.is_empty() { Value::Null } else { json!(tools) };
+        let tools = if tools.is_empty() {
+            Value::Null
+        } else {
+            json!(tools)
+        };
         let has_tools = !tools.is_null();
         context.insert("tools".to_owned(), tools);
         context.insert("documents".to_owned(), Value::Null);
-        context.insert("add_generation_prompt".to_owned(), json!(add_generation_prompt));
+        context.insert(
+            "add_generation_prompt".to_owned(),
+            json!(add_generation_prompt),
+        );
         let context = Value::Object(context);
 
         // A clone shares the compiled templates; the budget is this rendering's own.
         let mut environment = self.environment.clone();
         let bytes = context.to_string().len() as u64;
         environment.set_fuel(Some(BASE_FUEL + FUEL_PER_BYTE * bytes));
-        let tool_use = has_tools.then(|| environment.get_template(TOOL_USE).ok()).flatten();
+        let tool_use = has_tools
+            .then(|| environment.get_template(TOOL_USE).ok())
+            .flatten();
         let template = match tool_use {
             Some(template) => template,
-            None => environment.get_template(DEFAULT).map_err(|_| self.no_default())?,
+            None => environment
+                .get_template(DEFAULT)
+                .map_err(|_| self.no_default())?,
         };
         template.render(TemplateValue::from(Serde(&context))).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => Error::model(format!(
@@ -238,7 +262,9 @@ fn templates_of_files(
         Err(WeightsError::Missing { .. }) => return Ok((file, templates)),
         read => templates.insert(DEFAULT.to_owned(), read?),
     };
-    let tool_use = folder.join("additional_chat_templates").join("tool_use.jinja");
+    let tool_use = folder
+        .join("additional_chat_templates")
+        .join("tool_use.jinja");
     match read_text(&tool_use, "a chat template") {
         Err(WeightsError::Missing { .. }) => {}
         read => {
@@ -254,7 +280,12 @@ fn templates_of_config(value: &Value) -> BTreeMap<String, String> {
         Value::String(text) => BTreeMap::from([(DEFAULT.to_owned(), text.clone())]),
         Value::Array(list) => list
             .iter()
-            .filter_map(|entry| Some((entry["name"].as_str()?.to_owned(), entry["template"].as_str()?.to_owned())))
+            .filter_map(|entry| {
+                Some((
+                    entry["name"].as_str()?.to_owned(),
+                    entry["template"].as_str()?.to_owned(),
+                ))
+            })
             .collect(),
         _ => BTreeMap::new(),
     }
@@ -263,7 +294,13 @@ fn templates_of_config(value: &Value) -> BTreeMap<String, String> {
 /// The special tokens that `tokenizer_config.json` names.
 fn special_tokens(config: &Value) -> Map<String, Value> {
     const KEYS: [&str; 7] = [
-        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+        "bos_token",
+        "eos_token",
+        "unk_token",
+        "sep_token",
+        "pad_token",
+        "cls_token",
+        "mask_token",
     ];
     let mut tokens = Map::new();
     for key in KEYS {

@@ -9,7 +9,7 @@ use outcrop_api::{
 };
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// What stands between the blocks of one message.
 const BLOCK_SEPARATOR: &str = "\n\n";
@@ -83,9 +83,17 @@ fn user(
                 }));
                 has_results = true;
             }
-            ContentBlock::ToolUse(_) => return Err(misplaced(index, place, "toolUse", "assistant", "user")),
+            ContentBlock::ToolUse(_) => {
+                return Err(misplaced(index, place, "toolUse", "assistant", "user"));
+            }
             ContentBlock::CitationsContent(_) => {
-                return Err(misplaced(index, place, "citationsContent", "assistant", "user"))
+                return Err(misplaced(
+                    index,
+                    place,
+                    "citationsContent",
+                    "assistant",
+                    "user",
+                ));
             }
         }
     }
@@ -107,7 +115,13 @@ fn assistant<'a>(
         match block {
             ContentBlock::Text(text) => parts.push(text.clone()),
             ContentBlock::CitationsContent(cited) => {
-                parts.push(cited.content.iter().map(|GeneratedText::Text(text)| text.as_str()).collect());
+                parts.push(
+                    cited
+                        .content
+                        .iter()
+                        .map(|GeneratedText::Text(text)| text.as_str())
+                        .collect(),
+                );
             }
             ContentBlock::ToolUse(call) => {
                 tool_names.insert(&call.tool_use_id, &call.name);
@@ -117,11 +131,15 @@ fn assistant<'a>(
                     "function": {"name": call.name, "arguments": call.input},
                 }));
             }
-            ContentBlock::ToolResult(_) => return Err(misplaced(index, place, "toolResult", "user", "assistant")),
-            ContentBlock::SearchResult(_) => {
-                return Err(misplaced(index, place, "searchResult", "user", "assistant"))
+            ContentBlock::ToolResult(_) => {
+                return Err(misplaced(index, place, "toolResult", "user", "assistant"));
             }
-            ContentBlock::Document(_) => return Err(misplaced(index, place, "document", "user", "assistant")),
+            ContentBlock::SearchResult(_) => {
+                return Err(misplaced(index, place, "searchResult", "user", "assistant"));
+            }
+            ContentBlock::Document(_) => {
+                return Err(misplaced(index, place, "document", "user", "assistant"));
+            }
         }
     }
     let mut message = json!({"role": "assistant", "content": parts.join(BLOCK_SEPARATOR)});
@@ -140,8 +158,17 @@ fn misplaced(index: usize, place: usize, block: &str, expected: &str, got: &str)
 
 /// A numbered passage.
 fn passage(number: usize, result: &SearchResult) -> String {
-    let texts: Vec<&str> = result.content.iter().map(|part| part.text.as_str()).collect();
-    format!("[{number}] {} ({})\n{}", result.title, result.source, texts.join("\n"))
+    let texts: Vec<&str> = result
+        .content
+        .iter()
+        .map(|part| part.text.as_str())
+        .collect();
+    format!(
+        "[{number}] {} ({})\n{}",
+        result.title,
+        result.source,
+        texts.join("\n")
+    )
 }
 
 /// A document under its name.
@@ -168,11 +195,19 @@ fn tool_result(result: &ToolResult) -> String {
 fn spaced_json(value: &Value) -> String {
     struct Spaced;
     impl Formatter for Spaced {
-        fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        fn begin_array_value<W: ?Sized + Write>(
+            &mut self,
+            out: &mut W,
+            first: bool,
+        ) -> io::Result<()> {
             out.write_all(if first { b"" } else { b", " })
         }
 
-        fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        fn begin_object_key<W: ?Sized + Write>(
+            &mut self,
+            out: &mut W,
+            first: bool,
+        ) -> io::Result<()> {
             out.write_all(if first { b"" } else { b", " })
         }
 
@@ -238,12 +273,18 @@ mod tests {
     #[test]
     fn a_block_in_the_wrong_place_is_named() {
         for (given, expected) in [
-            (json!([{"role": "user", "content": [{"toolResult": {"toolUseId": "x", "content": []}}]}]),
-             "messages[0].content[0].toolResult.toolUseId: expected the id of a tool use before it, got \"x\""),
-            (json!([{"role": "user", "content": [{"text": ""}, {"toolUse": {"toolUseId": "x", "name": "n", "input": {}}}]}]),
-             "messages[0].content[1].toolUse: expected in a message of role assistant, got role user"),
-            (json!([{"role": "assistant", "content": [{"document": {"name": "n", "source": {"text": ""}}}]}]),
-             "messages[0].content[0].document: expected in a message of role user, got role assistant"),
+            (
+                json!([{"role": "user", "content": [{"toolResult": {"toolUseId": "x", "content": []}}]}]),
+                "messages[0].content[0].toolResult.toolUseId: expected the id of a tool use before it, got \"x\"",
+            ),
+            (
+                json!([{"role": "user", "content": [{"text": ""}, {"toolUse": {"toolUseId": "x", "name": "n", "input": {}}}]}]),
+                "messages[0].content[1].toolUse: expected in a message of role assistant, got role user",
+            ),
+            (
+                json!([{"role": "assistant", "content": [{"document": {"name": "n", "source": {"text": ""}}}]}]),
+                "messages[0].content[0].document: expected in a message of role user, got role assistant",
+            ),
         ] {
             let error = messages(&parse(given), None).unwrap_err();
             assert_eq!(error.message(), expected);

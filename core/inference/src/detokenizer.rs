@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokenizers::{Decoder, DecoderWrapper};
 
-use crate::tokenizer::{Tokenizer, SPACE_CLEAN_UP};
+use crate::tokenizer::{SPACE_CLEAN_UP, Tokenizer};
 
 /// Turns the ids of one sequence into text, piece by piece.
 ///
@@ -40,7 +40,10 @@ impl Detokenizer {
     /// A detokenizer for a new sequence of `tokenizer`'s ids.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
         let clean_up = match tokenizer.cleans_up_spaces() {
-            true => SPACE_CLEAN_UP.iter().map(|&(from, to)| Replacement::new(from, to)).collect(),
+            true => SPACE_CLEAN_UP
+                .iter()
+                .map(|&(from, to)| Replacement::new(from, to))
+                .collect(),
             false => Vec::new(),
         };
         Self {
@@ -75,7 +78,10 @@ impl Detokenizer {
             Pieces::Fallback(run) => run.finish(),
             Pieces::Alone { .. } => String::new(),
             Pieces::Whole(ids) => {
-                return self.tokenizer.decode(&mem::take(ids), true).unwrap_or_default()
+                return self
+                    .tokenizer
+                    .decode(&mem::take(ids), true)
+                    .unwrap_or_default();
             }
         };
         let mut text = self.clean(text);
@@ -91,7 +97,9 @@ impl Detokenizer {
     }
 
     fn clean(&mut self, text: String) -> String {
-        self.clean_up.iter_mut().fold(text, |text, replacement| replacement.push(&text))
+        self.clean_up
+            .iter_mut()
+            .fold(text, |text, replacement| replacement.push(&text))
     }
 }
 
@@ -102,10 +110,12 @@ impl Pieces {
             Some(DecoderWrapper::WordPiece(_) | DecoderWrapper::Metaspace(_)) | None => {
                 Self::Alone { begun: false }
             }
-            Some(DecoderWrapper::Sequence(sequence)) => match FallbackText::of(sequence.get_decoders()) {
-                Some(run) => Self::Fallback(run),
-                None => Self::Whole(Vec::new()),
-            },
+            Some(DecoderWrapper::Sequence(sequence)) => {
+                match FallbackText::of(sequence.get_decoders()) {
+                    Some(run) => Self::Fallback(run),
+                    None => Self::Whole(Vec::new()),
+                }
+            }
             Some(_) => Self::Whole(Vec::new()),
         }
     }
@@ -213,7 +223,9 @@ impl FallbackText {
         };
         let strip = match decoders.pop_front() {
             None => None,
-            Some(DecoderWrapper::Strip(strip)) if strip.stop == 0 => Some((strip.content, strip.start)),
+            Some(DecoderWrapper::Strip(strip)) if strip.stop == 0 => {
+                Some((strip.content, strip.start))
+            }
             Some(_) => return None,
         };
         decoders.is_empty().then_some(Self {
@@ -229,8 +241,12 @@ impl FallbackText {
             pieces = decoder.decode_chain(pieces).unwrap_or_default();
         }
         let piece = pieces.concat();
-        let hex = piece.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-        let byte = hex.filter(|hex| hex.len() == 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = piece
+            .strip_prefix("<0x")
+            .and_then(|rest| rest.strip_suffix('>'));
+        let byte = hex
+            .filter(|hex| hex.len() == 2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match byte {
             Some(byte) => {
                 self.run.push(byte);
@@ -298,7 +314,10 @@ impl Replacement {
         }
         // The patterns are ASCII, so each of their beginnings ends at a character's border.
         let most = rest.len().min(self.pattern.len() - 1);
-        let keep = (1..=most).rev().find(|&n| rest.ends_with(&self.pattern[..n])).unwrap_or(0);
+        let keep = (1..=most)
+            .rev()
+            .find(|&n| rest.ends_with(&self.pattern[..n]))
+            .unwrap_or(0);
         let (done, kept) = rest.split_at(rest.len() - keep);
         out.push_str(done);
         self.held = kept.to_owned();
@@ -323,7 +342,9 @@ mod tests {
         assert_eq!(alphabet.len(), 256);
         for character in alphabet {
             let byte = byte_of(character).expect("a byte");
-            let decoded = ByteLevel::default().decode_chain(vec![character.to_string()]).unwrap();
+            let decoded = ByteLevel::default()
+                .decode_chain(vec![character.to_string()])
+                .unwrap();
             assert_eq!(decoded[0], String::from_utf8_lossy(&[byte]));
         }
         assert_eq!((byte_of(' '), byte_of('\u{144}')), (None, None));
@@ -337,13 +358,19 @@ mod tests {
             whole = whole.replace(from, to);
         }
         for size in 1..7 {
-            let mut stages: Vec<Replacement> =
-                SPACE_CLEAN_UP.iter().map(|&(from, to)| Replacement::new(from, to)).collect();
+            let mut stages: Vec<Replacement> = SPACE_CLEAN_UP
+                .iter()
+                .map(|&(from, to)| Replacement::new(from, to))
+                .collect();
             let chars: Vec<char> = text.chars().collect();
             let mut out = String::new();
             for part in chars.chunks(size) {
                 let part = part.iter().collect();
-                out.push_str(&stages.iter_mut().fold(part, |t: String, stage| stage.push(&t)));
+                out.push_str(
+                    &stages
+                        .iter_mut()
+                        .fold(part, |t: String, stage| stage.push(&t)),
+                );
             }
             for index in 0..stages.len() {
                 let mut rest = stages[index].finish();

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::weights::{GgufValue, WeightsError};
 
@@ -91,7 +91,7 @@ pub(crate) fn describe(
             return Err(WeightsError::Unsupported {
                 file: file.to_owned(),
                 detail: format!("tokenizer.ggml.model: expected gpt2 or llama, got {kind:?}"),
-            })
+            });
         }
     };
     let bos = vocabulary.id("bos_token_id")?;
@@ -102,7 +102,8 @@ pub(crate) fn describe(
     }
     let begins = vocabulary.flag("add_bos_token", around.adds_bos)?;
     let ends = vocabulary.flag("add_eos_token", false)?;
-    let post_processor = vocabulary.post_processor(bos.filter(|_| begins), eos_token.filter(|_| ends));
+    let post_processor =
+        vocabulary.post_processor(bos.filter(|_| begins), eos_token.filter(|_| ends));
     let json = json!({
         "version": "1.0",
         "truncation": null,
@@ -132,10 +133,17 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), WeightsErr
         None => "default",
     };
     let Some(pre) = PRE_TOKENIZERS.iter().find(|pre| pre.names.contains(&name)) else {
-        let known: Vec<&str> = PRE_TOKENIZERS.iter().flat_map(|pre| pre.names).copied().collect();
+        let known: Vec<&str> = PRE_TOKENIZERS
+            .iter()
+            .flat_map(|pre| pre.names)
+            .copied()
+            .collect();
         return Err(WeightsError::Unsupported {
             file: vocabulary.file.to_owned(),
-            detail: format!("tokenizer.ggml.pre: expected one of {}, got {name:?}", known.join(", ")),
+            detail: format!(
+                "tokenizer.ggml.pre: expected one of {}, got {name:?}",
+                known.join(", ")
+            ),
         });
     };
     let merges = vocabulary
@@ -146,9 +154,9 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), WeightsErr
         .iter()
         .map(|merge| {
             // A piece may itself begin with a space's stand-in, but never with a space.
-            let (left, right) = merge
-                .split_once(' ')
-                .ok_or_else(|| vocabulary.corrupt("merges", &format!("expected two pieces, got {merge:?}")))?;
+            let (left, right) = merge.split_once(' ').ok_or_else(|| {
+                vocabulary.corrupt("merges", &format!("expected two pieces, got {merge:?}"))
+            })?;
             Ok(json!([left, right]))
         })
         .collect::<Result<Vec<_>, WeightsError>>()?;
@@ -188,7 +196,11 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), Weight
         .and_then(GgufValue::to_f32s)
         .ok_or_else(|| vocabulary.corrupt("scores", "expected an array of numbers"))?;
     if scores.len() != vocabulary.tokens.len() {
-        let detail = format!("expected {} scores, one a token, got {}", vocabulary.tokens.len(), scores.len());
+        let detail = format!(
+            "expected {} scores, one a token, got {}",
+            vocabulary.tokens.len(),
+            scores.len()
+        );
         return Err(vocabulary.corrupt("scores", &detail));
     }
     let unknown = vocabulary.id("unknown_token_id")?.unwrap_or(0);
@@ -226,16 +238,32 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), Weight
 ///
 /// Among the ways to make one piece, that of the better left part goes first, then that of the
 /// better right part.
-fn merges_by_score(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Result<Vec<Value>, WeightsError> {
+fn merges_by_score(
+    vocabulary: &Vocabulary<'_>,
+    scores: &[f32],
+) -> Result<Vec<Value>, WeightsError> {
     let is_piece = |id: usize| !matches!(vocabulary.types[id], CONTROL | UNUSED | BYTE);
     let mut score_of: HashMap<&str, f32> = HashMap::new();
-    for (id, token) in vocabulary.tokens.iter().enumerate().filter(|(id, _)| is_piece(*id)) {
+    for (id, token) in vocabulary
+        .tokens
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| is_piece(*id))
+    {
         score_of.entry(token).or_insert(scores[id]);
     }
     let mut merges: Vec<(f32, &str, &str)> = Vec::new();
-    for (id, token) in vocabulary.tokens.iter().enumerate().filter(|(id, _)| is_piece(*id)) {
+    for (id, token) in vocabulary
+        .tokens
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| is_piece(*id))
+    {
         if token.len() > MAX_PIECE {
-            let detail = format!("token {id}: expected at most {MAX_PIECE} bytes, got {}", token.len());
+            let detail = format!(
+                "token {id}: expected at most {MAX_PIECE} bytes, got {}",
+                token.len()
+            );
             return Err(vocabulary.corrupt("tokens", &detail));
         }
         let mut ways: Vec<(f32, f32, &str, &str)> = Vec::new();
@@ -249,7 +277,10 @@ fn merges_by_score(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Result<Vec<Va
         merges.extend(ways.iter().map(|way| (scores[id], way.2, way.3)));
     }
     merges.sort_by(|a, b| b.0.total_cmp(&a.0));
-    Ok(merges.iter().map(|(_, left, right)| json!([left, right])).collect())
+    Ok(merges
+        .iter()
+        .map(|(_, left, right)| json!([left, right]))
+        .collect())
 }
 
 /// The tokens of a GGUF file with their types.
@@ -281,7 +312,12 @@ impl<'a> Vocabulary<'a> {
             Some(types) => types
                 .to_integers()
                 .filter(|types| types.len() == count)
-                .ok_or_else(|| vocabulary.corrupt("token_type", &format!("expected {count} integers, one a token")))?,
+                .ok_or_else(|| {
+                    vocabulary.corrupt(
+                        "token_type",
+                        &format!("expected {count} integers, one a token"),
+                    )
+                })?,
         };
         Ok(vocabulary)
     }
@@ -319,7 +355,10 @@ impl<'a> Vocabulary<'a> {
             Some(id) => Ok(Some(id)),
             None => Err(self.corrupt(
                 key,
-                &format!("expected a token's id below {}, got {value}", self.tokens.len()),
+                &format!(
+                    "expected a token's id below {}, got {value}",
+                    self.tokens.len()
+                ),
             )),
         }
     }
@@ -341,7 +380,9 @@ impl<'a> Vocabulary<'a> {
     fn added_tokens(&self) -> Value {
         let added = self.tokens.iter().zip(&self.types).enumerate();
         added
-            .filter(|(_, (token, kind))| matches!(**kind, 2 | CONTROL | USER_DEFINED) && !token.is_empty())
+            .filter(|(_, (token, kind))| {
+                matches!(**kind, 2 | CONTROL | USER_DEFINED) && !token.is_empty()
+            })
             .map(|(id, (token, kind))| {
                 json!({"id": id, "content": token, "single_word": false, "lstrip": false,
                     "rstrip": false, "normalized": false, "special": *kind != USER_DEFINED})
@@ -351,9 +392,7 @@ impl<'a> Vocabulary<'a> {
 
     /// What stands around an encoded text: `bos` before it, `eos` behind it.
     fn post_processor(&self, bos: Option<u32>, eos: Option<u32>) -> Value {
-        let special = |id: u32, segment: u32| {
-            json!({"SpecialToken": {"id": self.tokens[id as usize], "type_id": segment}})
-        };
+        let special = |id: u32, segment: u32| json!({"SpecialToken": {"id": self.tokens[id as usize], "type_id": segment}});
         let sequence = |name: &str, segment: u32| {
             let mut parts = Vec::new();
             parts.extend(bos.map(|id| special(id, segment)));
@@ -364,9 +403,15 @@ impl<'a> Vocabulary<'a> {
         let mut tokens = Map::new();
         for id in bos.into_iter().chain(eos) {
             let text = &self.tokens[id as usize];
-            tokens.insert(text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}));
+            tokens.insert(
+                text.clone(),
+                json!({"id": text, "ids": [id], "tokens": [text]}),
+            );
         }
-        let pair: Vec<Value> = sequence("A", 0).into_iter().chain(sequence("B", 1)).collect();
+        let pair: Vec<Value> = sequence("A", 0)
+            .into_iter()
+            .chain(sequence("B", 1))
+            .collect();
         json!({"type": "TemplateProcessing", "single": sequence("A", 0), "pair": pair, "special_tokens": tokens})
     }
 }

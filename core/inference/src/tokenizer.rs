@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokenizers::{AddedToken, DecoderWrapper, Model};
 
 use crate::gguf_tokenizer;
-use crate::weights::{read_json, Checkpoint, GgufValue, ModelSource, WeightsError};
+use crate::weights::{Checkpoint, GgufValue, ModelSource, WeightsError, read_json};
 
 /// The tokenizer of a model.
 ///
@@ -54,8 +54,9 @@ impl Tokenizer {
     pub fn from_folder(folder: &Path) -> std::result::Result<Self, WeightsError> {
         let file = folder.join("tokenizer.json");
         let text = crate::weights::read_text(&file, "the model's tokenizer")?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&text)
-            .map_err(|error| WeightsError::corrupt(&file, format!("expected a tokenizer: {error}")))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| {
+            WeightsError::corrupt(&file, format!("expected a tokenizer: {error}"))
+        })?;
         inner
             .with_truncation(None)
             .map_err(|error| WeightsError::corrupt(&file, error))?;
@@ -102,7 +103,11 @@ impl Tokenizer {
         cleans_up_spaces: bool,
     ) -> Self {
         let added = inner.get_added_tokens_decoder();
-        let special_ids = added.iter().filter(|(_, t)| t.special).map(|(&id, _)| id).collect();
+        let special_ids = added
+            .iter()
+            .filter(|(_, t)| t.special)
+            .map(|(&id, _)| id)
+            .collect();
         Self {
             inner,
             special_ids,
@@ -127,8 +132,14 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>)> {
-        let encoding = self.inner.encode_fast((first, second), true).map_err(failed)?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+        let encoding = self
+            .inner
+            .encode_fast((first, second), true)
+            .map_err(failed)?;
+        Ok((
+            encoding.get_ids().to_vec(),
+            encoding.get_type_ids().to_vec(),
+        ))
     }
 
     /// The text of `ids`. Ids that no token has give nothing; `skip_special` leaves special tokens out.
@@ -219,7 +230,7 @@ fn failed(error: tokenizers::Error) -> Error {
 
 /// A JSON file of the folder; null where it is absent.
 fn read_optional_json(file: &PathBuf) -> std::result::Result<Value, WeightsError> {
-    match read_json(file, "JSON") {
+    match read_json(file, "a configuration") {
         Err(WeightsError::Missing { .. }) => Ok(Value::Null),
         read => read,
     }
@@ -241,12 +252,24 @@ fn token_ids(ids: &Value) -> Vec<u32> {
 
 /// Marks the tokens that `tokenizer_config.json` names as special, as transformers does: a
 /// `tokenizer.json` need not say it itself.
-fn mark_special_tokens(inner: &mut tokenizers::Tokenizer, config: &Value) -> tokenizers::Result<()> {
+fn mark_special_tokens(
+    inner: &mut tokenizers::Tokenizer,
+    config: &Value,
+) -> tokenizers::Result<()> {
     const KEYS: [&str; 7] = [
-        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+        "bos_token",
+        "eos_token",
+        "unk_token",
+        "sep_token",
+        "pad_token",
+        "cls_token",
+        "mask_token",
     ];
     let additional = config["additional_special_tokens"].as_array();
-    let named = KEYS.iter().map(|key| &config[*key]).chain(additional.into_iter().flatten());
+    let named = KEYS
+        .iter()
+        .map(|key| &config[*key])
+        .chain(additional.into_iter().flatten());
     let missing: Vec<AddedToken> = named
         .filter_map(token_text)
         .filter(|text| !inner.get_added_vocabulary().is_special_token(text))

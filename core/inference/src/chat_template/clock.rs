@@ -4,10 +4,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::{Environment, Error, ErrorKind};
 
-const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const WEEKDAYS: [&str; 7] = [
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// What a template takes for now, in UTC.
@@ -23,14 +41,18 @@ impl Clock {
     fn seconds(self) -> u64 {
         match self {
             Self::Fixed(seconds) => seconds,
-            Self::System => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+            Self::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs()),
         }
     }
 }
 
 /// Gives templates the function `strftime_now`.
 pub(super) fn install(environment: &mut Environment<'static>, clock: Clock) {
-    environment.add_function("strftime_now", move |format: &str| strftime(format, clock.seconds()));
+    environment.add_function("strftime_now", move |format: &str| {
+        strftime(format, clock.seconds())
+    });
 }
 
 /// `format` with its directives filled in for a time in seconds since 1970, as Python's `strftime`
@@ -79,8 +101,11 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
             other => {
                 return Err(Error::new(
                     ErrorKind::InvalidOperation,
-                    format!("strftime_now: expected a known directive, got %{}", other.map(String::from).unwrap_or_default()),
-                ))
+                    format!(
+                        "strftime_now: expected a known directive, got %{}",
+                        other.map(String::from).unwrap_or_default()
+                    ),
+                ));
             }
         });
     }
@@ -90,7 +115,9 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
 /// Year, month and day (from 1), and day of the year (from 1), of a day counted from 1970-01-01 in
 /// the Gregorian calendar.
 fn civil(mut days: u64) -> (u64, u64, u64, u64) {
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     // Whole cycles of 400 years first, so that any time takes few steps.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
@@ -126,7 +153,11 @@ mod tests {
         for (seconds, format, expected) in [
             (0, "%A %a %d %B %Y %j", "Thursday Thu 01 January 1970 001"),
             (1_768_478_400, "%d %b %Y", "15 Jan 2026"),
-            (1_768_478_400, "%Y-%m-%d %H:%M:%S %p %I", "2026-01-15 12:00:00 PM 12"),
+            (
+                1_768_478_400,
+                "%Y-%m-%d %H:%M:%S %p %I",
+                "2026-01-15 12:00:00 PM 12",
+            ),
             (1_709_164_799, "%F %T", "2024-02-28 23:59:59"),
             (1_709_164_800, "%-d.%-m.%y 100%%", "29.2.24 100%"),
             (4_107_542_399, "%e %h %Y %j", "28 Feb 2100 059"),

@@ -22,7 +22,12 @@ struct Style {
 }
 
 /// `value | tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
-pub(super) fn tojson(state: &State, value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+pub(super) fn tojson(
+    state: &State,
+    value: &Value,
+    args: Rest<Value>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
     let mut positional = args.0.into_iter();
     let mut argument = |name: &str| -> Result<Option<Value>, Error> {
         let given = match positional.next() {
@@ -59,7 +64,9 @@ fn indentation(value: Value) -> Result<String, Error> {
     }
     match usize::try_from(value.clone()) {
         Ok(spaces) if spaces <= MAX_INDENT => Ok(" ".repeat(spaces)),
-        _ => Err(invalid(format!("tojson: indent: expected 0 to {MAX_INDENT}, got {value}"))),
+        _ => Err(invalid(format!(
+            "tojson: indent: expected 0 to {MAX_INDENT}, got {value}"
+        ))),
     }
 }
 
@@ -68,9 +75,17 @@ fn invalid(message: String) -> Error {
 }
 
 impl Style {
-    fn write(&self, state: &State, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    fn write(
+        &self,
+        state: &State,
+        out: &mut String,
+        value: &Value,
+        depth: usize,
+    ) -> Result<(), Error> {
         if depth > MAX_DEPTH {
-            return Err(invalid(format!("tojson: expected values at most {MAX_DEPTH} deep")));
+            return Err(invalid(format!(
+                "tojson: expected values at most {MAX_DEPTH} deep"
+            )));
         }
         state.consume_fuel(1)?;
         match value.kind() {
@@ -88,12 +103,19 @@ impl Style {
                 if self.sort_keys {
                     entries.sort_by(|a, b| a.0.cmp(&b.0));
                 }
-                self.write_items(state, out, depth, ['{', '}'], entries.len(), |out, index| {
-                    let (key, item) = &entries[index];
-                    self.write_string(out, key);
-                    out.push_str(&self.key_separator);
-                    self.write(state, out, item, depth + 1)
-                })?;
+                self.write_items(
+                    state,
+                    out,
+                    depth,
+                    ['{', '}'],
+                    entries.len(),
+                    |out, index| {
+                        let (key, item) = &entries[index];
+                        self.write_string(out, key);
+                        out.push_str(&self.key_separator);
+                        self.write(state, out, item, depth + 1)
+                    },
+                )?;
             }
             ValueKind::Seq | ValueKind::Iterable => {
                 let items = value.try_iter()?.checked().collect::<Result<Vec<_>, _>>()?;
@@ -101,7 +123,11 @@ impl Style {
                     self.write(state, out, &items[index], depth + 1)
                 })?;
             }
-            other => return Err(invalid(format!("Object of type {other} is not JSON serializable"))),
+            other => {
+                return Err(invalid(format!(
+                    "Object of type {other} is not JSON serializable"
+                )));
+            }
         }
         Ok(())
     }
@@ -174,7 +200,11 @@ fn key_text(key: &Value) -> Result<String, Error> {
         ValueKind::None => "null".to_owned(),
         ValueKind::Bool => if key.is_true() { "true" } else { "false" }.to_owned(),
         ValueKind::Number => number(key),
-        other => return Err(invalid(format!("keys must be str, int, float, bool or None, not {other}"))),
+        other => {
+            return Err(invalid(format!(
+                "keys must be str, int, float, bool or None, not {other}"
+            )));
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 //! minijinja has its own.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{from_args, Tuple, Value, ValueKind};
+use minijinja::value::{Tuple, Value, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::{json, source};
@@ -10,7 +10,11 @@ use super::{json, source};
 /// An environment without templates, with transformers' filters, tests and functions.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+    if let Ok(syntax) = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+    {
         environment.set_syntax(syntax);
     }
     environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -19,9 +23,10 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_filter("trim", trim);
     environment.add_filter(source::ITERATED, iterated);
     environment.add_test("sequence", is_sequence);
-    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
-        Err(invalid(message.to_string()))
-    });
+    environment.add_function(
+        "raise_exception",
+        |message: Value| -> Result<Value, Error> { Err(invalid(message.to_string())) },
+    );
     environment
 }
 
@@ -40,7 +45,10 @@ fn iterated(value: Value) -> Result<Value, Error> {
 /// jinja2's test asks for a length and items: text and mappings have both.
 fn is_sequence(value: &Value) -> bool {
     value.is_undefined()
-        || matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
+        || matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::Map | ValueKind::String
+        )
 }
 
 /// `str.isspace` of one character: Unicode's white space and the four ASCII separators.
@@ -51,7 +59,9 @@ fn is_space(c: char) -> bool {
 /// The filter `trim`: `str(value).strip(chars)`.
 fn trim(value: Value, chars: Option<Value>) -> String {
     let text = value.to_string();
-    let chars = chars.filter(|chars| !chars.is_none()).map(|chars| chars.to_string());
+    let chars = chars
+        .filter(|chars| !chars.is_none())
+        .map(|chars| chars.to_string());
     text.trim_matches(stripped(chars.as_deref())).to_owned()
 }
 
@@ -115,7 +125,9 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, 
         }
         "index" => {
             let (part,): (&str,) = from_args(args)?;
-            let at = text.find(part).ok_or_else(|| invalid("substring not found"))?;
+            let at = text
+                .find(part)
+                .ok_or_else(|| invalid("substring not found"))?;
             Value::from(text[..at].chars().count())
         }
         "zfill" => {
@@ -142,7 +154,9 @@ fn rsplit(text: &str, separator: Option<&str>, most: Option<i64>) -> Result<Vec<
     while left > 0 {
         let split = match separator {
             Some(separator) => rest.rsplit_once(separator),
-            None => rest.rsplit_once(is_space).map(|(before, part)| (before.trim_end_matches(is_space), part)),
+            None => rest
+                .rsplit_once(is_space)
+                .map(|(before, part)| (before.trim_end_matches(is_space), part)),
         };
         let Some((before, part)) = split else {
             break;
@@ -153,7 +167,11 @@ fn rsplit(text: &str, separator: Option<&str>, most: Option<i64>) -> Result<Vec<
     }
     // Text in front of the first split; white space alone is no part.
     if separator.is_some() || !rest.trim_matches(is_space).is_empty() {
-        parts.push(if separator.is_none() { rest.trim_end_matches(is_space) } else { rest });
+        parts.push(if separator.is_none() {
+            rest.trim_end_matches(is_space)
+        } else {
+            rest
+        });
     }
     parts.reverse();
     Ok(parts.into_iter().map(Value::from).collect())

@@ -23,7 +23,10 @@ pub(super) fn adapt(text: &str) -> String {
         };
         let (tag, behind) = tag.split_at(len);
         rest = behind;
-        match tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}")) {
+        match tag
+            .strip_prefix("{%")
+            .and_then(|tag| tag.strip_suffix("%}"))
+        {
             Some(inside) if words(inside) == ["raw"] => {
                 let end = raw_end(rest);
                 out.push_str(tag);
@@ -44,7 +47,11 @@ pub(super) fn adapt(text: &str) -> String {
 
 /// The words of a tag without the signs of white space control.
 fn words(inside: &str) -> Vec<&str> {
-    inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).split_whitespace().collect()
+    inside
+        .trim_start_matches(['-', '+'])
+        .trim_end_matches(['-', '+'])
+        .split_whitespace()
+        .collect()
 }
 
 /// Where the tag that ends a raw block begins.
@@ -89,7 +96,10 @@ fn adapt_tag(inside: &str) -> String {
     match trimmed.trim() {
         "generation" => format!("{open} with {close}"),
         "endgeneration" => format!("{open} endwith {close}"),
-        tag => match tag.strip_prefix("for").filter(|rest| rest.starts_with(char::is_whitespace)) {
+        tag => match tag
+            .strip_prefix("for")
+            .filter(|rest| rest.starts_with(char::is_whitespace))
+        {
             Some(_) => match adapt_for(tag) {
                 Some(adapted) => format!("{open} {adapted} {close}"),
                 None => inside.to_owned(),
@@ -108,7 +118,10 @@ fn adapt_for(tag: &str) -> Option<String> {
         .find(|(at, word)| *at >= iterated && matches!(*word, "if" | "recursive"))
         .map_or(tag.len(), |(at, _)| *at);
     let (head, tail) = (&tag[..iterated], &tag[end..]);
-    Some(format!("{head} ({})|{ITERATED} {tail}", tag[iterated..end].trim()))
+    Some(format!(
+        "{head} ({})|{ITERATED} {tail}",
+        tag[iterated..end].trim()
+    ))
 }
 
 /// The words of a tag that stand outside quotes and brackets, each with its place.
@@ -151,12 +164,30 @@ mod tests {
     fn only_for_and_generation_tags_change() {
         for (text, expected) in [
             ("{% for a in b %}x", "{% for a in (b)|_iterated  %}x"),
-            ("{%- for k, v in d.items() if k != 'in if' -%}", "{%- for k, v in (d.items())|_iterated if k != 'in if' -%}"),
-            ("{% for x in [1 if y else 2] recursive %}", "{% for x in ([1 if y else 2])|_iterated recursive %}"),
-            ("{%- generation +%}a{% endgeneration -%}", "{%- with +%}a{% endwith -%}"),
-            ("{# {% for a in b %} #}{{ '{% for a in b %}' }}", "{# {% for a in b %} #}{{ '{% for a in b %}' }}"),
-            ("{% raw %}{% for a in b %}{% endraw %}", "{% raw %}{% for a in b %}{% endraw %}"),
-            ("{% if a in b %}{ {% set x = '%}' %}", "{% if a in b %}{ {% set x = '%}' %}"),
+            (
+                "{%- for k, v in d.items() if k != 'in if' -%}",
+                "{%- for k, v in (d.items())|_iterated if k != 'in if' -%}",
+            ),
+            (
+                "{% for x in [1 if y else 2] recursive %}",
+                "{% for x in ([1 if y else 2])|_iterated recursive %}",
+            ),
+            (
+                "{%- generation +%}a{% endgeneration -%}",
+                "{%- with +%}a{% endwith -%}",
+            ),
+            (
+                "{# {% for a in b %} #}{{ '{% for a in b %}' }}",
+                "{# {% for a in b %} #}{{ '{% for a in b %}' }}",
+            ),
+            (
+                "{% raw %}{% for a in b %}{% endraw %}",
+                "{% raw %}{% for a in b %}{% endraw %}",
+            ),
+            (
+                "{% if a in b %}{ {% set x = '%}' %}",
+                "{% if a in b %}{ {% set x = '%}' %}",
+            ),
             ("{% for", "{% for"),
         ] {
             assert_eq!(adapt(text), expected);

@@ -107,11 +107,16 @@ pub fn read_header(file: &[u8]) -> Result<GgufHeader, String> {
     let mut cursor = Cursor::new(file);
     let magic: [u8; 4] = cursor.array("magic")?;
     if &magic != b"GGUF" {
-        return Err(format!("magic: expected GGUF, got {:?}", magic.escape_ascii().to_string()));
+        return Err(format!(
+            "magic: expected GGUF, got {:?}",
+            magic.escape_ascii().to_string()
+        ));
     }
     let version = cursor.u32("version")?;
     if !matches!(version, 2 | 3) {
-        return Err(format!("version: expected 2 or 3 in little endian, got {version}"));
+        return Err(format!(
+            "version: expected 2 or 3 in little endian, got {version}"
+        ));
     }
     // A tensor takes at least a name's length, a dimension count, a type and an offset.
     let tensor_count = cursor.count("number of tensors")?;
@@ -140,7 +145,10 @@ pub fn read_header(file: &[u8]) -> Result<GgufHeader, String> {
 }
 
 /// Reads `count` keys with their values.
-fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, GgufValue>, String> {
+fn read_metadata(
+    cursor: &mut Cursor<'_>,
+    count: u64,
+) -> Result<BTreeMap<String, GgufValue>, String> {
     // A key's length, a type and at least one byte of value.
     cursor.check_count("number of metadata entries", count, 8 + 4 + 1)?;
     let mut metadata = BTreeMap::new();
@@ -180,17 +188,24 @@ struct TensorInfo {
 fn read_tensor(cursor: &mut Cursor<'_>) -> Result<TensorInfo, String> {
     let name = cursor.string("tensor name")?;
     if name.len() > MAX_NAME {
-        return Err(format!("tensor name: expected at most {MAX_NAME} bytes, got {}", name.len()));
+        return Err(format!(
+            "tensor name: expected at most {MAX_NAME} bytes, got {}",
+            name.len()
+        ));
     }
     let what = format!("tensor {name}");
     let dimensions = cursor.u32(&what)?;
     if dimensions > MAX_DIMENSIONS {
-        return Err(format!("{what}: expected at most {MAX_DIMENSIONS} dimensions, got {dimensions}"));
+        return Err(format!(
+            "{what}: expected at most {MAX_DIMENSIONS} dimensions, got {dimensions}"
+        ));
     }
     let mut shape = Vec::new();
     for _ in 0..dimensions {
         let size = cursor.u64(&what)?;
-        shape.push(usize::try_from(size).map_err(|_| format!("{what}: dimension {size} overflows"))?);
+        shape.push(
+            usize::try_from(size).map_err(|_| format!("{what}: dimension {size} overflows"))?,
+        );
     }
     shape.reverse();
     let number = cursor.u32(&what)?;
@@ -207,7 +222,12 @@ fn read_tensor(cursor: &mut Cursor<'_>) -> Result<TensorInfo, String> {
 
 impl TensorInfo {
     /// The tensor with its place in the file, checked.
-    fn place(self, data_start: usize, alignment: u64, file_len: usize) -> Result<GgufTensor, String> {
+    fn place(
+        self,
+        data_start: usize,
+        alignment: u64,
+        file_len: usize,
+    ) -> Result<GgufTensor, String> {
         let Self {
             name,
             dtype,
@@ -231,7 +251,9 @@ impl TensorInfo {
                 "tensor {name}: expected an offset that is a multiple of {alignment}, got {offset}"
             ));
         }
-        let start = usize::try_from(offset).ok().and_then(|o| o.checked_add(data_start));
+        let start = usize::try_from(offset)
+            .ok()
+            .and_then(|o| o.checked_add(data_start));
         let end = start.and_then(|s| s.checked_add(len));
         match (start, end) {
             (Some(start), Some(end)) if end <= file_len => Ok(GgufTensor {
@@ -254,7 +276,10 @@ fn check_overlap(tensors: &[GgufTensor]) -> Result<(), String> {
     by_place.sort_by_key(|t| t.start);
     for pair in by_place.windows(2) {
         if pair[0].start + pair[0].len > pair[1].start {
-            return Err(format!("tensors {} and {} overlap", pair[0].name, pair[1].name));
+            return Err(format!(
+                "tensors {} and {} overlap",
+                pair[0].name, pair[1].name
+            ));
         }
     }
     let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();

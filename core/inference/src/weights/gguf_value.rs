@@ -104,7 +104,9 @@ impl GgufValue {
     pub fn to_f32s(&self) -> Option<Vec<f32>> {
         match self {
             Self::Array(GgufArray::F32(numbers)) => Some(numbers.clone()),
-            Self::Array(GgufArray::F64(numbers)) => Some(numbers.iter().map(|&x| x as f32).collect()),
+            Self::Array(GgufArray::F64(numbers)) => {
+                Some(numbers.iter().map(|&x| x as f32).collect())
+            }
             _ => None,
         }
     }
@@ -122,7 +124,10 @@ impl GgufValue {
             GgufArray::U32(v) => v.iter().map(|&n| i64::from(n)).collect(),
             GgufArray::I32(v) => v.iter().map(|&n| i64::from(n)).collect(),
             GgufArray::I64(v) => v.clone(),
-            GgufArray::U64(v) => v.iter().map(|&n| i64::try_from(n).ok()).collect::<Option<_>>()?,
+            GgufArray::U64(v) => v
+                .iter()
+                .map(|&n| i64::try_from(n).ok())
+                .collect::<Option<_>>()?,
             _ => return None,
         })
     }
@@ -199,7 +204,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks that `count` things of at least `least_bytes` each fit the bytes that remain.
-    pub(crate) fn check_count(&self, what: &str, count: u64, least_bytes: u64) -> Result<(), String> {
+    pub(crate) fn check_count(
+        &self,
+        what: &str,
+        count: u64,
+        least_bytes: u64,
+    ) -> Result<(), String> {
         if count > self.remaining() / least_bytes {
             return Err(format!(
                 "{what}: expected at most {}, as many as fit the {} bytes that remain, got {count}",
@@ -213,7 +223,9 @@ impl<'a> Cursor<'a> {
     pub(crate) fn string(&mut self, what: &str) -> Result<String, String> {
         let len = self.u64(what)?;
         if len > MAX_STRING {
-            return Err(format!("{what}: expected at most {MAX_STRING} bytes of text, got {len}"));
+            return Err(format!(
+                "{what}: expected at most {MAX_STRING} bytes of text, got {len}"
+            ));
         }
         let bytes = self.take(what, len)?;
         std::str::from_utf8(bytes)
@@ -237,7 +249,11 @@ impl<'a> Cursor<'a> {
             10 => GgufValue::Unsigned(self.u64(key)?),
             11 => GgufValue::Signed(i64::from_le_bytes(self.array(key)?)),
             12 => GgufValue::Float(f64::from_le_bytes(self.array(key)?)),
-            _ => return Err(format!("metadata {key}: expected a value type from 0 to 12, got {kind}")),
+            _ => {
+                return Err(format!(
+                    "metadata {key}: expected a value type from 0 to 12, got {kind}"
+                ));
+            }
         })
     }
 
@@ -254,22 +270,39 @@ impl<'a> Cursor<'a> {
             6 => GgufArray::F32(self.numbers(key, count, f32::from_le_bytes)?),
             7 => {
                 let bytes = self.numbers(key, count, |byte: [u8; 1]| byte)?;
-                GgufArray::Bool(bytes.into_iter().map(|b| truth(key, b)).collect::<Result<_, _>>()?)
+                GgufArray::Bool(
+                    bytes
+                        .into_iter()
+                        .map(|b| truth(key, b))
+                        .collect::<Result<_, _>>()?,
+                )
             }
             8 => {
                 self.check_count(key, count, 8)?;
-                GgufArray::String((0..count).map(|_| self.string(key)).collect::<Result<_, _>>()?)
+                GgufArray::String(
+                    (0..count)
+                        .map(|_| self.string(key))
+                        .collect::<Result<_, _>>()?,
+                )
             }
             9 if depth < MAX_DEPTH => {
                 self.check_count(key, count, 12)?;
                 let inner = (0..count).map(|_| self.elements(key, depth + 1));
                 GgufArray::Array(inner.collect::<Result<_, _>>()?)
             }
-            9 => return Err(format!("metadata {key}: expected arrays at most {MAX_DEPTH} deep")),
+            9 => {
+                return Err(format!(
+                    "metadata {key}: expected arrays at most {MAX_DEPTH} deep"
+                ));
+            }
             10 => GgufArray::U64(self.numbers(key, count, u64::from_le_bytes)?),
             11 => GgufArray::I64(self.numbers(key, count, i64::from_le_bytes)?),
             12 => GgufArray::F64(self.numbers(key, count, f64::from_le_bytes)?),
-            _ => return Err(format!("metadata {key}: expected an element type from 0 to 12, got {kind}")),
+            _ => {
+                return Err(format!(
+                    "metadata {key}: expected an element type from 0 to 12, got {kind}"
+                ));
+            }
         })
     }
 
@@ -281,7 +314,12 @@ impl<'a> Cursor<'a> {
     ) -> Result<Vec<T>, String> {
         self.check_count(key, count, N as u64)?;
         let bytes = self.take(key, count * N as u64)?;
-        Ok(bytes.as_chunks::<N>().0.iter().map(|&chunk| read(chunk)).collect())
+        Ok(bytes
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .map(|&chunk| read(chunk))
+            .collect())
     }
 }
 
@@ -290,6 +328,8 @@ fn truth(key: &str, byte: [u8; 1]) -> Result<bool, String> {
     match byte {
         [0] => Ok(false),
         [1] => Ok(true),
-        [other] => Err(format!("metadata {key}: expected a bool of 0 or 1, got {other}")),
+        [other] => Err(format!(
+            "metadata {key}: expected a bool of 0 or 1, got {other}"
+        )),
     }
 }

@@ -10,8 +10,8 @@ mod gguf_value;
 mod model_file;
 pub mod safetensors;
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

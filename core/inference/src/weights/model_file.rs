@@ -37,7 +37,10 @@ pub(crate) fn read_text(file: &Path, expected: &'static str) -> Result<String, W
     };
     let mut bytes = Vec::new();
     let reader = File::open(file).map_err(io)?;
-    reader.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    reader
+        .take(MAX_TEXT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(WeightsError::corrupt(
             file,
@@ -76,7 +79,9 @@ struct ShardIndex {
 
 /// The safetensors files of a folder, each with the names of the tensors that it must hold (none
 /// where there is no index). One file goes before shards, as in transformers.
-pub(super) fn safetensors_files(folder: &Path) -> Result<Vec<(PathBuf, Vec<String>)>, WeightsError> {
+pub(super) fn safetensors_files(
+    folder: &Path,
+) -> Result<Vec<(PathBuf, Vec<String>)>, WeightsError> {
     let single = folder.join(SINGLE);
     if single.exists() {
         return Ok(vec![(single, Vec::new())]);
@@ -89,13 +94,18 @@ pub(super) fn safetensors_files(folder: &Path) -> Result<Vec<(PathBuf, Vec<Strin
         });
     }
     let index: ShardIndex = serde_json::from_str(&read_text(&index_file, "the index of shards")?)
-        .map_err(|error| WeightsError::corrupt(&index_file, format!("expected an index of shards: {error}")))?;
+        .map_err(|error| {
+        WeightsError::corrupt(&index_file, format!("expected an index of shards: {error}"))
+    })?;
     let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (tensor, shard) in index.weight_map {
         shards.entry(shard).or_default().push(tensor);
     }
     if shards.is_empty() {
-        return Err(WeightsError::corrupt(&index_file, "weight_map: expected a shard, got none"));
+        return Err(WeightsError::corrupt(
+            &index_file,
+            "weight_map: expected a shard, got none",
+        ));
     }
     shards
         .into_iter()
@@ -112,7 +122,9 @@ fn shard_path(folder: &Path, index_file: &Path, shard: &str) -> Result<PathBuf, 
     if !is_plain {
         return Err(WeightsError::corrupt(
             index_file,
-            format!("weight_map: expected the name of a .safetensors file in the folder, got {shard:?}"),
+            format!(
+                "weight_map: expected the name of a .safetensors file in the folder, got {shard:?}"
+            ),
         ));
     }
     let file = folder.join(shard);

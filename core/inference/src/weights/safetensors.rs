@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 /// Most bytes of JSON that a header may hold: the limit of the reference implementation.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -264,8 +264,16 @@ mod tests {
             let error = read_header(&file(&header, data)).expect_err(&header[..header.len().min(90)]);
             assert!(error.contains(expected), "{error}: expected {expected}");
         }
-        assert!(read_header(&u64::MAX.to_le_bytes()).unwrap_err().contains("at most"));
-        assert!(read_header(&100u64.to_le_bytes()).unwrap_err().contains("expected 100 bytes"));
+        assert!(
+            read_header(&u64::MAX.to_le_bytes())
+                .unwrap_err()
+                .contains("at most")
+        );
+        assert!(
+            read_header(&100u64.to_le_bytes())
+                .unwrap_err()
+                .contains("expected 100 bytes")
+        );
         assert!(read_header(&[1, 2]).unwrap_err().contains("8 bytes"));
     }
 }
