@@ -25,7 +25,7 @@ test-python: $(VENV)/.installed
 	$(BIN)/python -m pytest -q python-tests
 
 test-node: $(NODE_DOOR) $(VENV)/.installed
-	node --test js-tests/
+	OUTCROP_MINILM="$(MINILM)" node --test js-tests/
 
 test-notebook: $(VENV)/.installed
 	$(BIN)/python examples/run_notebook.py examples/first_light.ipynb
