@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use outcrop_api::{
     ChatModel, ContentBlock, ConverseRequest, ErrorKind, GenerateRequest, InferenceConfig, Message,
-    Prompt, Role, StopReason, StreamEvent, ToolChoice,
+    Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice,
 };
 use outcrop_inference::{Engine, EngineOptions};
+use serde_json::Value;
 
-use crate::golden::{engine, greedy, on_threads};
+use crate::golden::{engine, greedy, ids, on_threads};
 
 fn sampled(length: usize, max_tokens: usize, seed: u64) -> GenerateRequest {
     GenerateRequest {
@@ -292,4 +293,77 @@ async fn what_this_version_does_not_do_is_refused() {
         assert_eq!(error.kind(), ErrorKind::ValidationException);
         assert!(error.message().starts_with(field), "{error}");
     }
+}
+
+/// A chat of the golden files, in Hugging Face's form, as a request.
+fn golden_request(chat: &Value) -> Option<ConverseRequest> {
+    let mut request = ConverseRequest::default();
+    // The golden chats were rendered on this day.
+    request
+        .template_variables
+        .insert("date_string".to_owned(), "15 Jan 2026".into());
+    if let Some(thinking) = chat.get("enable_thinking") {
+        request
+            .template_variables
+            .insert("enable_thinking".to_owned(), thinking.clone());
+    }
+    for message in chat["messages"].as_array()? {
+        let text = message["content"].as_str()?;
+        match message["role"].as_str()? {
+            "system" => request.system = Some(text.to_owned()),
+            "user" => request.messages.push(Message::text(Role::User, text)),
+            "assistant" if message.get("tool_calls").is_none() => {
+                request.messages.push(Message::text(Role::Assistant, text));
+            }
+            _ => return None,
+        }
+    }
+    for tool in chat
+        .get("tools")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let function = &tool["function"];
+        request.tools.push(Tool {
+            name: function["name"].as_str()?.to_owned(),
+            description: function["description"].as_str()?.to_owned(),
+            input_schema: function["parameters"].clone(),
+        });
+    }
+    Some(request)
+}
+
+#[test]
+fn golden_chats_become_the_golden_ids() {
+    let Some(oracles) = std::env::var_os("OUTCROP_ORACLES") else {
+        println!("skipped: OUTCROP_ORACLES does not name the folder of the full chat templates");
+        return;
+    };
+    let mut compared = 0;
+    for name in ["llama3", "llama3_h256", "qwen3"] {
+        let folder = std::path::Path::new(&oracles).join(name);
+        let golden: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("golden.json")).unwrap()).unwrap();
+        let engine = Engine::load(&folder, name, EngineOptions::default()).unwrap();
+        for chat in golden["chat"].as_array().unwrap() {
+            let Some(request) = golden_request(chat).filter(|_| chat.get("error").is_none()) else {
+                continue;
+            };
+            let continues = chat["add_generation_prompt"].as_bool().unwrap();
+            let text = engine.chat_prompt(&request, continues).unwrap();
+            assert_eq!(
+                text,
+                chat["text"].as_str().unwrap(),
+                "{name} {}",
+                chat["name"]
+            );
+            assert_eq!(
+                engine.tokenizer().encode(&text, false).unwrap(),
+                ids(&chat["ids"])
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared >= 15, "only {compared} chats were compared");
 }
