@@ -44,7 +44,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.336_54, 88.722_83);
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = n.mul_add(1.428_606_8e-6, n.mul_add(-0.693_145_75, clamped));
+    let r = n.mul_add(-1.428_606_8e-6, n.mul_add(-0.693_145_75, clamped));
     // Taylor's polynomial of degree 7: |r| is at most ln(2)/2.
     let p = r.mul_add(1.0 / 5040.0, 1.0 / 720.0);
     let p = r.mul_add(p, 1.0 / 120.0);
@@ -153,12 +153,13 @@ mod tests {
         if x.abs() > 6.0 {
             return x.signum();
         }
+        // All terms of one sign, so that nothing cancels.
         let (mut term, mut sum) = (x, x);
-        for n in 1..200 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
+        for n in 1..300 {
+            term *= 2.0 * x * x / f64::from(2 * n + 1);
+            sum += term;
         }
-        sum * std::f64::consts::FRAC_2_SQRT_PI
+        sum * (-x * x).exp() * std::f64::consts::FRAC_2_SQRT_PI
     }
 
     #[test]

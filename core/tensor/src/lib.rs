@@ -40,6 +40,6 @@ pub mod ops {
     };
     pub use crate::attention::{attention, attention_batch};
     pub use crate::linear::linear;
-    pub use crate::norm::{layer_norm, rms_norm};
+    pub use crate::norm::{layer_norm, layer_norm_in_place, rms_norm};
     pub use crate::vector::{add_in_place, axpy, dot, scale_in_place};
 }

@@ -29,6 +29,38 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [
     layer_norm_with(Isa::best(), x, weight, bias, eps, out);
 }
 
+/// As [`layer_norm`], each row replaced by its result.
+pub fn layer_norm_in_place(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    assert_eq!(weight.len(), bias.len(), "layer_norm: weight and bias");
+    assert!(
+        x.len().is_multiple_of(weight.len()),
+        "layer_norm: ragged rows"
+    );
+    layer_norm_in_place_with(Isa::best(), x, weight, bias, eps);
+}
+
+versions!(fn layer_norm_in_place_with(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) = layer_norm_in_place_body);
+
+#[inline(always)]
+fn layer_norm_in_place_body(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let width = weight.len();
+    for row in x.chunks_exact_mut(width) {
+        let (mean, factor) = moments(row, eps);
+        for ((x, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+            *x = ((*x - mean) * factor).mul_add(*weight, *bias);
+        }
+    }
+}
+
+/// A row's mean, and one over its standard deviation.
+#[inline(always)]
+fn moments(row: &[f32], eps: f32) -> (f32, f32) {
+    let width = row.len() as f32;
+    let mean = lanes::sum(row, |x| x) / width;
+    let variance = lanes::sum(row, |x| (x - mean) * (x - mean)) / width;
+    (mean, 1.0 / (variance + eps).sqrt())
+}
+
 #[inline(always)]
 fn rms_norm_body(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
@@ -45,9 +77,7 @@ fn rms_norm_body(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 fn layer_norm_body(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        let mean = lanes::sum(x, |x| x) / width as f32;
-        let variance = lanes::sum(x, |x| (x - mean) * (x - mean)) / width as f32;
-        let factor = 1.0 / (variance + eps).sqrt();
+        let (mean, factor) = moments(x, eps);
         for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
             *out = ((x - mean) * factor).mul_add(*weight, *bias);
         }

@@ -169,6 +169,38 @@ impl Pool {
             resume_unwind(payload);
         }
     }
+
+    /// Cuts `data` into chunks of `chunk` elements (the last may be shorter) and calls `task` once
+    /// with each one's index and elements, on all threads.
+    pub fn run_chunks<T: Send, F>(&self, data: &mut [T], chunk: usize, task: F)
+    where
+        F: Fn(usize, &mut [T]) + Sync,
+    {
+        let (start, len) = (SharedPtr(data.as_mut_ptr()), data.len());
+        self.run(len.div_ceil(chunk), |index| {
+            let first = index * chunk;
+            let count = chunk.min(len - first);
+            // SAFETY: each index has its own elements of `data`, which is borrowed mutably.
+            task(index, unsafe {
+                std::slice::from_raw_parts_mut(start.get().add(first), count)
+            });
+        });
+    }
+}
+
+/// A pointer whose elements are shared out among tasks.
+#[derive(Clone, Copy)]
+struct SharedPtr<T>(*mut T);
+
+// SAFETY: each element goes to one task, and `T` may move between threads.
+unsafe impl<T: Send> Send for SharedPtr<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SharedPtr<T> {}
+
+impl<T> SharedPtr<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
 }
 
 impl Drop for Pool {
