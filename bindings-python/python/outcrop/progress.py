@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import warnings
 from typing import Any
@@ -73,6 +72,8 @@ def finish(job: _native.Job, progress: bool) -> Any:
 
 async def afinish(job: _native.Job, progress: bool) -> Any:
     """The awaitable twin of :func:`finish`. Cancelling the task stops the job."""
+    import asyncio
+
     bar, pause = Bar(progress), LOOK / 16
     try:
         while True:
