@@ -318,7 +318,10 @@ impl Cutter<'_> {
             .count()
     }
 
-    /// `Title > Heading`, and its tokens. What would fill more than a third of a chunk is left out,
+    /// `Title > Heading`, and its tokens. On the demo's 97 questions and MiniLM, the right document is
+    /// first for 84 with it, 83 with the title alone, 80 with headings alone and 79 without.
+    ///
+    /// What would fill more than a third of a chunk is left out,
     /// the outer parts first: it is not the document's text but where it stands.
     fn context(&self, path: &[usize]) -> api::Result<(String, usize)> {
         let mut parts: Vec<&str> = self.title.into_iter().collect();
