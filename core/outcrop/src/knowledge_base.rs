@@ -220,6 +220,15 @@ impl KnowledgeBase {
     }
 }
 
+impl std::fmt::Debug for KnowledgeBase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KnowledgeBase")
+            .field("id", &self.stored.id())
+            .field("name", &self.stored.name())
+            .finish()
+    }
+}
+
 fn validate_query(field: &str, text: &str, k: usize) -> Result<()> {
     if text.trim().is_empty() {
         return Err(Error::validation(format!(

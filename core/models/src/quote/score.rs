@@ -1,4 +1,11 @@
 //! Which sentences answer a question: the rule of the quoting reader.
+//!
+//! A sentence's score is a weighted sum of three cosines with the question: of the sentence, of it
+//! in its context, of its passage. The best decides whether the documents answer; it and those
+//! close to it are quoted. The weights and the threshold were chosen on the questions of
+//! `examples/questions.json` over the demo's documents, five passages a question: of 97 questions
+//! that they answer, 51 were answered with the expected words among the quotes and 15 wrongly
+//! refused; of 24 that they do not answer, 19 were refused.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -9,15 +16,17 @@ use super::passages::Passage;
 use super::sentences::{Unit, units};
 
 /// Weight of the sentence alone.
-const SENTENCE: f32 = 0.4;
+const SENTENCE: f32 = 0.2;
 /// Weight of the sentence with its heading and the sentence before it.
-const CONTEXT: f32 = 0.3;
+const CONTEXT: f32 = 0.35;
 /// Weight of the passage around it.
-const PASSAGE: f32 = 0.3;
-/// A best score below this: the documents do not answer.
+const PASSAGE: f32 = 0.45;
+/// Added to a sentence with a figure where the question asks for an amount or a time.
+const FIGURE: f32 = 0.03;
+/// A best score below this, figures left out: the documents do not answer.
 const THRESHOLD: f32 = 0.36;
 /// Further sentences are quoted whose score is at most this much below the best.
-const MARGIN: f32 = 0.06;
+const MARGIN: f32 = 0.1;
 /// Most sentences of one answer.
 const MOST: usize = 3;
 
@@ -26,7 +35,16 @@ const MOST: usize = 3;
 pub(super) struct Pick {
     pub passage: usize,
     pub range: Range<usize>,
+    /// The weighted cosines.
     pub score: f32,
+    /// What the figure in it adds.
+    pub figure: f32,
+}
+
+impl Pick {
+    fn total(&self) -> f32 {
+        self.score + self.figure
+    }
 }
 
 /// One sentence with the texts that it is scored by, as indices of the batch.
@@ -57,19 +75,24 @@ pub(super) async fn pick(
     let vectors = embedder.embed(&batch.texts, options).await?;
     let rows: Vec<&[f32]> = vectors.rows().collect();
     let near: Vec<f32> = rows.iter().map(|row| cosine(rows[0], row)).collect();
+    let asks_amount = asks_for_amount(question);
     let mut picks: Vec<Pick> = candidates
         .into_iter()
         .map(|candidate| Pick {
             score: SENTENCE * near[candidate.sentence]
                 + CONTEXT * near[candidate.context]
                 + PASSAGE * near[candidate.window],
+            figure: match asks_amount && has_figure(passages, &candidate) {
+                true => FIGURE,
+                false => 0.0,
+            },
             passage: candidate.passage,
             range: candidate.range,
         })
         .collect();
     picks.sort_by(|a, b| {
-        b.score
-            .total_cmp(&a.score)
+        b.total()
+            .total_cmp(&a.total())
             .then(a.passage.cmp(&b.passage))
             .then(a.range.start.cmp(&b.range.start))
     });
@@ -78,21 +101,49 @@ pub(super) async fn pick(
 
 /// The best, and those within the margin of it; a sentence that two passages share counts once.
 fn stand_out(passages: &[Passage], picks: Vec<Pick>) -> Vec<Pick> {
-    let Some(best) = picks.first().map(|pick| pick.score) else {
+    // Written so that a score that is not a number answers nothing.
+    if !picks.iter().any(|pick| pick.score >= THRESHOLD) {
+        return Vec::new();
+    }
+    let Some(best) = picks.first().map(Pick::total) else {
         return Vec::new();
     };
-    // Written so that a score that is not a number answers nothing.
-    let enough = |score: f32| score >= THRESHOLD && score >= best - MARGIN;
     let mut seen = HashSet::new();
     picks
         .into_iter()
-        .filter(|pick| enough(pick.score))
+        .filter(|pick| pick.total() >= best - MARGIN)
         .filter(|pick| {
             let words = &passages[pick.passage].text[pick.range.clone()];
             seen.insert(words.split_whitespace().collect::<Vec<_>>().join(" "))
         })
         .take(MOST)
         .collect()
+}
+
+/// Whether an English question asks for an amount, a limit or a time.
+fn asks_for_amount(question: &str) -> bool {
+    const AFTER_HOW: &[&str] = &[
+        "much", "many", "long", "often", "old", "far", "late", "soon", "big", "large", "high",
+        "fast", "quickly",
+    ];
+    const AFTER_WHAT: &[&str] = &["rate", "share", "percent", "part", "fee", "time", "age"];
+    let lower = question.to_lowercase();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words
+        .iter()
+        .any(|word| matches!(*word, "when" | "most" | "least"))
+        || words.windows(2).any(|pair| match pair[0] {
+            "how" => AFTER_HOW.contains(&pair[1]),
+            "what" => AFTER_WHAT.contains(&pair[1]),
+            _ => false,
+        })
+}
+
+fn has_figure(passages: &[Passage], candidate: &Candidate) -> bool {
+    passages[candidate.passage].text[candidate.range.clone()].contains(|c: char| c.is_ascii_digit())
 }
 
 /// The texts to embed, each once.
@@ -218,4 +269,23 @@ fn pieces(embedder: &dyn Embedder, text: &str, range: Range<usize>) -> Result<Ve
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_for_amounts_are_told_apart() {
+        for amount in [
+            "How much is a card?",
+            "Until when can I pay?",
+            "What rate applies?",
+        ] {
+            assert!(asks_for_amount(amount), "{amount}");
+        }
+        for other in ["Who signs?", "How do I complain?", "What if I move?"] {
+            assert!(!asks_for_amount(other), "{other}");
+        }
+    }
 }
