@@ -58,14 +58,24 @@ impl Decoder {
             self.rope.pairs(),
         );
         self.embed(rows, scratch);
+        let mut kept = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             if !keep_going() {
                 return None;
             }
+            self.remember(pool, (index, layer), rows, cache, scratch);
+            let is_last = index + 1 == self.layers.len();
+            if is_last {
+                kept = self.keep_wanted(rows, scratch);
+            }
+            if is_last && kept.is_empty() {
+                return Some(&[]);
+            }
+            let rows = if is_last { &kept[..] } else { rows };
             self.attend(pool, (index, layer), rows, cache, scratch);
             self.mix(pool, layer, scratch);
         }
-        keep_going().then(|| self.project(pool, rows, scratch))
+        keep_going().then(|| self.project(pool, scratch))
     }
 
     /// Fills the residual stream with the tokens' embeddings, and the angles of their positions.
@@ -88,8 +98,8 @@ impl Decoder {
         }
     }
 
-    /// The attention half of a layer.
-    fn attend(
+    /// Computes a layer's queries, and writes its keys and values to `cache`.
+    fn remember(
         &self,
         pool: &Pool,
         (index, layer): (usize, &Layer),
@@ -97,11 +107,11 @@ impl Decoder {
         cache: &mut KvCache,
         scratch: &mut Scratch,
     ) {
-        let config = &self.config;
+        let eps = self.config.norm_eps;
         ops::rms_norm(
             &scratch.hidden,
             &layer.attention_norm,
-            config.norm_eps,
+            eps,
             &mut scratch.normed,
         );
         layer
@@ -112,30 +122,55 @@ impl Decoder {
             .value
             .apply(pool, &scratch.normed, &mut scratch.values);
         if let Some((query_norm, key_norm)) = &layer.head_norms {
-            // `attended` and `delta` are free until the attention itself.
-            norm_heads(
-                &mut scratch.queries,
-                query_norm,
-                config.norm_eps,
-                &mut scratch.attended,
-            );
-            norm_heads(
-                &mut scratch.keys,
-                key_norm,
-                config.norm_eps,
-                &mut scratch.attended,
-            );
+            // `attended`, as wide as the queries, is free until the attention itself.
+            norm_heads(&mut scratch.queries, query_norm, eps, &mut scratch.attended);
+            norm_heads(&mut scratch.keys, key_norm, eps, &mut scratch.attended);
         }
         self.turn(scratch);
         cache.write(index, rows, &scratch.keys, &scratch.values);
-        cache.attend(
-            pool,
-            config,
-            index,
-            rows,
-            &scratch.queries,
-            &mut scratch.attended,
-        );
+    }
+
+    /// Leaves only the rows whose logits are wanted: behind the last layer's keys and values the
+    /// others serve nobody.
+    fn keep_wanted<'r>(&self, rows: &[Rows<'r>], scratch: &mut Scratch) -> Vec<Rows<'r>> {
+        let (hidden, query) = (self.config.hidden_size, self.config.query_size());
+        let (mut kept, mut wanted, mut end) = (Vec::new(), 0, 0);
+        for r in rows {
+            end += r.tokens.len();
+            let (count, start) = (r.wanted_count(), end - r.wanted_count());
+            scratch
+                .hidden
+                .copy_within(start * hidden..end * hidden, wanted * hidden);
+            scratch
+                .queries
+                .copy_within(start * query..end * query, wanted * query);
+            let skipped = r.tokens.len() - count;
+            if count > 0 {
+                kept.push(Rows {
+                    tokens: &r.tokens[skipped..],
+                    position: r.position + skipped,
+                    ..*r
+                });
+            }
+            wanted += count;
+        }
+        scratch.fit(&self.config, wanted, self.rope.pairs());
+        kept
+    }
+
+    /// The attention half of a layer, its queries computed and its keys and values written.
+    fn attend(
+        &self,
+        pool: &Pool,
+        (index, layer): (usize, &Layer),
+        rows: &[Rows<'_>],
+        cache: &KvCache,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch {
+            queries, attended, ..
+        } = scratch;
+        cache.attend(pool, &self.config, index, rows, queries, attended);
         layer
             .attention_output
             .apply(pool, &scratch.attended, &mut scratch.delta);
@@ -172,32 +207,14 @@ impl Decoder {
         ops::add_in_place(&mut scratch.hidden, &scratch.delta);
     }
 
-    /// The wanted rows' logits.
-    fn project<'s>(&self, pool: &Pool, rows: &[Rows<'_>], scratch: &'s mut Scratch) -> &'s [f32] {
-        let hidden = self.config.hidden_size;
-        let mut wanted = 0;
-        let mut first = 0;
-        for r in rows {
-            let (count, end) = (r.wanted_count(), first + r.tokens.len());
-            // Wanted rows move up over those before them that are not.
-            scratch
-                .hidden
-                .copy_within((end - count) * hidden..end * hidden, wanted * hidden);
-            wanted += count;
-            first = end;
-        }
-        let normed = &mut scratch.normed[..wanted * hidden];
-        ops::rms_norm(
-            &scratch.hidden[..wanted * hidden],
-            &self.norm,
-            self.config.norm_eps,
-            normed,
-        );
-        scratch.logits.resize(wanted * self.config.vocab_size, 0.0);
-        if wanted > 0 {
-            let output = self.output.as_ref().unwrap_or(&self.embedding);
-            ops::linear(pool, normed, output, None, &mut scratch.logits);
-        }
+    /// The logits of the rows that are left.
+    fn project<'s>(&self, pool: &Pool, scratch: &'s mut Scratch) -> &'s [f32] {
+        let (hidden, eps) = (self.config.hidden_size, self.config.norm_eps);
+        ops::rms_norm(&scratch.hidden, &self.norm, eps, &mut scratch.normed);
+        let rows = scratch.hidden.len() / hidden;
+        scratch.logits.resize(rows * self.config.vocab_size, 0.0);
+        let output = self.output.as_ref().unwrap_or(&self.embedding);
+        ops::linear(pool, &scratch.normed, output, None, &mut scratch.logits);
         &scratch.logits
     }
 }

@@ -149,7 +149,7 @@ impl DecoderConfig {
                 return Err(format!("{name}: expected 1..={MAX_DIMENSION}, got {value}"));
             }
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!(
                 "num_attention_heads: expected a multiple of num_key_value_heads, {}, got {}",
                 self.kv_heads, self.heads
@@ -162,7 +162,10 @@ impl DecoderConfig {
             ));
         }
         let rope = &self.rope;
-        if rope.dimensions == 0 || rope.dimensions % 2 != 0 || rope.dimensions > self.head_dim {
+        if rope.dimensions == 0
+            || !rope.dimensions.is_multiple_of(2)
+            || rope.dimensions > self.head_dim
+        {
             return Err(format!(
                 "rope dimensions: expected an even number in 2..={}, got {}",
                 self.head_dim, rope.dimensions
