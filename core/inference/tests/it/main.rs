@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod chat_template;
 mod decoder;
+mod detokenizer;
+mod encoder;
 mod engine;
 mod golden;
 mod reference;
+mod tokenizer;
+mod weights;
