@@ -65,6 +65,7 @@ def test_sync_is_incremental(kb, notes):
 
 
 def test_progress_is_a_tqdm_bar(kb, notes, capsys):
+    pytest.importorskip("tqdm")
     kb.add_source(notes)
     kb.sync()
     shown = capsys.readouterr().err
@@ -150,6 +151,16 @@ def test_creating(own_session):
         own_session.knowledge_base("policies")
     with pytest.raises(ResourceNotFoundException):
         kb.retrieve("x")
+
+
+def test_relative_paths_outlive_the_folder(own_session, notes, monkeypatch):
+    monkeypatch.chdir(EMBEDDER.parent)
+    kb = own_session.create_knowledge_base("notes", "./bert_minilm")
+    monkeypatch.chdir(notes.parent)
+    kb.add_source("notes")
+    monkeypatch.chdir("/")
+    assert kb.sync(progress=False).added == 3
+    assert kb.info.embedding_model == str(EMBEDDER)
 
 
 def test_wrong_queries(kb):

@@ -44,6 +44,15 @@ def path(field: str, value: Path) -> str:
     return text(field, os.fspath(value))
 
 
+def model_name(field: str, value: Path) -> str:
+    """A model's id, ARN or hub name; a path is made absolute, so that it outlives the folder."""
+    name = path(field, value)
+    named = isinstance(value, str) and (
+        name.startswith(("arn:", "hf:")) or not (os.sep in name or name.lower().endswith(".gguf"))
+    )
+    return name if named else os.path.abspath(os.path.expanduser(name))
+
+
 def integer(field: str, value: object) -> int:
     """A whole number that is not negative."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):

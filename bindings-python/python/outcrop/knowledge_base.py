@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
@@ -85,12 +86,12 @@ class KnowledgeBase:
             ResourceNotFoundException: Nothing is there.
             ConflictException: It is a source already.
         """
-        place = checks.path("path", path)
+        place = os.path.abspath(os.path.expanduser(checks.path("path", path)))
         return record(SourceInfo, json.loads(self._native.add_source(place, False)))
 
     async def aadd_source(self, path: Path) -> SourceInfo:
         """The awaitable twin of :meth:`add_source`."""
-        place = checks.path("path", path)
+        place = os.path.abspath(os.path.expanduser(checks.path("path", path)))
         return record(SourceInfo, json.loads(await self._native.add_source(place, True)))
 
     def sync(self, progress: bool = True) -> SyncReport:
@@ -187,7 +188,7 @@ class KnowledgeBase:
 def _model_name(model: Model | Path | None) -> str | None:
     if model is None:
         return None
-    return model._name if isinstance(model, Model) else checks.path("model", model)
+    return model._name if isinstance(model, Model) else checks.model_name("model", model)
 
 
 def _sources(sources: str) -> SourceList:

@@ -138,14 +138,14 @@ class Session:
             ResourceNotFoundException: Nothing is there by that name.
             ModelErrorException: Its files are damaged, or of an unknown architecture.
         """
-        key = checks.path("name", name)
+        key = checks.model_name("name", name)
         handles = self._handles()
         native = handles.models[key] = finish(handles.session.model(key), progress)
         return Model(self, key, native)
 
     async def amodel(self, name: Path, progress: bool = True) -> Model:
         """The awaitable twin of :meth:`model`."""
-        key = checks.path("name", name)
+        key = checks.model_name("name", name)
         handles = self._handles()
         native = handles.models[key] = await afinish(handles.session.model(key), progress)
         return Model(self, key, native)
@@ -181,7 +181,7 @@ class Session:
         return record(CatalogueEntry, json.loads(await afinish(job, progress)))
 
     def _import(self, source: Path, name: str) -> _native.Job:
-        place, name = checks.path("source", source), checks.text("name", name)
+        place, name = checks.model_name("source", source), checks.text("name", name)
         return self._handles().session.import_model(place, name)
 
     def create_knowledge_base(
@@ -290,7 +290,7 @@ def _create_request(
 ) -> str:
     request: dict[str, Any] = {"name": checks.text("name", name)}
     if embedding_model is not None:
-        request["embeddingModel"] = checks.path("embedding_model", embedding_model)
+        request["embeddingModel"] = checks.model_name("embedding_model", embedding_model)
     if chunking is not None:
         members = {"max_tokens": "maxTokens", "overlap_tokens": "overlapTokens"}
         if not isinstance(chunking, Mapping) or not set(chunking) <= set(members):
