@@ -56,7 +56,7 @@ pub(crate) struct Install {
 
 impl Install {
     /// Copies the model of `folder` into the home folder of models, as `name`, and records it.
-    pub(crate) fn from_folder(
+    pub(crate) fn copy_from(
         &self,
         name: &str,
         folder: &Path,
@@ -86,7 +86,7 @@ impl Install {
     }
 
     /// Downloads a model of the hub into the home and records it.
-    pub(crate) fn from_hub(
+    pub(crate) fn fetch_from(
         &self,
         hub: &Hub,
         place: &HubReference,
@@ -380,11 +380,11 @@ fn needed(names: &[String], source: &str) -> Result<Vec<String>> {
     ];
     let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let index = "model.safetensors.index.json";
-    let is_shard = |name: &&str| {
+    let is_shard = |name: &str| {
         name.starts_with("model-") && name.ends_with(".safetensors") && !name.contains('/')
     };
     // A module of sentence-transformers, such as `1_Pooling/config.json`.
-    let is_module = |name: &&str| {
+    let is_module = |name: &str| {
         name.split_once('/').is_some_and(|(folder, file)| {
             folder.starts_with(|c: char| c.is_ascii_digit())
                 && folder.contains('_')
@@ -396,13 +396,13 @@ fn needed(names: &[String], source: &str) -> Result<Vec<String>> {
         .copied()
         .filter(|name| known.contains(name))
         .collect();
-    found.extend(known.iter().copied().filter(|name| is_module(&name)));
+    found.extend(known.iter().copied().filter(|name| is_module(name)));
     let texts = found.len();
     if known.contains("model.safetensors") {
         found.push("model.safetensors");
     } else if known.contains(index) {
         found.push(index);
-        found.extend(known.iter().copied().filter(|name| is_shard(&name)));
+        found.extend(known.iter().copied().filter(|name| is_shard(name)));
     }
     if !known.contains("config.json") || found.len() == texts {
         return Err(Error::validation(format!(

@@ -286,8 +286,7 @@ impl Shelf {
         for folder in self.candidates(model.id) {
             let install = self.install(model, folder.display().to_string());
             let (name, from) = (model.id, folder.clone());
-            let copied =
-                blocking_cancellable(move |cancel| install.from_folder(name, &from, cancel));
+            let copied = blocking_cancellable(move |cancel| install.copy_from(name, &from, cancel));
             match copied.await {
                 Ok(record) => return Ok(self.found(&record)),
                 Err(error) => tried.push(format!("{}: {error}", folder.display())),
@@ -318,7 +317,7 @@ impl Shelf {
         let install = self.install(model, hub.to_string());
         let client = self.hub()?;
         let fetched =
-            blocking_cancellable(move |cancel| install.from_hub(&client, &hub, progress, cancel));
+            blocking_cancellable(move |cancel| install.fetch_from(&client, &hub, progress, cancel));
         match fetched.await {
             Ok(record) => Ok(self.found(&record)),
             Err(error) if error.kind() == ErrorKind::ModelNotReadyException => {
@@ -357,7 +356,8 @@ impl Shelf {
             pinned: None,
         };
         let (client, hub) = (self.hub()?, hub.clone());
-        blocking_cancellable(move |cancel| install.from_hub(&client, &hub, progress, cancel)).await
+        blocking_cancellable(move |cancel| install.fetch_from(&client, &hub, progress, cancel))
+            .await
     }
 
     fn hub(&self) -> Result<Hub> {
