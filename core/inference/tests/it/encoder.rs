@@ -121,7 +121,8 @@ fn a_batch_is_its_singles_and_one_thread_is_two() {
     }
     let reversed: Vec<String> = texts.iter().rev().cloned().collect();
     let back = embed(&one, &reversed, true).unwrap();
-    assert!(batch.rows().rev().map(bits).eq(back.rows().map(bits)));
+    let forwards: Vec<&[f32]> = batch.rows().collect();
+    assert!(forwards.into_iter().rev().map(bits).eq(back.rows().map(bits)));
 }
 
 #[test]

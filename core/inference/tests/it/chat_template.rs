@@ -1,0 +1,332 @@
+//! Chat templates against chats that transformers rendered.
+
+use std::path::PathBuf;
+
+use outcrop_api::ErrorKind;
+use outcrop_inference::{ChatTemplate, Clock, Tokenizer};
+use serde_json::{Map, Value, json};
+
+/// 2026-01-15T12:00:00, when the golden chats were rendered.
+const NOON: Clock = Clock::Fixed(1_768_478_400);
+
+/// The folder of golden chats with the templates of public models, which are their authors'.
+fn oracles() -> Option<PathBuf> {
+    let folder = std::env::var_os("OUTCROP_ORACLES").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: OUTCROP_ORACLES names no folder of golden chats");
+    }
+    folder
+}
+
+fn read(path: PathBuf) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Renders one golden chat.
+fn render(template: &ChatTemplate, case: &Value) -> outcrop_api::Result<String> {
+    let list = |key: &str| case[key].as_array().cloned().unwrap_or_default();
+    let mut variables = Map::new();
+    if let Some(thinking) = case.get("enable_thinking") {
+        variables.insert("enable_thinking".to_owned(), thinking.clone());
+    }
+    let generation = case["add_generation_prompt"].as_bool().unwrap();
+    template.render_turns(&list("messages"), &list("tools"), generation, &variables)
+}
+
+/// The same chat through Converse's shapes, where they can say it.
+fn converse(template: &ChatTemplate, case: &Value) -> outcrop_api::Result<String> {
+    let mut system = None;
+    let mut messages = Vec::new();
+    for message in case["messages"].as_array().unwrap() {
+        let text = &message["content"];
+        match message["role"].as_str().unwrap() {
+            "system" => system = text.as_str(),
+            "tool" => messages.push(json!({"role": "user", "content": [
+                {"toolResult": {"toolUseId": message["tool_call_id"], "content": [{"text": text}]}}]})),
+            role => {
+                let calls = message["tool_calls"].as_array().cloned().unwrap_or_default();
+                let calls = calls.iter().map(|call| json!({"toolUse": {"toolUseId": call["id"],
+                    "name": call["function"]["name"], "input": call["function"]["arguments"]}}));
+                let content: Vec<Value> = [json!({"text": text})].into_iter().chain(calls).collect();
+                messages.push(json!({"role": role, "content": content}));
+            }
+        }
+    }
+    let messages: Vec<_> = messages
+        .into_iter()
+        .map(|m| serde_json::from_value(m).unwrap())
+        .collect();
+    let tools: Vec<_> = case["tools"].as_array().cloned().unwrap_or_default();
+    let tools: Vec<_> = tools
+        .iter()
+        .map(|tool| &tool["function"])
+        .map(|f| json!({"name": f["name"], "description": f["description"], "inputSchema": f["parameters"]}))
+        .map(|tool| serde_json::from_value(tool).unwrap())
+        .collect();
+    let mut variables = Map::new();
+    if let Some(thinking) = case.get("enable_thinking") {
+        variables.insert("enable_thinking".to_owned(), thinking.clone());
+    }
+    let generation = case["add_generation_prompt"].as_bool().unwrap();
+    template.render(&messages, system, &tools, generation, &variables)
+}
+
+/// Checks one golden chat: its text, or that it is refused in the template's words.
+fn check(name: &str, case: &Value, rendered: outcrop_api::Result<String>) {
+    let name = format!("{name} {}", case["name"]);
+    match case["error"].as_str() {
+        None => assert_eq!(
+            rendered.unwrap_or_else(|e| panic!("{name}: {e}")),
+            case["text"],
+            "{name}"
+        ),
+        Some(expected) => {
+            let error = rendered.expect_err(&name);
+            assert_eq!(error.kind(), ErrorKind::ValidationException);
+            let words = expected.split_once(": ").unwrap().1;
+            assert!(
+                error.message().contains(words),
+                "{name}: {error}: expected {words}"
+            );
+        }
+    }
+}
+
+#[test]
+fn public_templates_render_as_transformers_renders_them() {
+    let Some(folder) = oracles().map(|folder| folder.join("chat_templates")) else {
+        return;
+    };
+    let golden = read(folder.join("golden.json"));
+    let special = json!({"bos_token": golden["bos_token"], "eos_token": golden["eos_token"]});
+    let mut chats = 0;
+    for entry in golden["templates"].as_array().unwrap() {
+        let file = entry["file"].as_str().unwrap();
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let mut template = ChatTemplate::new(&text, special.as_object().unwrap().clone()).unwrap();
+        template.set_clock(NOON);
+        for case in entry["cases"].as_array().unwrap() {
+            if !case["text"].is_string() && !case["error"].is_string() {
+                continue;
+            }
+            check(file, case, render(&template, case));
+            check(file, case, converse(&template, case));
+            chats += 1;
+        }
+    }
+    assert!(chats >= 47, "{chats}");
+}
+
+#[test]
+fn the_models_own_chats_have_the_golden_ids() {
+    let Some(folder) = oracles() else {
+        return;
+    };
+    for (model, path) in [
+        ("llama3", "llama3"),
+        ("llama3", "llama3/model-Q8_0.gguf"),
+        ("llama3_h256", "llama3_h256"),
+        ("llama3_h256", "llama3_h256/model-Q4_K_M.gguf"),
+        ("qwen3", "qwen3"),
+    ] {
+        let tokenizer = Tokenizer::load(&folder.join(path)).unwrap();
+        let checkpoint = outcrop_inference::Checkpoint::open(&folder.join(path)).unwrap();
+        let mut template = ChatTemplate::from_checkpoint(&checkpoint).unwrap().unwrap();
+        template.set_clock(NOON);
+        let golden = read(folder.join(model).join("golden.json"));
+        let chats = golden["chat"].as_array().unwrap();
+        assert_eq!(chats.len(), 7);
+        for case in chats {
+            check(path, case, render(&template, case));
+            let text = converse(&template, case).unwrap();
+            assert_eq!(
+                json!(tokenizer.encode(&text, false).unwrap()),
+                case["ids"],
+                "{path} {}",
+                case["name"]
+            );
+        }
+    }
+}
+
+/// Renders a template over one message, with tools where it has them.
+fn render_one(template: &str) -> outcrop_api::Result<String> {
+    let mut template = ChatTemplate::new(template, Map::new())?;
+    template.set_clock(NOON);
+    let message = json!({"role": "user", "content": " a <b> & 'c' \"d\" é\n"});
+    template.render_turns(&[message], &[], false, &Map::new())
+}
+
+#[test]
+fn the_language_is_jinja2s() {
+    // Each expected text is that of jinja2 3.1.6 with the options and filters of transformers.
+    for (template, expected) in [
+        (
+            "{{ messages[0].content | tojson }}",
+            r#"" a <b> & 'c' \"d\" é\n""#,
+        ),
+        (
+            "{{ messages[0].content | tojson(ensure_ascii=True) }}",
+            r#"" a <b> & 'c' \"d\" \u00e9\n""#,
+        ),
+        (
+            "{{ {'b': [1, 2.0, none, true], 'a': {}} | tojson }}",
+            r#"{"b": [1, 2.0, null, true], "a": {}}"#,
+        ),
+        (
+            "{{ {'b': [1, []], 'a': 1e-7} | tojson(indent=2, sort_keys=True) }}",
+            "{\n  \"a\": 1e-07,\n  \"b\": [\n    1,\n    []\n  ]\n}",
+        ),
+        (
+            "{{ [1, {'a': 2}] | tojson(separators=(',', ':')) }}",
+            r#"[1,{"a":2}]"#,
+        ),
+        (
+            "{{ true }} {{ none }} {{ [true, none, 'x', \"it's\", 1.5] }}",
+            "True None [True, None, 'x', \"it's\", 1.5]",
+        ),
+        ("{{ {'a': {'b': 'c'}} }}", "{'a': {'b': 'c'}}"),
+        (
+            "{% for m in messages[::-1] %}{{ loop.index0 }}{{ m.role }}{% endfor %}",
+            "0user",
+        ),
+        (
+            "{{ 'abcd'[::-2] }}{{ 'abcd'[-2:] }}{{ [1, 2, 3][:-1] }}",
+            "dbcd[1, 2]",
+        ),
+        (
+            "{% set ns = namespace(n=0) %}{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 5 %}{% break %}{% endif %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "8",
+        ),
+        ("a{% generation %} b {% endgeneration %}c", "a b c"),
+        ("  {% if true %}\n  x\n  {% endif %}\ny\n", "  x\ny"),
+        ("{{ strftime_now('%d %b %Y') }}", "15 Jan 2026"),
+        (
+            "{{ 'x' is sequence }}{{ {} is mapping }}{{ {} is sequence }}{{ 'x' is iterable }}{{ 1 is iterable }}{{ [] is mapping }}",
+            "TrueTrueTrueTrueFalseFalse",
+        ),
+        (
+            "{{ ' x\u{1c}'.strip() }}|{{ 'aXbXc'.rsplit('X', 1) }}|{{ 'k=v'.partition('=') }}|{{ 'prefix-x'.removeprefix('prefix-') }}",
+            "x|['aXb', 'c']|('k', '=', 'v')|x",
+        ),
+        (
+            "{{ 'a b'.split() }}{{ 'a,b,c'.split(',', 1) }}{{ 'x'.upper() }}{{ 'Hello World'.title() }}",
+            "['a', 'b']['a', 'b,c']XHello World",
+        ),
+        (
+            "{% for k, v in {'x': 1, 'y': 2}.items() if v > 1 %}{{ k }}{{ v }}{% endfor %}",
+            "y2",
+        ),
+        (
+            "{% for k in {'x': 1}|items %}{{ k }}{% endfor %}",
+            "('x', 1)",
+        ),
+        (
+            "{{ missing }}|{{ missing is defined }}|{% for x in missing %}x{% endfor %}|{{ missing or 'd' }}",
+            "|False||d",
+        ),
+        (
+            "{{ messages|length }}{{ messages[0]['role'] }}{{ messages[0].get('name', 'none') }}{{ 'name' in messages[0] }}",
+            "1usernoneFalse",
+        ),
+        (
+            "{{ 7 // 2 }} {{ 7 / 2 }} {{ -7 % 3 }} {{ 2 ** 3 }} {{ 'a' ~ 1 }} {{ 1 if false }}",
+            "3 3.5 2 8 a1 ",
+        ),
+        (
+            "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='role') | list }}",
+            "['user']",
+        ),
+        (
+            "{% macro f(x, y=2) %}{{ x }}{{ y }}{% endmacro %}{{ f(1) }}{{ f(1, y=3) }}",
+            "1213",
+        ),
+    ] {
+        assert_eq!(
+            render_one(template).unwrap_or_else(|e| panic!("{template}: {e}")),
+            expected,
+            "{template}"
+        );
+    }
+}
+
+#[test]
+fn what_jinja2_refuses_is_refused() {
+    for template in [
+        "{{ raise_exception('No system role') }}",
+        "{% for tool in tools %}{% endfor %}",
+        "{{ missing.role }}",
+        "{{ missing + 'x' }}",
+        "{{ 'x' + 1 }}",
+        "{{ missing | tojson }}",
+        "{{ 'x'.nonsense() }}",
+    ] {
+        let error = render_one(template).expect_err(template);
+        assert_eq!(
+            error.kind(),
+            ErrorKind::ValidationException,
+            "{template}: {error}"
+        );
+    }
+    assert_eq!(
+        render_one("{{ raise_exception('No <system> role') }}")
+            .unwrap_err()
+            .message(),
+        "chat template: No <system> role"
+    );
+    let error = render_one("{% if %}").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ModelErrorException);
+}
+
+#[test]
+fn a_template_that_runs_away_is_stopped() {
+    for template in [
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s|length }}",
+        "{{ 'x' * 99999999 * 99999 }}",
+        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        "{{ '%999999999d'|format(1) }}",
+    ] {
+        let error = render_one(template).expect_err(template);
+        assert!(error.message().starts_with("chat template: "), "{error}");
+    }
+}
+
+#[test]
+fn named_templates_are_chosen_by_the_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({"bos_token": {"content": "<s>"}, "chat_template": [
+        {"name": "default", "template": "{{ bos_token }}plain"}, {"name": "tool_use", "template": "tools {{ tools|length }}"}]});
+    std::fs::write(
+        folder.path().join("tokenizer_config.json"),
+        config.to_string(),
+    )
+    .unwrap();
+    let rendered = |tools: &[Value]| {
+        let template = ChatTemplate::from_folder(folder.path()).unwrap().unwrap();
+        template
+            .render_turns(&[], tools, false, &Map::new())
+            .unwrap()
+    };
+    assert_eq!(rendered(&[]), "<s>plain");
+    assert_eq!(rendered(&[json!({})]), "tools 1");
+    std::fs::write(folder.path().join("chat_template.jinja"), "file").unwrap();
+    assert_eq!(rendered(&[]), "file");
+    std::fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), "{}").unwrap();
+    assert!(ChatTemplate::from_folder(folder.path()).unwrap().is_none());
+}
+
+#[test]
+fn a_variable_cannot_stand_in_for_the_request() {
+    let template = ChatTemplate::new("{{ messages }}", Map::new()).unwrap();
+    let variables = json!({"messages": []}).as_object().unwrap().clone();
+    let error = template
+        .render_turns(&[], &[], false, &variables)
+        .unwrap_err();
+    assert!(
+        error.message().contains("template_variables.messages"),
+        "{error}"
+    );
+}
