@@ -15,6 +15,17 @@ import nbclient
 import nbformat
 
 
+def joined(outputs: list) -> list:
+    """The outputs, with neighbouring pieces of one stream as one, as a notebook shows them."""
+    kept: list = []
+    for output in outputs:
+        if kept and output.output_type == "stream" == kept[-1].output_type and output.name == kept[-1].name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebook", type=Path)
@@ -39,6 +50,7 @@ def main() -> int:
     if arguments.write:
         for cell in code:
             cell.metadata.pop("execution", None)
+            cell.outputs = joined(cell.outputs)
         nbformat.write(notebook, arguments.notebook)
     print(f"{arguments.notebook.name}: {len(code)} cells ran in {time.perf_counter() - started:.1f} s")
     return 0
