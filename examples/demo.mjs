@@ -44,8 +44,12 @@ function show(number, question, answer) {
   }
   // Spans count characters, not the UTF-16 units of a JavaScript string.
   const characters = [...answer.text];
-  for (const { span, passages } of answer.citations) {
+  const origin = (citation) => citation?.passages.map(({ id }) => id).join();
+  for (const [index, citation] of answer.citations.entries()) {
+    const { span, passages } = citation;
     console.log(wrap(`“${characters.slice(span.start, span.end).join("")}”`));
+    // Quotes of one passage share one line of origin.
+    if (origin(citation) === origin(answer.citations[index + 1])) continue;
     for (const { location, score } of passages) {
       console.log(style("2", `      ${place(location)}, score ${score.toFixed(2)}`));
     }

@@ -49,16 +49,20 @@ def sync(session: outcrop.Session) -> outcrop.KnowledgeBase:
     return kb
 
 
-def show(number: str, question: str, answer: outcrop.Answer) -> None:
+def show(label: str, question: str, answer: outcrop.Answer) -> None:
     """The question, and each quote with its document, page and score."""
-    print("\n" + style("1;36", f"{number}  {question}"))
+    print("\n" + style("1;36", f"{label}  {question}"))
     if not answer.answered:
         print("   " + style("33", answer.text))
         best = answer.passages[0]
         print(style("2", f"   nearest passage: {best.location}, score {best.score:.2f}"))
-    for citation in answer.citations:
+    for number, citation in enumerate(answer.citations):
         quote = " ".join(answer.text[citation.span.start : citation.span.end].split())
         print(textwrap.fill(f"“{quote}”", WIDTH, initial_indent="   ", subsequent_indent="   "))
+        # Quotes of one passage share one line of origin.
+        after = answer.citations[number + 1].passages if number + 1 < len(answer.citations) else []
+        if [passage.id for passage in after] == [passage.id for passage in citation.passages]:
+            continue
         for passage in citation.passages:
             print(style("2", f"      {passage.location}, score {passage.score:.2f}"))
 
