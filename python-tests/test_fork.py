@@ -80,3 +80,40 @@ if __name__ == "__main__":
 def test_multiprocessing(run_python):
     here, there = run_python(MULTIPROCESSING)
     assert here == there
+
+
+BUSY = """
+import json, os, threading, time
+import outcrop
+
+fixtures = os.environ["FIXTURES"]
+session = outcrop.Session(offline=True)
+embedder, llama = session.model(fixtures + "/bert_minilm"), session.model(fixtures + "/llama3")
+many = [f"text {n} of many" for n in range(300)]
+ended = threading.Event()
+
+def busy():
+    while not ended.is_set():
+        llama.generate("Hi", max_tokens=100)
+        embedder.embed(many)
+
+threads = [threading.Thread(target=busy) for _ in range(3)]
+for thread in threads:
+    thread.start()
+codes = []
+for _ in range(6):
+    time.sleep(0.05)
+    pid = os.fork()
+    if pid == 0:
+        llama.generate("Hi", max_tokens=5)
+        os._exit(0 if embedder.embed("a").shape == (1, 64) else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+ended.set()
+for thread in threads:
+    thread.join()
+print(json.dumps(codes))
+"""
+
+
+def test_fork_while_threads_compute(run_python):
+    assert run_python(BUSY) == [0] * 6

@@ -67,6 +67,7 @@ pub fn vectors(values: &Bound<'_, PyList>) -> PyResult<Vec<Option<Vec<f32>>>> {
 /// A numpy array `(rows, columns)` that owns `values`: nothing is copied.
 pub fn matrix(py: Python<'_>, values: Vec<f32>, rows: usize, columns: usize) -> PyResult<Object> {
     let length = values.len();
+    py.import("numpy")?; // see `vector`
     let array = Array2::from_shape_vec((rows, columns), values).map_err(|_| {
         let message = format!("{length} numbers came for an array of {rows} x {columns}");
         raise(py, Error::internal(message))
@@ -75,6 +76,9 @@ pub fn matrix(py: Python<'_>, values: Vec<f32>, rows: usize, columns: usize) -> 
 }
 
 /// A numpy array `(values,)` that owns `values`.
-pub fn vector(py: Python<'_>, values: Vec<f32>) -> Object {
-    values.into_pyarray(py).into_any().unbind()
+pub fn vector(py: Python<'_>, values: Vec<f32>) -> PyResult<Object> {
+    // The crate's own first import runs inside a once-cell, and releases the GIL there: a child
+    // forked then would wait for it for ever. After this line, the cell is filled in one go.
+    py.import("numpy")?;
+    Ok(values.into_pyarray(py).into_any().unbind())
 }

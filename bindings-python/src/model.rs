@@ -72,9 +72,7 @@ impl Model {
     ) -> PyResult<Object> {
         let model = self.0.handle(py)?;
         let call = async move { model.rerank(query, texts).await };
-        run(py, awaitable, call, |py, scores| {
-            Ok(convert::vector(py, scores))
-        })
+        run(py, awaitable, call, convert::vector)
     }
 
     /// Logits after each id, float32 `(ids, vocabulary)`.

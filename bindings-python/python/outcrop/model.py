@@ -36,6 +36,9 @@ class Model:
         self._session = session
         self._name = name
         self._info = record(ModelInfo, json.loads(native.info()))
+        if self._info.kind != "chat":
+            # What embeds will need it: better imported here than at the first of many threads.
+            import numpy  # noqa: F401
 
     @property
     def _native(self) -> _native.Model:
