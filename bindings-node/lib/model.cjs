@@ -95,12 +95,16 @@ class Model {
 
   async tokenize(text, options) {
     const { addSpecialTokens = true } = checkOptions(options, ["addSpecialTokens"], "tokenize");
-    return callSync(() => this.#native.tokenize(text, addSpecialTokens));
+    if (typeof text !== "string") {
+      throw validation(`tokenize: text: expected a string, got ${typeof text}`);
+    }
+    return call(undefined, () => this.#native.tokenize(text, addSpecialTokens));
   }
 
   async detokenize(ids, options) {
     const { skipSpecialTokens = false } = checkOptions(options, ["skipSpecialTokens"], "detokenize");
-    return callSync(() => this.#native.detokenize(idsOf(ids, "detokenize"), skipSpecialTokens));
+    const list = idsOf(ids, "detokenize");
+    return call(undefined, () => this.#native.detokenize(list, skipSpecialTokens));
   }
 
   async chatPrompt(messages, options) {
@@ -114,7 +118,7 @@ class Model {
       templateVariables:
         typeof reasoning === "boolean" ? { enable_thinking: reasoning } : undefined,
     }));
-    return callSync(() => this.#native.chatPrompt(request, addGenerationPrompt));
+    return call(undefined, () => this.#native.chatPrompt(request, addGenerationPrompt));
   }
 
   async logits(ids, options) {

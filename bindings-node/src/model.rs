@@ -121,24 +121,44 @@ impl Model {
     }
 
     #[napi]
-    pub fn tokenize(&self, text: String, add_special: bool) -> napi::Result<Uint32Array> {
-        self.model
-            .tokenize(&text, add_special)
-            .map(Into::into)
-            .map_err(to_napi)
+    pub fn tokenize<'env>(
+        &self,
+        env: &'env Env,
+        text: String,
+        add_special: bool,
+    ) -> napi::Result<PromiseRaw<'env, Uint32Array>> {
+        let model = self.model.clone();
+        promise(env, &Cancellation::default(), async move {
+            Ok(model.tokenize(&text, add_special)?.into())
+        })
     }
 
     #[napi]
-    pub fn detokenize(&self, ids: Uint32Array, skip_special: bool) -> napi::Result<String> {
-        self.model.detokenize(&ids, skip_special).map_err(to_napi)
+    pub fn detokenize<'env>(
+        &self,
+        env: &'env Env,
+        ids: Uint32Array,
+        skip_special: bool,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let model = self.model.clone();
+        let ids = ids.to_vec();
+        promise(env, &Cancellation::default(), async move {
+            model.detokenize(&ids, skip_special)
+        })
     }
 
     #[napi]
-    pub fn chat_prompt(&self, request: String, generation_prompt: bool) -> napi::Result<String> {
-        let request: ConverseRequest = from_json("chatPrompt", &request).map_err(to_napi)?;
-        self.model
-            .chat_prompt(&request, generation_prompt)
-            .map_err(to_napi)
+    pub fn chat_prompt<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        generation_prompt: bool,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let model = self.model.clone();
+        promise(env, &Cancellation::default(), async move {
+            let request: ConverseRequest = from_json("chatPrompt", &request)?;
+            model.chat_prompt(&request, generation_prompt)
+        })
     }
 
     #[napi]
