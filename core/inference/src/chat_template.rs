@@ -1,8 +1,10 @@
 //! Chat templates, rendered character for character as transformers renders them.
 //!
 //! A template is a program that came with a model: it runs with a budget in proportion to the
-//! conversation (minijinja's fuel), so that a hostile one ends in an error.
+//! conversation (minijinja's fuel, and [`bounds`]) on a stack of its own, so that a hostile one ends
+//! in an error.
 
+mod bounds;
 mod clock;
 mod json;
 mod python;
@@ -32,6 +34,10 @@ const TOOL_USE: &str = "tool_use";
 /// instruction or for 64 bytes of data.
 const BASE_FUEL: u64 = 1_000_000;
 const FUEL_PER_BYTE: u64 = 16;
+
+/// The stack on which a template is compiled and run, in bytes: the engine goes as deep as an
+/// expression is long. Memory is taken only as far as it is used.
+const STACK_BYTES: usize = 64 << 20;
 
 /// Variables that the request itself sets.
 const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
@@ -124,16 +130,26 @@ impl ChatTemplate {
         }
         let mut environment = python::environment();
         clock::install(&mut environment, Clock::System);
-        for (name, text) in templates {
-            environment
-                .add_template_owned(name.clone(), source::adapt(&text))
-                .map_err(|error| {
-                    WeightsError::corrupt(
-                        file,
-                        format!("chat template {name}: {}", explain(&error)),
-                    )
-                })?;
-        }
+        on_own_stack(|| {
+            for (name, text) in templates {
+                source::adapt(&text)
+                    .and_then(|text| {
+                        environment
+                            .add_template_owned(name.clone(), text)
+                            .map_err(|error| explain(&error))
+                    })
+                    .map_err(|detail| {
+                        WeightsError::corrupt(file, format!("chat template {name}: {detail}"))
+                    })?;
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|detail| {
+            Err(WeightsError::corrupt(
+                file,
+                format!("chat template: {detail}"),
+            ))
+        })?;
         Ok(Some(Self {
             environment,
             special_tokens,
@@ -150,7 +166,7 @@ impl ChatTemplate {
             .ok_or_else(|| Error::model("chat template: expected a template, got none"))
     }
 
-    /// Sets what `strftime_now` takes for now. Default: the system's clock, in UTC.
+    /// Sets what `strftime_now` takes for now. Default: the system's clock, in local time.
     pub fn set_clock(&mut self, clock: Clock) {
         clock::install(&mut self.environment, clock);
     }
@@ -206,7 +222,12 @@ impl ChatTemplate {
             json!(add_generation_prompt),
         );
         let context = Value::Object(context);
+        on_own_stack(|| self.run(&context, has_tools))
+            .unwrap_or_else(|detail| Err(Error::model(format!("chat template: {detail}"))))
+    }
 
+    /// Runs the template that fits over its variables.
+    fn run(&self, context: &Value, has_tools: bool) -> Result<String> {
         // A clone shares the compiled templates; the budget is this rendering's own.
         let mut environment = self.environment.clone();
         let bytes = context.to_string().len() as u64;
@@ -220,7 +241,7 @@ impl ChatTemplate {
                 .get_template(DEFAULT)
                 .map_err(|_| self.no_default())?,
         };
-        template.render(TemplateValue::from(Serde(&context))).map_err(|error| match error.kind() {
+        template.render(TemplateValue::from(Serde(context))).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => Error::model(format!(
                 "chat template: it did not end within its budget for {bytes} bytes of conversation"
             )),
@@ -236,6 +257,23 @@ impl ChatTemplate {
             names.join(", ")
         ))
     }
+}
+
+/// Runs `work` on a thread with [`STACK_BYTES`] of stack.
+///
+/// # Errors
+/// What happened where the system gives no thread, or `work` panics: it is a library that runs what
+/// came with a model.
+fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::result::Result<T, String> {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("chat template".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work)
+            .map_err(|error| format!("no thread to run it: {error}"))?
+            .join()
+            .map_err(|_| "the template engine broke off".to_owned())
+    })
 }
 
 /// What went wrong, in the words of the template or of the engine, with the line.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokenizers::{Decoder, DecoderWrapper};
 
-use crate::tokenizer::{SPACE_CLEAN_UP, Tokenizer};
+use crate::tokenizer::{SPACE_CLEAN_UP, Tokenizer, unbroken};
 
 /// Turns the ids of one sequence into text, piece by piece.
 ///
@@ -151,7 +151,7 @@ fn alone(tokenizer: &Tokenizer, piece: String, begun: bool) -> String {
     if begun {
         pieces.insert(0, String::new());
     }
-    let decoded = decoder.decode_chain(pieces).unwrap_or_default();
+    let decoded = unbroken(|| decoder.decode_chain(pieces)).unwrap_or_default();
     decoded.into_iter().next_back().unwrap_or_default()
 }
 
@@ -238,7 +238,7 @@ impl FallbackText {
     fn push(&mut self, piece: &str) -> String {
         let mut pieces = vec![piece.to_owned()];
         for decoder in &self.before {
-            pieces = decoder.decode_chain(pieces).unwrap_or_default();
+            pieces = unbroken(|| decoder.decode_chain(pieces)).unwrap_or_default();
         }
         let piece = pieces.concat();
         let hex = piece

@@ -1,6 +1,7 @@
 //! Text to token ids and back, as transformers' fast tokenizers do it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use outcrop_api::{Error, Result};
@@ -15,6 +16,8 @@ use crate::weights::{Checkpoint, GgufValue, ModelSource, WeightsError, read_json
 /// Truncation and padding that `tokenizer.json` asks for are not done: nothing is cut in silence.
 #[derive(Debug)]
 pub struct Tokenizer {
+    /// Where it is from, for messages.
+    file: PathBuf,
     inner: tokenizers::Tokenizer,
     special_ids: BTreeSet<u32>,
     bos: Option<u32>,
@@ -54,16 +57,17 @@ impl Tokenizer {
     pub fn from_folder(folder: &Path) -> std::result::Result<Self, WeightsError> {
         let file = folder.join("tokenizer.json");
         let text = crate::weights::read_text(&file, "the model's tokenizer")?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| {
-            WeightsError::corrupt(&file, format!("expected a tokenizer: {error}"))
-        })?;
-        inner
-            .with_truncation(None)
-            .map_err(|error| WeightsError::corrupt(&file, error))?;
-        inner.with_padding(None);
         let config = read_optional_json(&folder.join("tokenizer_config.json"))?;
-        mark_special_tokens(&mut inner, &config)
-            .map_err(|error| WeightsError::corrupt(&file, error))?;
+        let inner = unbroken(|| {
+            let mut inner = tokenizers::Tokenizer::from_bytes(&text)?;
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            mark_special_tokens(&mut inner, &config)?;
+            Ok(inner)
+        })
+        .map_err(|detail| {
+            WeightsError::corrupt(&file, format!("expected a tokenizer: {detail}"))
+        })?;
         let id_of = |key: &str| token_text(&config[key]).and_then(|text| inner.token_to_id(text));
         let (bos, eos_token) = (id_of("bos_token"), id_of("eos_token"));
         let mut eos = Vec::new();
@@ -78,7 +82,7 @@ impl Tokenizer {
         }
         // transformers 5 takes false where the key is absent.
         let cleans_up_spaces = config["clean_up_tokenization_spaces"].as_bool() == Some(true);
-        Ok(Self::new(inner, bos, eos, cleans_up_spaces))
+        Ok(Self::new(file, inner, bos, eos, cleans_up_spaces))
     }
 
     /// Builds the tokenizer that a GGUF file's metadata describe. `file` is for messages.
@@ -91,12 +95,19 @@ impl Tokenizer {
         metadata: &BTreeMap<String, GgufValue>,
     ) -> std::result::Result<Self, WeightsError> {
         let described = gguf_tokenizer::describe(file, metadata)?;
-        let inner = tokenizers::Tokenizer::from_bytes(described.json.to_string())
-            .map_err(|error| WeightsError::corrupt(file, format!("tokenizer.ggml: {error}")))?;
-        Ok(Self::new(inner, described.bos, described.eos, false))
+        let inner = unbroken(|| tokenizers::Tokenizer::from_bytes(described.json.to_string()))
+            .map_err(|detail| WeightsError::corrupt(file, format!("tokenizer.ggml: {detail}")))?;
+        Ok(Self::new(
+            file.to_owned(),
+            inner,
+            described.bos,
+            described.eos,
+            false,
+        ))
     }
 
     fn new(
+        file: PathBuf,
         inner: tokenizers::Tokenizer,
         bos: Option<u32>,
         eos: Vec<u32>,
@@ -109,6 +120,7 @@ impl Tokenizer {
             .map(|(&id, _)| id)
             .collect();
         Self {
+            file,
             inner,
             special_ids,
             bos,
@@ -123,7 +135,7 @@ impl Tokenizer {
     /// # Errors
     /// `ModelErrorException` where the tokenizer's own rules fail on the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(failed)?;
+        let encoding = self.apply(|inner| inner.encode_fast(text, add_special))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -132,10 +144,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>)> {
-        let encoding = self
-            .inner
-            .encode_fast((first, second), true)
-            .map_err(failed)?;
+        let encoding = self.apply(|inner| inner.encode_fast((first, second), true))?;
         Ok((
             encoding.get_ids().to_vec(),
             encoding.get_type_ids().to_vec(),
@@ -151,7 +160,7 @@ impl Tokenizer {
         if !ids.iter().any(|&id| self.piece(id, skip_special).is_some()) {
             return Ok(String::new());
         }
-        let mut text = self.inner.decode(ids, skip_special).map_err(failed)?;
+        let mut text = self.apply(|inner| inner.decode(ids, skip_special))?;
         if self.cleans_up_spaces {
             for (pattern, replacement) in SPACE_CLEAN_UP {
                 text = text.replace(pattern, replacement);
@@ -199,6 +208,18 @@ impl Tokenizer {
         (!(skip_special && added.is_special_token(&piece))).then_some(piece)
     }
 
+    /// Applies the tokenizer's rules, which may be hostile.
+    fn apply<T>(
+        &self,
+        rules: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>,
+    ) -> Result<T> {
+        unbroken(|| rules(&self.inner)).map_err(|detail| {
+            let file = self.file.display().to_string();
+            Error::model(format!("{file}: the tokenizer's rules fail: {detail}"))
+                .with_resource(file)
+        })
+    }
+
     /// How pieces become text.
     pub(crate) fn decoder(&self) -> Option<&DecoderWrapper> {
         self.inner.get_decoder()
@@ -224,8 +245,24 @@ pub(crate) const SPACE_CLEAN_UP: [(&str, &str); 10] = [
     (" 're", "'re"),
 ];
 
-fn failed(error: tokenizers::Error) -> Error {
-    Error::model(format!("tokenizer: {error}"))
+/// What `work` gives, or why not. The rules of a `tokenizer.json` can break the library that runs
+/// them off (a panic): that is the file's fault, and an error like any other.
+///
+/// # Errors
+/// The library's own error, or what it broke off with.
+pub(crate) fn unbroken<T>(
+    work: impl FnOnce() -> tokenizers::Result<T>,
+) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(message.unwrap_or("they break off").to_owned())
+        }
+    }
 }
 
 /// A JSON file of the folder; null where it is absent.

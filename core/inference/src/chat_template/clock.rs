@@ -1,7 +1,6 @@
 //! `strftime_now`: the date and time that templates write into prompts.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use chrono::Local;
 use minijinja::{Environment, Error, ErrorKind};
 
 const WEEKDAYS: [&str; 7] = [
@@ -28,12 +27,12 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// What a template takes for now, in UTC.
+/// What a template takes for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// The system's time.
+    /// The system's time in its local time zone (`TZ`, else `/etc/localtime`), as transformers takes it.
     System,
-    /// A fixed time, in seconds since 1970-01-01T00:00:00.
+    /// A fixed local time, in seconds since 1970-01-01T00:00:00.
     Fixed(u64),
 }
 
@@ -41,9 +40,11 @@ impl Clock {
     fn seconds(self) -> u64 {
         match self {
             Self::Fixed(seconds) => seconds,
-            Self::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| time.as_secs()),
+            Self::System => {
+                let now = Local::now();
+                let local = now.timestamp() + i64::from(now.offset().local_minus_utc());
+                u64::try_from(local).unwrap_or(0)
+            }
         }
     }
 }

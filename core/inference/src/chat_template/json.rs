@@ -5,6 +5,8 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
+use super::bounds::BYTES_PER_FUEL;
+
 /// Deepest nesting that is written.
 const MAX_DEPTH: usize = 200;
 
@@ -92,7 +94,11 @@ impl Style {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => out.push_str(&number(value)),
-            ValueKind::String => self.write_string(out, value.as_str().unwrap_or_default()),
+            ValueKind::String => {
+                let text = value.as_str().unwrap_or_default();
+                state.consume_fuel((text.len() / BYTES_PER_FUEL) as u64)?;
+                self.write_string(out, text);
+            }
             ValueKind::Map => {
                 let mut entries = Vec::new();
                 for key in value.try_iter()?.checked() {
@@ -144,7 +150,8 @@ impl Style {
         let line = |out: &mut String, depth: usize| -> Result<(), Error> {
             if let Some(indent) = &self.indent {
                 // What is written here is charged for before it can grow.
-                state.consume_fuel((indent.len() * depth / 64) as u64)?;
+                let bytes = indent.len().saturating_mul(depth);
+                state.consume_fuel((bytes / BYTES_PER_FUEL) as u64)?;
                 out.push('\n');
                 (0..depth).for_each(|_| out.push_str(indent));
             }
@@ -153,6 +160,8 @@ impl Style {
         out.push(open);
         for index in 0..count {
             if index > 0 {
+                let bytes = self.item_separator.len() + self.key_separator.len();
+                state.consume_fuel((bytes / BYTES_PER_FUEL) as u64)?;
                 out.push_str(&self.item_separator);
             }
             line(out, depth + 1)?;

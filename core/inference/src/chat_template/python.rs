@@ -5,7 +5,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Tuple, Value, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
-use super::{json, source};
+use super::{bounds, json, source};
 
 /// An environment without templates, with transformers' filters, tests and functions.
 pub(super) fn environment() -> Environment<'static> {
@@ -21,7 +21,14 @@ pub(super) fn environment() -> Environment<'static> {
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("trim", trim);
+    environment.add_filter("string", string);
     environment.add_filter(source::ITERATED, iterated);
+    environment.add_filter(source::VARIABLE, bounds::variable);
+    environment.add_filter(source::MEMBER, bounds::member);
+    environment.set_formatter(|out, state, value| {
+        bounds::printed(state, value)?;
+        minijinja::escape_formatter(out, state, value)
+    });
     environment.add_test("sequence", is_sequence);
     environment.add_function(
         "raise_exception",
@@ -35,10 +42,10 @@ fn invalid(message: impl Into<String>) -> Error {
 }
 
 /// What a `for` goes over: Python does not iterate over `None`.
-fn iterated(value: Value) -> Result<Value, Error> {
+fn iterated(state: &State, value: Value) -> Result<Value, Error> {
     match value.is_none() {
         true => Err(invalid("'NoneType' object is not iterable")),
-        false => Ok(value),
+        false => bounds::variable(state, value),
     }
 }
 
@@ -57,12 +64,19 @@ fn is_space(c: char) -> bool {
 }
 
 /// The filter `trim`: `str(value).strip(chars)`.
-fn trim(value: Value, chars: Option<Value>) -> String {
-    let text = value.to_string();
+fn trim(state: &State, value: Value, chars: Option<Value>) -> Result<String, Error> {
+    let text = string(state, value)?;
     let chars = chars
         .filter(|chars| !chars.is_none())
-        .map(|chars| chars.to_string());
-    text.trim_matches(stripped(chars.as_deref())).to_owned()
+        .map(|chars| string(state, chars))
+        .transpose()?;
+    Ok(text.trim_matches(stripped(chars.as_deref())).to_owned())
+}
+
+/// The filter `string`: `str(value)`.
+fn string(state: &State, value: Value) -> Result<String, Error> {
+    bounds::printed(state, &value)?;
+    Ok(value.to_string())
 }
 
 /// Whether `strip` takes a character off.
@@ -76,11 +90,86 @@ fn stripped(chars: Option<&str>) -> impl Fn(char) -> bool + Copy {
 /// Python's methods of text and mappings.
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
+        pay(state, text, name, args)?;
         if let Some(result) = text_method(text, name, args)? {
             return Ok(result);
         }
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// Pays beforehand for the methods whose result can be much longer than the text.
+fn pay(state: &State, text: &str, name: &str, args: &[Value]) -> Result<(), Error> {
+    let len = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, str::len);
+    let bytes = match name {
+        "replace" => {
+            let found = match args.first().and_then(Value::as_str) {
+                Some("") => text.len() + 1,
+                Some(part) => text.matches(part).count(),
+                None => 0,
+            };
+            found.saturating_mul(len(args.get(1)))
+        }
+        "join" => {
+            let mut bytes = 0usize;
+            for item in args
+                .first()
+                .map(Value::try_iter)
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                state.consume_fuel(1)?;
+                bounds::printed(state, &item)?;
+                bytes = bytes
+                    .saturating_add(text.len())
+                    .saturating_add(len(Some(&item)));
+            }
+            bytes
+        }
+        "format" => {
+            if let Some(width) = widest(text).filter(|&width| width > MAX_WIDTH) {
+                return Err(invalid(format!(
+                    "format: expected widths up to {MAX_WIDTH}, got {width}"
+                )));
+            }
+            if has_nested_field(text) {
+                return Err(invalid(
+                    "format: expected widths as numbers, got a field in a field",
+                ));
+            }
+            args.iter()
+                .try_for_each(|arg| bounds::printed(state, arg))?;
+            let fields = text.matches('{').count();
+            let longest = args.iter().map(|arg| len(Some(arg))).max().unwrap_or(0);
+            fields.saturating_mul(longest.saturating_add(MAX_WIDTH))
+        }
+        _ => 0,
+    };
+    state.consume_fuel((bytes / bounds::BYTES_PER_FUEL) as u64)
+}
+
+/// Widest that `format` or `zfill` may make a field, in characters.
+const MAX_WIDTH: usize = 1000;
+
+/// The largest number that stands in a text.
+fn widest(text: &str) -> Option<usize> {
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .map(|digits| digits.parse().unwrap_or(usize::MAX))
+        .max()
+}
+
+/// Whether a field of a `format` text has its width from another field.
+fn has_nested_field(text: &str) -> bool {
+    text.split('}').any(|part| {
+        part.rsplit_once('{').is_some_and(|(before, _)| {
+            before
+                .rsplit('{')
+                .next()
+                .is_some_and(|spec| spec.contains(':') && before.contains('{'))
+        })
+    })
 }
 
 /// The methods of text where pycompat has none, or splits hairs otherwise than Python.
@@ -132,8 +221,13 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, 
         }
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;
+            if width > MAX_WIDTH {
+                return Err(invalid(format!(
+                    "zfill: expected a width up to {MAX_WIDTH}, got {width}"
+                )));
+            }
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['-', '+'])));
-            let missing = width.min(1000).saturating_sub(text.chars().count());
+            let missing = width.saturating_sub(text.chars().count());
             Value::from(format!("{sign}{}{digits}", "0".repeat(missing)))
         }
         _ => return Ok(None),

@@ -278,19 +278,89 @@ fn what_jinja2_refuses_is_refused() {
     assert_eq!(error.kind(), ErrorKind::ModelErrorException);
 }
 
+/// A template that doubles a value `times` times in nested blocks, then makes it text.
+fn doubled(open: &str, close: &str, times: usize) -> String {
+    let (open, close) = (open.repeat(times), close.repeat(times));
+    format!("{{% set x = [1] %}}{open}{{{{ x ~ '' }}}}{close}")
+}
+
 #[test]
 fn a_template_that_runs_away_is_stopped() {
+    let nested = |times: usize| ["[".repeat(times), "]".repeat(times)];
+    let [open, close] = nested(20);
+    let [parens, closed] = nested(100_000).map(|s| s.replace('[', "(").replace(']', ")"));
     for template in [
+        // Time.
         "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in range(10**12) %}{% endfor %}",
+        "{{ range(10**12)|list|length }}",
+        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        // Text.
         "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s|length }}",
         "{{ 'x' * 99999999 * 99999 }}",
-        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        "{{ 'a' * 10**9 }}",
         "{{ '%999999999d'|format(1) }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ '{:>{}}'.format(1, 999999999) }}",
+        "{{ '1'.zfill(999999999) }}",
+        "{% set s = 'a' * 1000000 %}{{ s.replace('a', s)|length }}",
+        "{% set s = 'a' * 1000000 %}{{ s|replace('a', s)|length }}",
+        "{% set s = 'a' * 1000000 %}{{ s.join(s)|length }}",
+        // Depth, when it is made, printed, compared and dropped.
+        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% for j in range(10) %}{% set ns.l = [[[[ns.l]]]] %}{% endfor %}{% endfor %}{{ ns.l is mapping }}",
+        "{% set ns = namespace(l={}) %}{% for i in range(9999) %}{% set ns.l = {'a': ns.l} %}{% endfor %}{{ ns.l }}",
+        "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+        "{% set ns = namespace() %}{% set ns.a = [ns] %}{{ ns.a|tojson }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(9999) %}{% for x in [ns.l] %}{% set ns.l = [loop] %}{% endfor %}{% endfor %}",
+        &format!("{{% macro f(x) %}}{{{{ f({open}x{close}) }}}}{{% endmacro %}}{{{{ f(1) }}}}"),
+        &format!("{{{{ {parens}1{closed} }}}}"),
+        &format!("{{{{ {}1 }}}}", "not ".repeat(50_000)),
+        &format!("{{{{ messages{} }}}}", "[0:]".repeat(50_000)),
+        &format!("{{{{ 1{} }}}}", "+x".repeat(50_000)),
+        &format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(50_000)),
+        // Lists that hold one list many times.
+        "{% set ns = namespace(l=['x']) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+        "{{ ([[[['a']*1000]*1000]*1000]*1000) }}",
+        "{% macro f(x, n) %}{% if n == 0 %}{{ x ~ '' }}{% else %}{{ f([x, x], n - 1) }}{% endif %}{% endmacro %}{{ f(1, 60) }}",
+        &doubled("{% with x = [x, x] %}", "{% endwith %}", 60),
+        &doubled("{% for x in [[x, x]] %}", "{% endfor %}", 60),
     ] {
         let error = render_one(template).expect_err(template);
-        assert!(error.message().starts_with("chat template: "), "{error}");
+        let message = error.message();
+        assert!(message.starts_with("chat template: "), "{message}");
+        assert!(!message.contains("broke off"), "{template}: {message}");
     }
+}
+
+#[test]
+fn long_expressions_within_the_limits_have_stack_enough() {
+    for (template, expected) in [
+        (format!("{{{{ {}1 }}}}", "-".repeat(16_000)), "1"),
+        (format!("{{{{ {}1 }}}}", "not ".repeat(4_000)), "True"),
+        (
+            format!("{{{{ messages{}|length }}}}", "[0:]".repeat(4_000)),
+            "1",
+        ),
+        (
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(20_000)),
+            "",
+        ),
+    ] {
+        assert_eq!(render_one(&template).unwrap(), expected);
+    }
+}
+
+#[test]
+fn what_is_kept_in_variables_stays_what_it_was() {
+    // The expected text is jinja2's.
+    let template = "{% set ns = namespace(l=[], s='') %}{% for m in messages[0:] %}{% set ns.l = ns.l + [m] %}{% set ns.s = ns.s ~ m.role %}{% endfor %}\
+        {% set turns = ns.l[::-1] %}{% macro f(a, b=2) -%}\n  x {{ a }}{{ b }}{%- endmacro %}{{ f(1) }} {{ turns|length }} {{ ns.s }} \
+        {% set a, b = 1, (2, 3) %}{{ a }}{{ b }} {% set d = {'b': 1, 'a': [none]} %}{{ d }}{{ d.items()|list }} \
+        {% with q = d, p = 1 %}{{ q.a }}{{ p }}{% endwith %} {% set r = range(3) %}{{ r|list }}{% for x in r %}{{ x }}{% endfor %} {{ turns[0].role }}";
+    assert_eq!(
+        render_one(template).unwrap(),
+        "x 12 1 user 1(2, 3) {'b': 1, 'a': [None]}[('b', 1), ('a', [None])] [None]1 [0, 1, 2]012 user"
+    );
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use outcrop_inference::{GgufArray, GgufValue, Tokenizer};
+use outcrop_api::ErrorKind;
+use outcrop_inference::{Detokenizer, GgufArray, GgufValue, Tokenizer};
 use serde_json::Value;
 
 fn fixtures() -> PathBuf {
@@ -221,4 +223,192 @@ fn truncation_and_padding_of_the_file_are_not_done() {
             plain.encode(text, true).unwrap()
         );
     }
+}
+
+/// Loads a folder's tokenizer and uses it in every way; each error must be typed and name the file.
+fn use_hostile(folder: &Path) -> bool {
+    let tokenizer = match Tokenizer::load(folder) {
+        Ok(tokenizer) => Arc::new(tokenizer),
+        Err(error) => {
+            assert!(error.to_string().contains("tokenizer"), "{error}");
+            assert_eq!(
+                outcrop_api::Error::from(error).kind(),
+                ErrorKind::ModelErrorException
+            );
+            return false;
+        }
+    };
+    let named = |error: outcrop_api::Error| {
+        assert_eq!(error.kind(), ErrorKind::ModelErrorException);
+        assert!(error.message().contains("tokenizer.json"), "{error}");
+    };
+    let text = "  Hello wörld, 東京 🚀 <s> don't 12345";
+    match tokenizer.encode(text, true) {
+        Ok(ids) => drop(tokenizer.decode(&ids, false).map_err(named)),
+        Err(error) => named(error),
+    }
+    drop(tokenizer.encode_pair(text, "").map_err(named));
+    let ids: Vec<u32> = (0..600).step_by(7).collect();
+    drop(tokenizer.decode(&ids, true).map_err(named));
+    let mut detokenizer = Detokenizer::new(tokenizer);
+    ids.iter().for_each(|&id| drop(detokenizer.push(id)));
+    drop(detokenizer.finish());
+    true
+}
+
+#[test]
+fn a_damaged_tokenizer_file_is_an_error_that_names_it() {
+    for model in ["llama3", "qwen3", "bert_minilm"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokenizer.json");
+        let whole = std::fs::read(fixtures().join(model).join("tokenizer.json")).unwrap();
+        let mut state = 5u64;
+        let mut below = |bound: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % bound
+        };
+        let mut opened = 0;
+        for round in 0..240 {
+            let mut bytes = whole.clone();
+            match round % 3 {
+                0 => bytes.truncate(below(whole.len())),
+                _ => {
+                    for _ in 0..=below(3) {
+                        // The rules stand at the two ends, around the vocabulary.
+                        let at = match below(3) {
+                            0 => below(whole.len().min(3_000)),
+                            1 => whole.len() - 1 - below(whole.len().min(1_000)),
+                            _ => below(whole.len()),
+                        };
+                        bytes[at] = match below(2) {
+                            0 => b'0' + below(10) as u8,
+                            _ => below(256) as u8,
+                        };
+                    }
+                }
+            }
+            std::fs::write(&file, bytes).unwrap();
+            opened += usize::from(use_hostile(folder.path()));
+        }
+        assert!(opened < 200, "{model}: {opened}");
+    }
+}
+
+#[test]
+fn absurd_rules_are_errors() {
+    let text = std::fs::read_to_string(fixtures().join("llama3/tokenizer.json")).unwrap();
+    let whole: Value = serde_json::from_str(&text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let huge = 1u64 << 60;
+    let mut opened = Vec::new();
+    for (key, value) in [
+        (
+            "decoder",
+            serde_json::json!({"type": "Strip", "content": "H", "start": 0, "stop": huge}),
+        ),
+        (
+            "decoder",
+            serde_json::json!({"type": "Strip", "content": "H", "start": huge, "stop": 3}),
+        ),
+        (
+            "decoder",
+            serde_json::json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": huge, "stop": 0}]}),
+        ),
+        (
+            "decoder",
+            serde_json::json!({"type": "Replace", "pattern": {"Regex": "(("}, "content": ""}),
+        ),
+        (
+            "decoder",
+            serde_json::json!({"type": "CTC", "pad_token": "", "word_delimiter_token": "", "cleanup": true}),
+        ),
+        (
+            "normalizer",
+            serde_json::json!({"type": "Replace", "pattern": {"String": ""}, "content": "xx"}),
+        ),
+        (
+            "normalizer",
+            serde_json::json!({"type": "Replace", "pattern": {"Regex": "(a|a|b?)*?c\\1"}, "content": "xx"}),
+        ),
+        (
+            "normalizer",
+            serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="}),
+        ),
+        (
+            "pre_tokenizer",
+            serde_json::json!({"type": "Split", "pattern": {"Regex": "(\\w*)*\\1{9}$"}, "behavior": "Isolated", "invert": false}),
+        ),
+        (
+            "pre_tokenizer",
+            serde_json::json!({"type": "FixedLength", "length": 0}),
+        ),
+        (
+            "pre_tokenizer",
+            serde_json::json!({"type": "Metaspace", "replacement": "ab", "prepend_scheme": "always", "split": true}),
+        ),
+        (
+            "post_processor",
+            serde_json::json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "none", "type_id": 0}}], "pair": [], "special_tokens": {}}),
+        ),
+        (
+            "post_processor",
+            serde_json::json!({"type": "BertProcessing", "sep": ["x", 4_294_967_295u32], "cls": ["y", 0]}),
+        ),
+        (
+            "added_tokens",
+            serde_json::json!([{"id": 4_294_967_295u32, "content": "", "single_word": true, "lstrip": true, "rstrip": true, "normalized": true, "special": true}]),
+        ),
+        (
+            "added_tokens",
+            serde_json::json!([{"id": 0, "content": "e", "single_word": true, "lstrip": true, "rstrip": true, "normalized": true, "special": true}]),
+        ),
+        (
+            "model",
+            serde_json::json!({"type": "BPE", "vocab": {"a": 4_294_967_295u32}, "merges": [], "dropout": 7.0}),
+        ),
+        (
+            "model",
+            serde_json::json!({"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}),
+        ),
+        (
+            "model",
+            serde_json::json!({"type": "BPE", "vocab": {"a": 0}, "merges": [], "continuing_subword_prefix": "##", "end_of_word_suffix": "</w>", "unk_token": "none"}),
+        ),
+        (
+            "model",
+            serde_json::json!({"type": "WordPiece", "vocab": {}, "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 0}),
+        ),
+        (
+            "model",
+            serde_json::json!({"type": "Unigram", "vocab": [["a", f64::MAX], ["", -1e308]], "unk_id": 1}),
+        ),
+        (
+            "model",
+            serde_json::json!({"type": "Unigram", "vocab": [], "unk_id": 900}),
+        ),
+        ("model", serde_json::json!(null)),
+    ] {
+        let mut json = whole.clone();
+        json[key] = value.clone();
+        std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+        opened.push((key, use_hostile(folder.path())));
+    }
+    assert!(opened.iter().any(|(_, opens)| *opens) && opened.iter().any(|(_, opens)| !*opens));
+    for broken in [
+        "",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        "\u{feff}{}",
+        &"[".repeat(100_000),
+    ] {
+        std::fs::write(folder.path().join("tokenizer.json"), broken).unwrap();
+        assert!(!use_hostile(folder.path()));
+    }
+    std::fs::write(folder.path().join("tokenizer.json"), &text).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), "{").unwrap();
+    assert!(!use_hostile(folder.path()));
 }

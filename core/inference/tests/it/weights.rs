@@ -209,7 +209,10 @@ fn open_damaged(path: &Path, file: &str) -> bool {
 fn a_file_cut_short_is_refused() {
     for (model, file) in [
         ("llama3", "model.safetensors"),
+        ("llama3_h256", "model.safetensors"),
+        ("qwen3", "model.safetensors"),
         ("bert_minilm", "model.safetensors"),
+        ("bert_cross_encoder", "model.safetensors"),
         ("llama3", "model-Q8_0.gguf"),
         ("llama3_h256", "model-Q4_K_M.gguf"),
     ] {
@@ -243,6 +246,10 @@ fn a_file_cut_short_is_refused() {
 fn altered_bytes_never_panic() {
     for (model, file, header) in [
         ("llama3", "model.safetensors", 3_000),
+        ("llama3_h256", "model.safetensors", 3_000),
+        ("qwen3", "model.safetensors", 3_000),
+        ("bert_minilm", "model.safetensors", 3_000),
+        ("bert_cross_encoder", "model.safetensors", 3_000),
         ("llama3", "model-Q8_0.gguf", 24_000),
         ("llama3_h256", "model-Q4_K_M.gguf", 24_000),
     ] {
@@ -251,7 +258,7 @@ fn altered_bytes_never_panic() {
         let whole = fs::read(&damaged).unwrap();
         let mut seeded = Seeded(11);
         let mut refused = 0;
-        for round in 0..3_000 {
+        for round in 0..1_500 {
             let mut bytes = whole.clone();
             for _ in 0..1 + seeded.below(3) {
                 let at = if round % 3 == 0 {
@@ -279,7 +286,7 @@ fn altered_bytes_never_panic() {
                 }
             }
         }
-        assert!(refused > 500, "{file}: {refused} refused");
+        assert!(refused > 250, "{file}: {refused} refused");
     }
 }
 
@@ -386,5 +393,39 @@ fn each_lie_of_a_gguf_header_is_told() {
     ] {
         let error = gguf::read_header(&file).expect_err(expected);
         assert!(error.contains(expected), "{error}: expected {expected}");
+    }
+}
+
+#[test]
+fn empty_tensors_with_absurd_dimensions_are_harmless() {
+    let huge = u64::MAX;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    let names = ["a", "b", "c"];
+    for [first, second] in [[0, huge], [huge, 0], [0, 0]] {
+        let entry =
+            format!(r#"{{"dtype":"BF16","shape":[{first},{second}],"data_offsets":[0,0]}}"#);
+        let entries: Vec<String> = names.iter().map(|n| format!(r#""{n}":{entry}"#)).collect();
+        let header = format!("{{{}}}", entries.join(","));
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        fs::write(folder.path().join("model.safetensors"), &file).unwrap();
+        if open_damaged(folder.path(), "model.safetensors") {
+            let checkpoint = Checkpoint::open(folder.path()).unwrap();
+            assert_eq!((checkpoint.parameters(), checkpoint.bytes()), (0, 0));
+        }
+        let mut file = gguf_file(
+            3,
+            [1, 1],
+            "k",
+            &[7, 0, 0, 0, 1],
+            &gguf_tensor(&[second, first], 1, 0),
+        );
+        file.resize(file.len().next_multiple_of(32), 0);
+        let path = folder.path().join("model.gguf");
+        fs::write(&path, &file).unwrap();
+        if open_damaged(&path, "model.gguf") {
+            assert_eq!(Checkpoint::open(&path).unwrap().parameters(), 0);
+        }
     }
 }
