@@ -51,7 +51,8 @@ impl KnowledgeBaseRequest {
 
     /// The request with its defaults, checked against what the embedder reads.
     pub(crate) fn into_spec(self, embedder: &dyn Embedder) -> Result<KnowledgeBaseSpec> {
-        let embedding_model = self.embedding_model().to_string();
+        // The id that the model itself goes by: a relative path or an ARN is resolved once, here.
+        let embedding_model = embedder.id().to_string();
         let asked = self.chunking.unwrap_or_default();
         let default = Chunking::default();
         let limit = embedder.max_tokens();

@@ -84,6 +84,23 @@ fn sync_retrieve_and_ask_cite_what_is_stored() {
 }
 
 #[test]
+fn the_model_of_a_knowledge_base_is_kept_by_its_own_id() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../inference/tests/fixtures/bert_minilm");
+    runtime().unwrap().block_on(async {
+        let request = KnowledgeBaseRequest {
+            embedding_model: Some(folder.display().to_string()),
+            ..named("notes")
+        };
+        let base = session.create_knowledge_base(request).await.unwrap();
+        let kept = base.info().await.unwrap().embedding_model;
+        assert_eq!(PathBuf::from(kept), folder.canonicalize().unwrap());
+    });
+}
+
+#[test]
 fn wrong_requests_are_named() {
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
