@@ -14,6 +14,9 @@ use crate::weights::{GgufValue, WeightsError};
 /// Longest SentencePiece piece in bytes; the pieces of real vocabularies stay below 100.
 const MAX_PIECE: usize = 512;
 
+/// Most merges for each token; real vocabularies have some 2.
+const MAX_MERGES: usize = 16;
+
 /// Token types of `tokenizer.ggml.token_type`, as llama.cpp numbers them.
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
@@ -275,6 +278,11 @@ fn merges_by_score(
         }
         ways.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1)));
         merges.extend(ways.iter().map(|way| (scores[id], way.2, way.3)));
+        if merges.len() > MAX_MERGES * vocabulary.tokens.len() {
+            let detail =
+                format!("expected at most {MAX_MERGES} merges a token, got more at token {id}");
+            return Err(vocabulary.corrupt("tokens", &detail));
+        }
     }
     merges.sort_by(|a, b| b.0.total_cmp(&a.0));
     Ok(merges

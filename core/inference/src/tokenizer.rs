@@ -266,7 +266,7 @@ pub(crate) fn unbroken<T>(
 }
 
 /// A JSON file of the folder; null where it is absent.
-fn read_optional_json(file: &PathBuf) -> std::result::Result<Value, WeightsError> {
+fn read_optional_json(file: &Path) -> std::result::Result<Value, WeightsError> {
     match read_json(file, "a configuration") {
         Err(WeightsError::Missing { .. }) => Ok(Value::Null),
         read => read,

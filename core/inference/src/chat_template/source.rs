@@ -168,7 +168,8 @@ impl Brackets {
                 .iter_mut()
                 .for_each(|bracket| bracket.multiplies = true),
             ')' | ']' | '}' => {
-                if self.open.pop().is_some_and(|b| b.makes && b.multiplies) {
+                let closed = self.open.pop();
+                if closed.is_some_and(|bracket| bracket.makes && bracket.multiplies) {
                     return Err("expected no product inside a list".to_owned());
                 }
             }

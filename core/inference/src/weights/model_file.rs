@@ -14,6 +14,9 @@ use super::WeightsError;
 /// Most bytes of a JSON or text file: `tokenizer.json` of the largest vocabularies has some 30 MB.
 const MAX_TEXT_BYTES: u64 = 256 << 20;
 
+/// Most bytes of a JSON file that is kept as values: the index of the largest models has some 10 MB.
+const MAX_JSON_BYTES: u64 = 32 << 20;
+
 /// Name of the one weights file of a folder without shards.
 const SINGLE: &str = "model.safetensors";
 
@@ -25,6 +28,11 @@ const INDEX: &str = "model.safetensors.index.json";
 /// # Errors
 /// [`WeightsError::Missing`] with `expected` where the file is not there.
 pub(crate) fn read_text(file: &Path, expected: &'static str) -> Result<String, WeightsError> {
+    read_at_most(file, expected, MAX_TEXT_BYTES)
+}
+
+/// A file's text of at most `limit` bytes.
+fn read_at_most(file: &Path, expected: &'static str, limit: u64) -> Result<String, WeightsError> {
     let io = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => WeightsError::Missing {
             file: file.to_owned(),
@@ -37,14 +45,11 @@ pub(crate) fn read_text(file: &Path, expected: &'static str) -> Result<String, W
     };
     let mut bytes = Vec::new();
     let reader = File::open(file).map_err(io)?;
-    reader
-        .take(MAX_TEXT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    if bytes.len() as u64 > MAX_TEXT_BYTES {
+    reader.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > limit {
         return Err(WeightsError::corrupt(
             file,
-            format!("expected at most {MAX_TEXT_BYTES} bytes"),
+            format!("expected at most {limit} bytes"),
         ));
     }
     String::from_utf8(bytes)
@@ -59,7 +64,7 @@ pub(crate) fn read_json(
     file: &Path,
     expected: &'static str,
 ) -> Result<serde_json::Value, WeightsError> {
-    serde_json::from_str(&read_text(file, expected)?)
+    serde_json::from_str(&read_at_most(file, expected, MAX_JSON_BYTES)?)
         .map_err(|error| WeightsError::corrupt(file, format!("expected JSON: {error}")))
 }
 

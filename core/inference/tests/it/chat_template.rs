@@ -363,6 +363,37 @@ fn what_is_kept_in_variables_stays_what_it_was() {
     );
 }
 
+/// The local time to the minute, as the system's `date` has it.
+fn date() -> String {
+    let output = std::process::Command::new("date")
+        .arg("+%Y-%m-%d %H:%M")
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+#[cfg(unix)]
+fn now_is_local_time() {
+    const ZONED: &str = "OUTCROP_TEST_HAS_ZONE";
+    if std::env::var_os(ZONED).is_none() {
+        // A process's zone is set from outside: the test runs itself in two.
+        for zone in ["UTC0", "NPT-5:45"] {
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "chat_template::now_is_local_time"])
+                .envs([("TZ", zone), (ZONED, "1")])
+                .status()
+                .unwrap();
+            assert!(status.success(), "{zone}");
+        }
+        return;
+    }
+    let template = ChatTemplate::new("{{ strftime_now('%Y-%m-%d %H:%M') }}", Map::new()).unwrap();
+    let before = date();
+    let now = template.render_turns(&[], &[], false, &Map::new()).unwrap();
+    assert!([before, date()].contains(&now), "{now}");
+}
+
 #[test]
 fn named_templates_are_chosen_by_the_tools() {
     let folder = tempfile::tempdir().unwrap();

@@ -172,6 +172,27 @@ fn sentence_piece_merges_the_best_pair_first_and_falls_back_to_bytes() {
 }
 
 #[test]
+fn a_vocabulary_of_endless_merges_is_refused() {
+    let runs: Vec<String> = (1..500).map(|n| "a".repeat(n)).collect();
+    let pieces: Vec<&str> = runs.iter().map(String::as_str).collect();
+    for (metadata, expected) in [
+        (sentence_piece(&pieces), "merges a token"),
+        (
+            sentence_piece(&[&"a".repeat(600)]),
+            "expected at most 512 bytes, got 600",
+        ),
+    ] {
+        let message = Tokenizer::from_gguf(Path::new("spm.gguf"), &metadata)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("spm.gguf: tokenizer.ggml.tokens: ") && message.contains(expected),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_tokenizer_of_an_unknown_kind_is_not_guessed() {
     let metadata = sentence_piece(&["a"]);
     let with = |key: &str, value: GgufValue| {
