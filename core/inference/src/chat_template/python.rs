@@ -27,8 +27,12 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_filter(source::MEMBER, bounds::member);
     environment.set_formatter(|out, state, value| {
         bounds::printed(state, value)?;
-        minijinja::escape_formatter(out, state, value)
+        match float(value) {
+            Some(float) => Ok(out.write_str(&json::python_float(float))?),
+            None => minijinja::escape_formatter(out, state, value),
+        }
     });
+    environment.add_filter("int", int);
     environment.add_test("sequence", is_sequence);
     environment.add_function(
         "raise_exception",
@@ -76,7 +80,44 @@ fn trim(state: &State, value: Value, chars: Option<Value>) -> Result<String, Err
 /// The filter `string`: `str(value)`.
 fn string(state: &State, value: Value) -> Result<String, Error> {
     bounds::printed(state, &value)?;
-    Ok(value.to_string())
+    Ok(match float(&value) {
+        Some(float) => json::python_float(float),
+        None => value.to_string(),
+    })
+}
+
+/// A finite float, which Python prints with an exponent where it is very large or small.
+fn float(value: &Value) -> Option<f64> {
+    if value.kind() != ValueKind::Number || value.is_integer() {
+        return None;
+    }
+    f64::try_from(value.clone())
+        .ok()
+        .filter(|float| float.is_finite())
+}
+
+/// The filter `int`: the default, 0, for what is no number.
+fn int(value: Value, default: Option<Value>) -> Value {
+    let text = value.as_str().map(|text| text.trim_matches(is_space));
+    let parsed = match text {
+        Some(text) => text
+            .parse::<i64>()
+            .ok()
+            .or_else(|| whole(text.parse::<f64>().ok()?)),
+        None if value.kind() == ValueKind::Bool => Some(i64::from(value.is_true())),
+        None => i64::try_from(value.clone())
+            .ok()
+            .or_else(|| whole(float(&value)?)),
+    };
+    match parsed {
+        Some(number) => Value::from(number),
+        None => default.unwrap_or_else(|| Value::from(0)),
+    }
+}
+
+/// A float without its fraction, where 64 bits hold it.
+fn whole(float: f64) -> Option<i64> {
+    (float.abs() < 9.0e18).then_some(float.trunc() as i64)
 }
 
 /// Whether `strip` takes a character off.
@@ -218,6 +259,23 @@ fn text_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, 
                 .find(part)
                 .ok_or_else(|| invalid("substring not found"))?;
             Value::from(text[..at].chars().count())
+        }
+        "center" | "ljust" | "rjust" => {
+            let (width, fill): (usize, Option<char>) = from_args(args)?;
+            if width > MAX_WIDTH {
+                return Err(invalid(format!(
+                    "{name}: expected a width up to {MAX_WIDTH}, got {width}"
+                )));
+            }
+            let missing = width.saturating_sub(text.chars().count());
+            let left = match name {
+                "ljust" => 0,
+                "rjust" => missing,
+                // CPython puts the odd one left where the width is odd.
+                _ => missing / 2 + (missing & width & 1),
+            };
+            let fill = |count: usize| fill.unwrap_or(' ').to_string().repeat(count);
+            Value::from(format!("{}{text}{}", fill(left), fill(missing - left)))
         }
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;

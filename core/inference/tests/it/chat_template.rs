@@ -241,6 +241,42 @@ fn the_language_is_jinja2s() {
             "{% macro f(x, y=2) %}{{ x }}{{ y }}{% endmacro %}{{ f(1) }}{{ f(1, y=3) }}",
             "1213",
         ),
+        (
+            "{{ 1e16 }} {{ 1e-5|string }} {{ 10 / 5 }}",
+            "1e+16 1e-05 2.0",
+        ),
+        (
+            "{{ '3'|int + 1 }} {{ 'x'|int }} {{ 'x'|int(7) }} {{ ' 2.9 '|int }} {{ (-2.9)|int }} {{ true|int }}",
+            "4 0 7 2 -2 1",
+        ),
+        (
+            "{{ 'a'.center(4) }}|{{ 'ab'.center(5, '*') }}|{{ 'a'.ljust(3) }}|{{ 'a'.rjust(3, '0') }}",
+            " a  |**ab*|a  |00a",
+        ),
+        (
+            "{% for m in [1, 2, 3] %}{{ loop.index }}{{ loop.last }}{{ loop.revindex }}{{ loop.previtem }}{{ loop.nextitem }};{% endfor %}",
+            "1False32;2False213;3True12;",
+        ),
+        (
+            "{{ '{}-{}'.format('a', 1) }} {{ '{:>5}|{:.2f}'.format('a', 1.239) }} {{ '%s-%05.2f'|format('a', 3.14159) }}",
+            "a-1     a|1.24 a-03.14",
+        ),
+        (
+            "{{ 5 // 2 }} {{ -5 // 2 }} {{ 7.5 // 2 }} {{ 1 == 1.0 }} {{ 1 < 2 < 3 }}",
+            "2 -3 3.0 True True",
+        ),
+        (
+            "{% macro w() %}<{{ caller() }}>{% endmacro %}{% call w() %}in{% endcall %}",
+            "<in>",
+        ),
+        (
+            "{{ 1 ~ 2 ~ none ~ true ~ [1] }} {{ [1, none, 2]|select|list }} {{ [[1, 2], [3]]|map('length')|list }}",
+            "12NoneTrue[1] [1, 2] [2, 1]",
+        ),
+        (
+            r#"{{ ['a\nb', 'é', "it's", 'q"', '\\'] }}"#,
+            r#"['a\nb', 'é', "it's", 'q"', '\\']"#,
+        ),
     ] {
         assert_eq!(
             render_one(template).unwrap_or_else(|e| panic!("{template}: {e}")),

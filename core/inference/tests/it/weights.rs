@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use outcrop_inference::weights::{gguf, safetensors};
-use outcrop_inference::{Checkpoint, GgufValue, ModelSource, Tokenizer, WeightsError};
+use outcrop_inference::{
+    ChatTemplate, Checkpoint, GgufValue, ModelSource, Tokenizer, WeightsError,
+};
 use tempfile::TempDir;
 
 fn fixtures() -> PathBuf {
@@ -272,7 +274,7 @@ fn altered_bytes_never_panic() {
                 false => safetensors::read_header(&bytes).map(|_| ()),
             };
             refused += usize::from(read.is_err());
-            if round % 100 == 0 {
+            if round % 20 == 0 {
                 fs::write(&damaged, &bytes).unwrap();
                 let path = if file.ends_with(".gguf") {
                     &damaged
@@ -282,6 +284,7 @@ fn altered_bytes_never_panic() {
                 open_damaged(path, file);
                 if file.ends_with(".gguf") {
                     drop(Tokenizer::load(path));
+                    drop(Checkpoint::open(path).map(|c| ChatTemplate::from_checkpoint(&c)));
                 }
             }
         }
