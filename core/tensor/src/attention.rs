@@ -12,8 +12,9 @@ use half::f16;
 
 use crate::aligned::{SharedOut, with_scratch};
 use crate::blocks::half_to_f32;
+use crate::interleave::interleave;
 use crate::isa::{Isa, versions};
-use crate::panels::{self, PANEL, Tile, even_tile};
+use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_tile};
 use crate::{Pool, activation};
 
 /// Rows (queries times heads that share keys) of one task.
@@ -205,7 +206,7 @@ impl<'a> Job<'a> {
                 scratch = rest;
                 &mut part[..size]
             });
-            self.gather_queries(kv_head, token, rows, width, query);
+            self.gather_queries(isa, kv_head, token, rows, width, query);
             self.scores(isa, kv_head, keys.clone(), width, query, gathered, scores);
             self.mask(token, rows, width, keys.clone(), scores);
             softmax_columns(isa, scores, width, self.scale, sums);
@@ -221,9 +222,11 @@ impl<'a> Job<'a> {
         ((token + row / group) * self.heads + head) * self.head_dim
     }
 
+    #[allow(clippy::too_many_arguments)]
     /// Lays the task's queries out in panels of 16 rows, `(panels, head_dim, 16)`.
     fn gather_queries(
         &self,
+        isa: Isa,
         kv_head: usize,
         token: usize,
         rows: usize,
@@ -231,18 +234,21 @@ impl<'a> Job<'a> {
         query: &mut [f32],
     ) {
         let dim = self.head_dim;
-        for row in 0..width {
-            let slots = query[row / PANEL * dim * PANEL + row % PANEL..]
-                .iter_mut()
-                .step_by(PANEL);
-            if row < rows {
+        for (panel, out) in query
+            .chunks_exact_mut(dim * PANEL)
+            .take(width / PANEL)
+            .enumerate()
+        {
+            let mut parts: [&[f32]; PANEL] = [&[]; PANEL];
+            let count = PANEL.min(rows - panel * PANEL);
+            for (part, row) in parts.iter_mut().zip(panel * PANEL..rows) {
                 let at = self.offset(kv_head, token, row);
-                for (slot, value) in slots.zip(&self.query[at..at + dim]) {
-                    *slot = *value;
-                }
-            } else {
-                slots.take(dim).for_each(|slot| *slot = 0.0);
+                *part = &self.query[at..at + dim];
             }
+            if count < PANEL {
+                out.fill(0.0);
+            }
+            interleave(isa, &parts[..count], PANEL, out);
         }
     }
 
@@ -262,10 +268,7 @@ impl<'a> Job<'a> {
         let dim = self.head_dim;
         for tile in 0..keys.len().div_ceil(most_rows) {
             let (first, count) = even_tile(keys.len(), most_rows, tile);
-            for i in 0..count {
-                let slots = gathered[i..].iter_mut().step_by(count);
-                self.read(self.keys, kv_head, keys.start + first + i, slots);
-            }
+            self.gather_keys(isa, kv_head, keys.start + first, count, gathered);
             for column in (0..width).step_by(most_panels * PANEL) {
                 let columns = (width - column).min(most_panels * PANEL);
                 let tile = Tile {
@@ -285,6 +288,27 @@ impl<'a> Job<'a> {
                 // and `scores` `count` rows of `width` from `first`.
                 unsafe { panels::run(isa, count, columns.div_ceil(PANEL), &tile) };
             }
+        }
+    }
+
+    /// Lays the keys of `count` positions side by side, `(head_dim, count)`.
+    fn gather_keys(&self, isa: Isa, kv_head: usize, first: usize, count: usize, out: &mut [f32]) {
+        if let KvPages::F32(pages) = self.keys {
+            let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
+            for (row, position) in rows.iter_mut().zip(first..first + count) {
+                let at = (position % self.page_tokens * self.kv_heads + kv_head) * self.head_dim;
+                *row = &pages[position / self.page_tokens][at..at + self.head_dim];
+            }
+            interleave(isa, &rows[..count], count, out);
+            return;
+        }
+        for i in 0..count {
+            self.read(
+                self.keys,
+                kv_head,
+                first + i,
+                out[i..].iter_mut().step_by(count),
+            );
         }
     }
 
@@ -422,5 +446,67 @@ fn softmax_columns_body(scores: &mut [f32], width: usize, scale: f32, sums: &mut
             }
         }
         sums[column..column + PANEL].copy_from_slice(&sum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(seed: usize, count: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0)
+            .collect()
+    }
+
+    #[test]
+    fn every_isa_gives_the_same_bits() {
+        for (tokens, heads, kv_heads, dim, causal) in [
+            (1, 4, 2, 64, true),
+            (7, 4, 1, 20, true),
+            (33, 2, 2, 32, false),
+            (70, 3, 3, 17, true),
+        ] {
+            let positions = tokens + 21;
+            let query = numbers(1, tokens * heads * dim);
+            let (keys, values) = (
+                numbers(2, positions * kv_heads * dim),
+                numbers(3, positions * kv_heads * dim),
+            );
+            let halves: Vec<f16> = keys.iter().map(|v| f16::from_f32(*v)).collect();
+            let mut first: [Option<Vec<u32>>; 2] = [None, None];
+            for isa in Isa::available() {
+                for (kind, first) in first.iter_mut().enumerate() {
+                    let mut out = vec![f32::NAN; query.len()];
+                    let args = AttentionArgs {
+                        query: &query,
+                        keys: if kind == 0 {
+                            KvPages::F32(&[&keys])
+                        } else {
+                            KvPages::F16(&[&halves])
+                        },
+                        values: KvPages::F32(&[&values]),
+                        page_tokens: positions,
+                        positions,
+                        start: positions - tokens,
+                        heads,
+                        kv_heads,
+                        head_dim: dim,
+                        causal,
+                        window: causal.then_some(19),
+                        scale: 0.2,
+                        out: &mut out,
+                    };
+                    attention_with(isa, &Pool::new(1), &mut [args]);
+                    assert!(out.iter().all(|v| v.is_finite()));
+                    let bits: Vec<u32> = out.iter().map(|v| v.to_bits()).collect();
+                    assert_eq!(
+                        *first.get_or_insert(bits.clone()),
+                        bits,
+                        "{isa:?} {tokens} {kind}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! From ggml's blocks to floats: each value is computed as ggml's reference does.
 
-use half::{bf16, f16};
+use half::bf16;
 
 use crate::DType;
 
@@ -56,7 +56,7 @@ pub(crate) fn half_to_f32(bits: u16) -> f32 {
 
 #[inline(always)]
 fn scale(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+    half_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
 }
 
 #[inline(always)]
@@ -77,26 +77,29 @@ fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     }
 }
 
-/// The six-bit scale and minimum of group `j` of a Q4_K block.
+/// The six-bit scales and minima of a Q4_K block's eight groups, a byte each, from three
+/// little-endian words.
 #[inline(always)]
-fn q4_k_scale(packed: &[u8], j: usize) -> (u8, u8) {
-    if j < 4 {
-        (packed[j] & 63, packed[j + 4] & 63)
-    } else {
-        (
-            (packed[j + 4] & 15) | ((packed[j - 4] >> 6) << 4),
-            (packed[j + 4] >> 4) | ((packed[j] >> 6) << 4),
-        )
-    }
+pub(crate) fn q4_k_scales(packed: [u32; 3]) -> (u64, u64) {
+    let [a, b, c] = packed.map(u32::from_le);
+    let six = |word: u32| u64::from(word & 0x3f3f_3f3f);
+    let high = |word: u32| ((word >> 6) & 0x0303_0303) << 4;
+    (
+        six(a) | u64::from((c & 0x0f0f_0f0f) | high(a)) << 32,
+        six(b) | u64::from(((c >> 4) & 0x0f0f_0f0f) | high(b)) << 32,
+    )
 }
 
 #[inline(always)]
 fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, dmin) = (scale(block, 0), scale(block, 2));
-    let packed = &block[4..16];
+    let word =
+        |at: usize| u32::from_ne_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let (scales, minima) = q4_k_scales([word(4), word(8), word(12)]);
+    let (scales, minima) = (scales.to_le_bytes(), minima.to_le_bytes());
     for pair in 0..4 {
-        let (s0, m0) = q4_k_scale(packed, 2 * pair);
-        let (s1, m1) = q4_k_scale(packed, 2 * pair + 1);
+        let (s0, m0) = (scales[2 * pair], minima[2 * pair]);
+        let (s1, m1) = (scales[2 * pair + 1], minima[2 * pair + 1]);
         let (d0, o0) = (d * f32::from(s0), dmin * f32::from(m0));
         let (d1, o1) = (d * f32::from(s1), dmin * f32::from(m1));
         let quants = &block[16 + 32 * pair..48 + 32 * pair];
@@ -135,6 +138,7 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::f16;
 
     #[test]
     fn every_half_is_its_value() {

@@ -16,10 +16,18 @@ pub(crate) enum Isa {
 }
 
 impl Isa {
-    /// The best that this machine has.
+    /// The best that this machine has, or the lower one that `OUTCROP_ISA` (`portable`, `avx2`,
+    /// `avx512`) names, to measure it: results are the same to the bit.
     pub(crate) fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Isa::available().last().copied().unwrap_or(Isa::Portable))
+        *BEST.get_or_init(|| {
+            let wanted = std::env::var("OUTCROP_ISA").unwrap_or_default();
+            let all = Isa::available();
+            let named = all
+                .iter()
+                .find(|isa| format!("{isa:?}").eq_ignore_ascii_case(&wanted));
+            named.or(all.last()).copied().unwrap_or(Isa::Portable)
+        })
     }
 
     /// All that this machine has, the best last.

@@ -12,6 +12,9 @@ mod blocks;
 mod bytes;
 mod dtype;
 mod error;
+#[cfg(target_arch = "x86_64")]
+mod formats;
+mod interleave;
 mod isa;
 mod lanes;
 mod linear;
@@ -21,6 +24,8 @@ mod panels;
 mod pool;
 mod row_tiles;
 pub mod search;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 mod vector;
 mod weight;
 

@@ -1,9 +1,10 @@
 //! The product of activations with a matrix of weights.
 
 use crate::aligned::{SharedOut, with_scratch};
+use crate::interleave::interleave;
 use crate::isa::Isa;
-use crate::panels::{self, PANEL, Tile, even_tile};
-use crate::row_tiles;
+use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_tile};
+use crate::row_tiles::{self, RowTask};
 use crate::weight::{Layout, dequantize_row};
 use crate::{DType, Pool, Weight};
 
@@ -11,6 +12,8 @@ use crate::{DType, Pool, Weight};
 const ROW_BLOCK: usize = 112;
 /// Bytes of dequantised weights that a task of the unpacked product holds.
 const WEIGHT_BLOCK_BYTES: usize = 256 << 10;
+/// Up to so many rows of `x`, dequantising in registers costs less than going through memory.
+const STORED_ROWS: usize = 8;
 
 /// Writes `x W^T + bias` to `out`: x `(m, cols)`, W `(rows, cols)`, bias `(rows)`, out
 /// `(m, rows)`. The bits of each output depend on its own row of `x` and row of W only.
@@ -48,7 +51,7 @@ pub(crate) fn linear_with(
     };
     match weight.layout() {
         Layout::Panels(packed) => job.packed(pool, packed),
-        Layout::Rows(data) => job.unpacked(pool, data.as_slice(), data.as_f32()),
+        Layout::Rows(data) => job.unpacked(pool, data.as_slice()),
     }
 }
 
@@ -100,12 +103,12 @@ impl Job<'_> {
         for tile in 0..tiles {
             let (first, count) = even_tile(rows, most_rows, tile);
             let source = &self.x[(row + first) * k..(row + first + count) * k];
-            interleave(
-                source,
-                k,
-                count,
-                &mut scratch[first * k..(first + count) * k],
-            );
+            let mut parts = [&source[..k]; MOST_ROWS];
+            for (part, row) in parts.iter_mut().zip(source.chunks_exact(k)) {
+                *part = row;
+            }
+            let out = &mut scratch[first * k..(first + count) * k];
+            interleave(self.isa, &parts[..count], count, out);
         }
         for column in columns.clone().step_by(most_panels * PANEL) {
             let width = (columns.end - column).min(most_panels * PANEL);
@@ -138,10 +141,10 @@ impl Job<'_> {
         }
     }
 
-    /// Tasks are blocks of rows of the matrix; each dequantises its rows once.
-    fn unpacked(&self, pool: &Pool, data: &[u8], floats: Option<&[f32]>) {
+    /// Tasks are blocks of rows of the matrix. For many rows of `x`, each dequantises its rows
+    /// once; for few, they go to registers as they are.
+    fn unpacked(&self, pool: &Pool, data: &[u8]) {
         let (rows, cols) = (self.weight.rows(), self.weight.cols());
-        let floats = floats.filter(|_| self.weight.dtype() == DType::F32);
         let fits = (WEIGHT_BLOCK_BYTES / 4 / cols).max(1);
         let shared = rows.div_ceil(8 * pool.threads());
         let block = fits.min(shared).next_multiple_of(row_tiles::WEIGHT_ROWS);
@@ -149,49 +152,132 @@ impl Job<'_> {
         pool.run(rows.div_ceil(block), |task| {
             let first = task * block;
             let count = block.min(rows - first);
-            if let Some(floats) = floats {
-                self.unpacked_block(&floats[first * cols..(first + count) * cols], first, count);
-                return;
-            }
-            with_scratch(count * cols, |scratch| {
-                let bytes = &data[first * row_bytes..(first + count) * row_bytes];
-                dequantize_row(self.isa, self.weight.dtype(), bytes, scratch);
-                self.unpacked_block(scratch, first, count);
-            });
-        });
-    }
-
-    fn unpacked_block(&self, weights: &[f32], first: usize, count: usize) {
-        let (n, cols) = (self.weight.rows(), self.weight.cols());
-        let most = row_tiles::most_x_rows(self.isa);
-        for tile in 0..self.m.div_ceil(most) {
-            let (row, rows) = even_tile(self.m, most, tile);
-            let x = &self.x[row * cols..(row + rows) * cols];
             // SAFETY: this task alone writes columns `first..first + count` of `out`.
             unsafe {
-                let out = self.out.get().add(row * n + first);
-                row_tiles::run(self.isa, x, weights, cols, out, n);
-                if let Some(bias) = self.bias {
-                    for i in 0..rows {
-                        for j in 0..count {
-                            *out.add(i * n + j) += bias[first + j];
-                        }
+                let out = self.out.get().add(first);
+                self.unpacked_block(&data[first * row_bytes..][..count * row_bytes], out);
+                for row in 0..self.m {
+                    for (j, bias) in self
+                        .bias
+                        .iter()
+                        .flat_map(|b| &b[first..][..count])
+                        .enumerate()
+                    {
+                        *out.add(row * rows + j) += bias;
                     }
                 }
             }
+        });
+    }
+
+    /// The product with some rows.
+    ///
+    /// # Safety
+    /// `out` may be written for these rows.
+    unsafe fn unpacked_block(&self, data: &[u8], out: *mut f32) {
+        let (cols, dtype) = (self.weight.cols(), self.weight.dtype());
+        let task = RowTask {
+            x: self.x,
+            weights: data,
+            row_bytes: self.weight.row_bytes(),
+            cols,
+            out,
+            out_stride: self.weight.rows(),
+        };
+        // SAFETY: passed on.
+        unsafe {
+            if dtype == DType::F32 {
+                row_tiles::floats(self.isa, &task);
+                return;
+            }
+            if self.m <= STORED_ROWS && row_tiles::stored(self.isa, dtype, &task) {
+                return;
+            }
+            with_scratch(data.len() / task.row_bytes * cols, |scratch| {
+                dequantize_row(self.isa, dtype, data, scratch);
+                let weights =
+                    std::slice::from_raw_parts(scratch.as_ptr().cast(), scratch.len() * 4);
+                row_tiles::floats(
+                    self.isa,
+                    &RowTask {
+                        weights,
+                        row_bytes: cols * 4,
+                        ..task
+                    },
+                );
+            });
         }
     }
 }
 
-/// Writes `count` rows of `k` to `out` as `(k, count)`.
-fn interleave(rows: &[f32], k: usize, count: usize, out: &mut [f32]) {
-    if count == 1 {
-        out.copy_from_slice(rows);
-        return;
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Bytes;
+
+    fn numbers(seed: u32, count: usize) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(747_796_405) + 1;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
     }
-    for (i, row) in rows.chunks_exact(k).enumerate() {
-        for (slot, value) in out[i..].iter_mut().step_by(count).zip(row) {
-            *slot = *value;
+
+    /// A matrix of random bits, its halves (scales too) finite and of ordinary size.
+    fn weight(dtype: DType, rows: usize, cols: usize) -> Weight {
+        let len = dtype.row_bytes(cols).unwrap() * rows;
+        let mut data: Vec<u8> = numbers(7, len)
+            .iter()
+            .map(|v| (v * 128.0) as i32 as u8)
+            .collect();
+        let halves: &[usize] = match dtype {
+            DType::F32 => return Weight::from_f32(rows, cols, numbers(8, rows * cols)).unwrap(),
+            DType::Q4_K => &[0, 2],
+            DType::Q6_K => &[208],
+            _ => &[0],
+        };
+        for block in data.chunks_exact_mut(dtype.block_bytes()) {
+            for at in halves {
+                block[at + 1] = 0x20 | (block[at + 1] & 0x9f);
+            }
+        }
+        Weight::new(dtype, rows, cols, Bytes::from_vec(data)).unwrap()
+    }
+
+    fn product(isa: Isa, x: &[f32], weight: &Weight, bias: &[f32]) -> Vec<u32> {
+        let mut out = vec![f32::NAN; x.len() / weight.cols() * weight.rows()];
+        linear_with(isa, &Pool::new(1), x, weight, Some(bias), &mut out);
+        assert!(out.iter().all(|v| v.is_finite()), "{isa:?} {weight:?}");
+        out.iter().map(|v| v.to_bits()).collect()
+    }
+
+    #[test]
+    fn every_isa_and_number_of_rows_gives_the_same_bits() {
+        use DType::{BF16, F16, F32, Q4_0, Q4_K, Q6_K, Q8_0};
+        for (dtype, cols) in [
+            (F32, 77),
+            (F16, 77),
+            (BF16, 77),
+            (F16, 64),
+            (Q8_0, 96),
+            (Q4_0, 96),
+            (Q4_K, 512),
+            (Q6_K, 512),
+        ] {
+            let rows = weight(dtype, 39, cols);
+            let bias = numbers(9, 39);
+            for weight in [rows.clone(), rows.pack()] {
+                let x = numbers(10, 33 * cols);
+                let expected = product(Isa::Portable, &x, &weight, &bias);
+                for isa in Isa::available() {
+                    for m in [1, 2, 3, 4, 7, 8, 9, 33] {
+                        let got = product(isa, &x[..m * cols], &weight, &bias);
+                        assert_eq!(got, expected[..m * 39], "{isa:?} {weight:?} {m}");
+                    }
+                }
+            }
         }
     }
 }

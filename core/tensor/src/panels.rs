@@ -10,6 +10,9 @@ use crate::isa::Isa;
 /// Columns of a panel.
 pub(crate) const PANEL: usize = 16;
 
+/// Rows of the largest tile of any [`Isa`].
+pub(crate) const MOST_ROWS: usize = 14;
+
 /// One tile: `c[i][j] = sum over p of a[p][i] * b[p][j]`, and then the bias.
 ///
 /// Memory contract: `a` holds `k` groups, `a_stride` floats apart, of the tile's rows; panel `q`
@@ -38,7 +41,7 @@ pub(crate) fn largest(isa: Isa) -> (usize, usize) {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (6, 1),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => (14, 2),
+        Isa::Avx512 => (MOST_ROWS, 2),
     }
 }
 

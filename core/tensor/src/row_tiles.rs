@@ -2,126 +2,199 @@
 //! matrices that are not packed.
 //!
 //! A tile of weight rows by rows of `x` keeps its sixteen partial sums each in registers: several
-//! chains at once hide the latency of one, and each loaded row serves the whole tile.
+//! chains at once hide the latency of one, and each loaded row serves the whole tile. Stored
+//! weights become values in registers, in the same order, so it does not matter to the bits
+//! whether they were dequantised before.
 
 use crate::isa::Isa;
-use crate::lanes::{LANES, reduce};
+use crate::lanes;
 
 /// Rows of weights that a tile takes at once.
 pub(crate) const WEIGHT_ROWS: usize = 4;
 
-/// Most rows of `x` that [`run`] should be given at once, so that they stay in the first cache.
-pub(crate) fn most_x_rows(_isa: Isa) -> usize {
-    12
+/// The rows of one task.
+#[derive(Clone, Copy)]
+pub(crate) struct RowTask<'a> {
+    /// Rows of `x`, of `cols` each.
+    pub x: &'a [f32],
+    /// Weight rows, `row_bytes` each.
+    pub weights: &'a [u8],
+    pub row_bytes: usize,
+    pub cols: usize,
+    /// Element `(row of x, weight row)` goes to `row * out_stride + weight row`.
+    pub out: *mut f32,
+    pub out_stride: usize,
 }
 
-/// Writes the dot products of each row of `x` with each row of `weights`, both of `cols`, to
-/// `out[i * out_stride + j]`.
+/// Writes the dot products of each row of `x` with each row of single floats.
 ///
 /// # Safety
-/// `out` may be written there, and `isa` is available.
-pub(crate) unsafe fn run(
-    isa: Isa,
-    x: &[f32],
-    weights: &[f32],
-    cols: usize,
-    out: *mut f32,
-    out_stride: usize,
-) {
-    // SAFETY: passed on.
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512(x, weights, cols, out, out_stride),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2(x, weights, cols, out, out_stride),
-            Isa::Portable => tiles::<2, 2>(x, weights, cols, out, out_stride),
+/// `out` may be written as [`RowTask`] says, and `isa` is available.
+pub(crate) unsafe fn floats(isa: Isa, task: &RowTask<'_>) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: passed on.
+        Isa::Avx512 => unsafe { x86::avx512::<crate::formats::F32>(task) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: passed on.
+        Isa::Avx2 => unsafe { x86::avx2::<crate::formats::F32>(task) },
+        // SAFETY: passed on.
+        Isa::Portable => unsafe { portable(task) },
+    }
+}
+
+/// As [`floats`], of rows of another dtype; false where `isa` has no such kernel.
+///
+/// # Safety
+/// As [`floats`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn stored(isa: Isa, dtype: crate::DType, task: &RowTask<'_>) -> bool {
+    use crate::DType;
+    use crate::formats::{Bf16, F16, Q4_0, Q4K, Q6K, Q8_0};
+    macro_rules! run {
+        ($format:ty) => {
+            match isa {
+                // SAFETY: passed on.
+                Isa::Avx512 => unsafe { x86::avx512::<$format>(task) },
+                // SAFETY: passed on.
+                Isa::Avx2 => unsafe { x86::avx2::<$format>(task) },
+                Isa::Portable => return false,
+            }
+        };
+    }
+    match dtype {
+        DType::F32 => return false,
+        DType::F16 => run!(F16),
+        DType::BF16 => run!(Bf16),
+        DType::Q8_0 => run!(Q8_0),
+        DType::Q4_0 => run!(Q4_0),
+        DType::Q4_K => run!(Q4K),
+        DType::Q6_K => run!(Q6K),
+    }
+    true
+}
+
+/// As [`floats`]; there is no such kernel here.
+///
+/// # Safety
+/// As [`floats`].
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) unsafe fn stored(_: Isa, _: crate::DType, _: &RowTask<'_>) -> bool {
+    false
+}
+
+unsafe fn portable(task: &RowTask<'_>) {
+    let mut row = vec![0.0f32; task.cols];
+    for (j, bytes) in task.weights.chunks_exact(task.row_bytes).enumerate() {
+        for (value, bytes) in row.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *value = f32::from_ne_bytes(*bytes);
+        }
+        for (i, x) in task.x.chunks_exact(task.cols).enumerate() {
+            // SAFETY: passed on.
+            unsafe { *task.out.add(i * task.out_stride + j) = lanes::dot(&row, x) };
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-unsafe fn avx512(x: &[f32], weights: &[f32], cols: usize, out: *mut f32, stride: usize) {
-    // SAFETY: passed on.
-    unsafe { tiles::<4, 4>(x, weights, cols, out, stride) }
-}
+mod x86 {
+    use super::RowTask;
+    use crate::formats::Format;
+    use crate::lanes::{LANES, reduce};
+    use crate::simd::{self, Simd};
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn avx2(x: &[f32], weights: &[f32], cols: usize, out: *mut f32, stride: usize) {
-    // SAFETY: passed on.
-    unsafe { tiles::<2, 2>(x, weights, cols, out, stride) }
-}
-
-/// Cuts the product into tiles of `W` by `X`, and single rows at the edges.
-#[inline(always)]
-unsafe fn tiles<const W: usize, const X: usize>(
-    x: &[f32],
-    weights: &[f32],
-    cols: usize,
-    out: *mut f32,
-    stride: usize,
-) {
-    let (count, m) = (weights.len() / cols, x.len() / cols);
-    let mut j = 0;
-    while j < count {
-        let w = &weights[j * cols..];
-        let wide = count - j >= W;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    pub(super) unsafe fn avx512<F: Format>(task: &RowTask<'_>) {
+        let m = task.x.len() / task.cols;
         let mut i = 0;
-        while i < m {
-            let rows = &x[i * cols..];
-            // SAFETY: the tile lies within the rows that the caller allows.
-            unsafe {
-                let out = out.add(i * stride + j);
-                match (wide, m - i >= X) {
-                    (true, true) => tile::<W, X>(rows, w, cols, out, stride),
-                    (true, false) => tile::<W, 1>(rows, w, cols, out, stride),
-                    (false, true) => tile::<1, X>(rows, w, cols, out, stride),
-                    (false, false) => tile::<1, 1>(rows, w, cols, out, stride),
+        // SAFETY: passed on; the tiles lie within `x`.
+        unsafe {
+            while i < m {
+                match m - i {
+                    1 => rows::<F, simd::Avx512, 4, 1>(task, i),
+                    2 => rows::<F, simd::Avx512, 4, 2>(task, i),
+                    3 => rows::<F, simd::Avx512, 4, 3>(task, i),
+                    _ => rows::<F, simd::Avx512, 4, 4>(task, i),
                 }
+                i += 4;
             }
-            i += if m - i >= X { X } else { 1 };
         }
-        j += if wide { W } else { 1 };
     }
-}
 
-/// One tile: the first `X` rows of `x` by the first `W` of `weights`.
-#[inline(always)]
-unsafe fn tile<const W: usize, const X: usize>(
-    x: &[f32],
-    weights: &[f32],
-    cols: usize,
-    out: *mut f32,
-    stride: usize,
-) {
-    let x: [&[f32]; X] = std::array::from_fn(|i| &x[i * cols..(i + 1) * cols]);
-    let w: [&[f32]; W] = std::array::from_fn(|j| &weights[j * cols..(j + 1) * cols]);
-    let x_steps: [&[[f32; LANES]]; X] = x.map(|row| row.as_chunks().0);
-    let w_steps: [&[[f32; LANES]]; W] = w.map(|row| row.as_chunks().0);
-    let steps = cols / LANES;
-    let mut sums = [[[0.0f32; LANES]; X]; W];
-    for step in 0..steps {
-        for j in 0..W {
-            // SAFETY: every row has `steps` whole steps.
-            let a = unsafe { w_steps[j].get_unchecked(step) };
-            for i in 0..X {
-                // SAFETY: as above.
-                let b = unsafe { x_steps[i].get_unchecked(step) };
-                for lane in 0..LANES {
-                    sums[j][i][lane] = a[lane].mul_add(b[lane], sums[j][i][lane]);
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn avx2<F: Format>(task: &RowTask<'_>) {
+        let m = task.x.len() / task.cols;
+        let mut i = 0;
+        // SAFETY: passed on; the tiles lie within `x`.
+        unsafe {
+            while i < m {
+                if m - i == 1 {
+                    rows::<F, simd::Avx2, 4, 1>(task, i);
+                } else {
+                    rows::<F, simd::Avx2, 2, 2>(task, i);
                 }
+                i += 2;
             }
         }
     }
-    for j in 0..W {
-        for i in 0..X {
-            for (lane, k) in (steps * LANES..cols).enumerate() {
-                sums[j][i][lane] = w[j][k].mul_add(x[i][k], sums[j][i][lane]);
+
+    /// `X` rows of `x` from row `i`, by all weight rows, `R` (1, 2 or 4) at once.
+    #[inline(always)]
+    unsafe fn rows<F: Format, S: Simd, const R: usize, const X: usize>(
+        task: &RowTask<'_>,
+        i: usize,
+    ) {
+        let count = task.weights.len() / task.row_bytes;
+        let mut j = 0;
+        // SAFETY: passed on.
+        unsafe {
+            while j + R <= count {
+                tile::<F, S, R, X>(task, i, j);
+                j += R;
             }
-            // SAFETY: the caller allows this element.
-            unsafe { *out.add(i * stride + j) = reduce(&sums[j][i]) };
+            while j < count {
+                tile::<F, S, 1, X>(task, i, j);
+                j += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<F: Format, S: Simd, const R: usize, const X: usize>(
+        task: &RowTask<'_>,
+        i: usize,
+        j: usize,
+    ) {
+        let (cols, row_bytes) = (task.cols, task.row_bytes);
+        // SAFETY: rows `j..j + R` of the weights and `i..i + X` of `x` are there.
+        unsafe {
+            let x = task.x.as_ptr().add(i * cols);
+            let w = task.weights.as_ptr().add(j * row_bytes);
+            let mut sums = [[S::zero(); X]; R];
+            for block in 0..cols / F::LEN {
+                let x = x.add(block * F::LEN);
+                let w = w.add(block * F::BYTES);
+                // Plain indices: the sums must stay in registers, whatever the compiler unrolls.
+                F::block(w, x, cols, &mut sums[0]);
+                if R > 1 {
+                    F::block(w.add(row_bytes), x, cols, &mut sums[1]);
+                }
+                if R > 2 {
+                    F::block(w.add(2 * row_bytes), x, cols, &mut sums[2]);
+                    F::block(w.add(3 * row_bytes), x, cols, &mut sums[3]);
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (q, sum) in sums.iter().enumerate() {
+                    let mut lanes = [0.0; LANES];
+                    sum.store(lanes.as_mut_ptr());
+                    for (lane, k) in (cols / F::LEN * F::LEN..cols).enumerate() {
+                        let weight = F::element(w.add(r * row_bytes), k);
+                        lanes[lane] = weight.mul_add(*x.add(q * cols + k), lanes[lane]);
+                    }
+                    *task.out.add((i + q) * task.out_stride + j + r) = reduce(&lanes);
+                }
+            }
         }
     }
 }
