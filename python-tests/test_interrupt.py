@@ -9,6 +9,9 @@ PROGRAM = """
 import json, os, signal, sys, threading, time
 import outcrop
 
+# A test run that was started in the background may have Ctrl-C switched off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 session = outcrop.Session(offline=True)
 embedder = session.model(os.environ["FIXTURES"] + "/bert_minilm")
 llama = session.model(os.environ["FIXTURES"] + "/llama3")
