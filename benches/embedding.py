@@ -15,9 +15,10 @@ os.environ["OUTCROP_THREADS"] = str(THREADS)
 os.environ["RAYON_NUM_THREADS"] = str(THREADS)
 
 import numpy as np  # noqa: E402
+import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import outcrop  # noqa: E402
-from minilm_onnx import export  # noqa: E402
+from minilm_onnx import build  # noqa: E402
 from pairs import alternate, report  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
@@ -76,7 +77,7 @@ def main() -> None:
     folder = model_folder()
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary) / "model.onnx"
-        export(folder, exported)
+        onnx.save(build(folder), exported)
         peer = Peer(folder, exported)
         with outcrop.Session(home=Path(temporary) / "home", offline=True) as session:
             model = session.model(str(folder))
