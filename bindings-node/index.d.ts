@@ -121,8 +121,21 @@ export interface ToolUse {
 /** A message; `content` may be a string, for one block of text. */
 export interface Message {
   role: "user" | "assistant";
-  content: string | ContentBlock[];
+  content: string | (ContentBlock | string)[];
 }
+
+/**
+ * A message of chat completions, which is taken too: a first `system` message, `tool_calls` of the
+ * assistant, and a tool's result.
+ */
+export type ChatCompletionMessage =
+  | { role: "system"; content: string }
+  | { role: "user"; content: string | { type: "text"; text: string }[] }
+  | { role: "assistant"; content?: string | null; tool_calls?: object[] }
+  | { role: "tool"; tool_call_id: string; content: string };
+
+/** A conversation: a text, or messages. */
+export type Messages = string | (Message | ChatCompletionMessage)[];
 
 /** A tool: plain, or in Converse's form under `toolSpec`, or in OpenAI's under `function`. */
 export type Tool =
@@ -147,7 +160,7 @@ export interface SamplingOptions extends CallOptions {
   /** Texts that end the generation; they are not part of the output. */
   stop?: string | string[];
   /** Seed of the sampler. Default 0: the same input gives the same output. */
-  seed?: number;
+  seed?: number | bigint;
 }
 
 export interface ConverseOptions extends SamplingOptions {
@@ -157,6 +170,8 @@ export interface ConverseOptions extends SamplingOptions {
   responseSchema?: object;
   /** Sets `enable_thinking` of chat templates that know it. */
   reasoning?: boolean;
+  /** Further variables of the chat template, such as `date_string`. */
+  templateVariables?: Record<string, unknown>;
 }
 
 /** Tokens that were really read and made. */
@@ -218,9 +233,9 @@ export class Model {
    * @throws OutcropError `ValidationException` when the prompt is longer than the context, with
    * both numbers; `ThrottlingException` when the engine's queue is full.
    */
-  converse(messages: string | Message[], options?: ConverseOptions): Promise<Reply>;
+  converse(messages: Messages, options?: ConverseOptions): Promise<Reply>;
   /** The same as a stream of text. */
-  stream(messages: string | Message[], options?: ConverseOptions): TextStream<Reply>;
+  stream(messages: Messages, options?: ConverseOptions): TextStream<Reply>;
   /** Continues a prompt, text or token ids, without a chat template. */
   generate(prompt: string | number[] | Uint32Array, options?: SamplingOptions): Promise<Completion>;
   /** The same as a stream of text. */
@@ -248,15 +263,21 @@ export class Model {
   rerank(query: string, texts: string[], options?: CallOptions): Promise<Float32Array>;
   /** Token ids of a text. */
   tokenize(text: string, options?: { addSpecialTokens?: boolean }): Promise<Uint32Array>;
-  /** Text of token ids. */
+  /** Text of token ids, special tokens left out unless `skipSpecialTokens` is false. */
   detokenize(
     ids: number[] | Uint32Array,
     options?: { skipSpecialTokens?: boolean },
   ): Promise<string>;
   /** The prompt that the model's chat template makes of messages. */
   chatPrompt(
-    messages: string | Message[],
-    options?: { system?: string; tools?: Tool[]; reasoning?: boolean; addGenerationPrompt?: boolean },
+    messages: Messages,
+    options?: {
+      system?: string;
+      tools?: Tool[];
+      reasoning?: boolean;
+      templateVariables?: Record<string, unknown>;
+      addGenerationPrompt?: boolean;
+    },
   ): Promise<string>;
   /** Logits after each token: one `Float32Array(vocabulary)` a token, views of one buffer. */
   logits(ids: number[] | Uint32Array, options?: CallOptions): Promise<Float32Array[]>;
@@ -360,7 +381,7 @@ export class KnowledgeBase {
   /** Adds documents directly; gives their ids. */
   add(documents: Document[], options?: CallOptions): Promise<string[]>;
   /** Deletes documents by id; gives how many there were. */
-  delete(ids: string[]): Promise<number>;
+  delete(ids: string | string[]): Promise<number>;
   /** The documents of the knowledge base. */
   documents(): Promise<Record<string, unknown>[]>;
   /** The k passages nearest to a query, best first, by exact search. Default k: 5. */

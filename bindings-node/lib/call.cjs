@@ -52,7 +52,7 @@ function callSync(start) {
 /** Refuses option names that the call does not know: a misspelt option is never ignored. */
 function checkOptions(options, known, call) {
   if (options === undefined || options === null) return {};
-  if (typeof options !== "object") {
+  if (typeof options !== "object" || Array.isArray(options)) {
     throw validation(`${call}: options: expected an object, got ${typeof options}`);
   }
   for (const name of Object.keys(options)) {

@@ -11,12 +11,18 @@ class OutcropError extends Error {
   }
 }
 
+/** A message that begins with an argument's name, written as it is here: `topP` for `top_p`. */
+function camelCase(message) {
+  return message.replace(/^(?:[a-z]+\.)?[a-z]+(_[a-z]+)+(?=[:.[])/, (name) =>
+    name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase()));
+}
+
 /** The error that a value thrown by the native module stands for. */
 function fromNative(thrown) {
   const text = thrown instanceof Error ? thrown.message : String(thrown);
   if (text.startsWith('{"outcrop":')) {
     const { name, message, resource, retryable } = JSON.parse(text).outcrop;
-    return new OutcropError(name, message, { resource, retryable });
+    return new OutcropError(name, camelCase(message), { resource, retryable });
   }
   // Arguments of a wrong type are refused by the native module itself.
   return new OutcropError("ValidationException", text, { cause: thrown });

@@ -2,25 +2,44 @@
 "use strict";
 
 const { call, checkOptions, signalOf } = require("./call.cjs");
-const { compact } = require("./requests.cjs");
+const { absent, integer, object, optional, plain, real, text: textOf, texts, wrong } =
+  require("./checks.cjs");
 const { validation } = require("./errors.cjs");
+const { Model } = require("./model.cjs");
+const { compact } = require("./requests.cjs");
 
-function questionOf(question, name) {
-  if (typeof question !== "string") {
-    throw validation(`${name}: expected a string, got ${typeof question}`);
-  }
-  return question;
+/** Most passages that a call may ask for by a number; the core has a lower bound of its own. */
+const MOST = 0xffffffff;
+
+function embeddingOf(field, embedding) {
+  const numbers = Array.isArray(embedding) ||
+    (ArrayBuffer.isView(embedding) && !(embedding instanceof DataView));
+  if (!numbers) throw wrong(field, "an array of numbers", embedding);
+  return Array.from(embedding, (value, index) => real(`${field}[${index}]`, value));
 }
 
-/** A document's JSON, and its vector apart from it. */
+/** A document's JSON. */
 function documentOf(document, index) {
-  const { text, id, metadata, embedding, ...rest } = document ?? {};
+  const where = `documents[${index}]`;
+  const { text, id, metadata, embedding, ...rest } = object(where, document, "a document");
   const unknown = Object.keys(rest)[0];
-  if (unknown) throw validation(`documents[${index}].${unknown}: not a member of a document`);
-  if (typeof text !== "string") {
-    throw validation(`documents[${index}].text: expected a string, got ${typeof text}`);
-  }
-  return compact({ text, id, metadata, embedding: embedding && Array.from(embedding) });
+  if (unknown) throw validation(`${where}.${unknown}: not a member of a document`);
+  return compact({
+    text: textOf(`${where}.text`, text),
+    id: optional(textOf, `${where}.id`, id),
+    metadata:
+      absent(metadata) ? undefined : plain(`${where}.metadata`, object(`${where}.metadata`, metadata)),
+    embedding: optional(embeddingOf, `${where}.embedding`, embedding),
+  });
+}
+
+function modelOf(model) {
+  if (absent(model)) return null;
+  return model instanceof Model ? model.id : textOf("model", model);
+}
+
+function passagesWanted(k) {
+  return Number(optional(integer, "k", k, MOST) ?? 5);
 }
 
 async function infoOf(handle) {
@@ -51,14 +70,15 @@ class KnowledgeBase {
   }
 
   async addSource(path) {
-    if (typeof path !== "string") {
-      throw validation(`addSource: path: expected a string, got ${typeof path}`);
-    }
-    return JSON.parse(await call(undefined, (c) => this.#native.addSource(path, c)));
+    const place = textOf("path", path);
+    return JSON.parse(await call(undefined, (c) => this.#native.addSource(place, c)));
   }
 
   async sync(options) {
     const { onProgress } = checkOptions(options, ["onProgress", "signal"], "sync");
+    if (!absent(onProgress) && typeof onProgress !== "function") {
+      throw wrong("onProgress", "a function", onProgress);
+    }
     const signal = signalOf(options, "sync");
     const running = await call(signal, async () => this.#native.sync());
     const stop = () => running.cancel();
@@ -74,23 +94,23 @@ class KnowledgeBase {
       }
     } finally {
       signal?.removeEventListener("abort", stop);
+      // Where `onProgress` threw, nobody waits for the rest.
+      stop();
     }
   }
 
   async add(documents, options) {
     checkOptions(options, ["signal"], "add");
     if (!Array.isArray(documents)) {
-      throw validation(`add: documents: expected an array, got ${typeof documents}`);
+      throw wrong("documents", "an array of documents", documents);
     }
-    const json = JSON.stringify(documents.map(documentOf));
+    const json = JSON.stringify(Array.from(documents, documentOf));
     return JSON.parse(await call(signalOf(options, "add"), (c) => this.#native.add(json, c)));
   }
 
   async delete(ids) {
-    if (!Array.isArray(ids)) {
-      throw validation(`delete: ids: expected an array of document ids, got ${typeof ids}`);
-    }
-    return call(undefined, (c) => this.#native.delete(ids, c));
+    const list = texts("ids", ids);
+    return call(undefined, (c) => this.#native.delete(list, c));
   }
 
   async documents() {
@@ -98,19 +118,19 @@ class KnowledgeBase {
   }
 
   async retrieve(query, options) {
-    const { k = 5 } = checkOptions(options, ["k", "signal"], "retrieve");
-    const text = questionOf(query, "retrieve: query");
+    const given = checkOptions(options, ["k", "signal"], "retrieve");
+    const [text, k] = [textOf("query", query), passagesWanted(given.k)];
     return JSON.parse(
       await call(signalOf(options, "retrieve"), (c) => this.#native.retrieve(text, k, c)),
     );
   }
 
   async ask(question, options) {
-    const { k = 5, model } = checkOptions(options, ["k", "model", "signal"], "ask");
-    const text = questionOf(question, "ask: question");
-    const id = model && typeof model === "object" ? model.id : model;
+    const given = checkOptions(options, ["k", "model", "signal"], "ask");
+    const [text, k] = [textOf("question", question), passagesWanted(given.k)];
+    const model = modelOf(given.model);
     return JSON.parse(
-      await call(signalOf(options, "ask"), (c) => this.#native.ask(text, id ?? null, k, c)),
+      await call(signalOf(options, "ask"), (c) => this.#native.ask(text, model, k, c)),
     );
   }
 

@@ -2,29 +2,17 @@
 "use strict";
 
 const { call, callSync, checkOptions, signalOf } = require("./call.cjs");
+const { flag, ids: idsOf, optional, text: textOf, texts: textsOf } = require("./checks.cjs");
 const { Completion, Reply } = require("./replies.cjs");
-const { compact, converseRequest, generateRequest, messagesOf, textsOf, toolOf } =
+const { PROMPT, compact, converseRequest, generateRequest, promptRequest } =
   require("./requests.cjs");
 const { TextStream } = require("./stream.cjs");
-const { validation } = require("./errors.cjs");
 
 /** Rows of a matrix, as views of its one buffer. */
 function rows(values, width) {
   return Array.from({ length: width ? values.length / width : 0 }, (_, row) =>
     values.subarray(row * width, (row + 1) * width),
   );
-}
-
-function idsOf(ids, name) {
-  if (ids instanceof Uint32Array) return ids;
-  const list = ArrayBuffer.isView(ids) ? Array.from(ids) : ids;
-  if (!Array.isArray(list)) throw validation(`${name}: ids: expected token ids, got ${typeof ids}`);
-  list.forEach((id, index) => {
-    if (!Number.isInteger(id) || id < 0 || id > 0xffffffff) {
-      throw validation(`${name}: ids[${index}]: expected a token id of 0 or more, got ${id}`);
-    }
-  });
-  return Uint32Array.from(list);
 }
 
 /** A loaded model. */
@@ -75,10 +63,11 @@ class Model {
 
   async embed(texts, options) {
     const given = checkOptions(options, ["normalize", "truncate", "signal"], "embed");
-    const embedOptions = JSON.stringify(
-      compact({ normalize: given.normalize, truncate: given.truncate }),
-    );
-    const list = textsOf(texts, "embed");
+    const embedOptions = JSON.stringify(compact({
+      normalize: optional(flag, "normalize", given.normalize),
+      truncate: optional(flag, "truncate", given.truncate),
+    }));
+    const list = textsOf("texts", texts);
     const { values, width } = await call(signalOf(options, "embed"), (c) =>
       this.#native.embed(list, embedOptions, c));
     return rows(values, width);
@@ -86,44 +75,35 @@ class Model {
 
   async rerank(query, texts, options) {
     checkOptions(options, ["signal"], "rerank");
-    if (typeof query !== "string") {
-      throw validation(`rerank: query: expected a string, got ${typeof query}`);
-    }
-    const list = textsOf(texts, "rerank");
-    return call(signalOf(options, "rerank"), (c) => this.#native.rerank(query, list, c));
+    const question = textOf("query", query);
+    const list = textsOf("texts", texts);
+    return call(signalOf(options, "rerank"), (c) => this.#native.rerank(question, list, c));
   }
 
   async tokenize(text, options) {
-    const { addSpecialTokens = true } = checkOptions(options, ["addSpecialTokens"], "tokenize");
-    if (typeof text !== "string") {
-      throw validation(`tokenize: text: expected a string, got ${typeof text}`);
-    }
-    return call(undefined, () => this.#native.tokenize(text, addSpecialTokens));
+    const given = checkOptions(options, ["addSpecialTokens"], "tokenize");
+    const special = optional(flag, "addSpecialTokens", given.addSpecialTokens) ?? true;
+    const value = textOf("text", text);
+    return call(undefined, () => this.#native.tokenize(value, special));
   }
 
   async detokenize(ids, options) {
-    const { skipSpecialTokens = false } = checkOptions(options, ["skipSpecialTokens"], "detokenize");
-    const list = idsOf(ids, "detokenize");
-    return call(undefined, () => this.#native.detokenize(list, skipSpecialTokens));
+    const given = checkOptions(options, ["skipSpecialTokens"], "detokenize");
+    const skip = optional(flag, "skipSpecialTokens", given.skipSpecialTokens) ?? true;
+    const list = idsOf("ids", ids);
+    return call(undefined, () => this.#native.detokenize(list, skip));
   }
 
   async chatPrompt(messages, options) {
-    const known = ["system", "tools", "reasoning", "addGenerationPrompt"];
-    const { system, tools, reasoning, addGenerationPrompt = true } =
-      checkOptions(options, known, "chatPrompt");
-    const request = JSON.stringify(compact({
-      messages: messagesOf(messages, "chatPrompt"),
-      system,
-      tools: tools?.map(toolOf),
-      templateVariables:
-        typeof reasoning === "boolean" ? { enable_thinking: reasoning } : undefined,
-    }));
-    return call(undefined, () => this.#native.chatPrompt(request, addGenerationPrompt));
+    const given = checkOptions(options, [...PROMPT, "addGenerationPrompt"], "chatPrompt");
+    const generation = optional(flag, "addGenerationPrompt", given.addGenerationPrompt) ?? true;
+    const request = promptRequest(messages, given);
+    return call(undefined, () => this.#native.chatPrompt(request, generation));
   }
 
   async logits(ids, options) {
     checkOptions(options, ["signal"], "logits");
-    const list = idsOf(ids, "logits");
+    const list = idsOf("ids", ids);
     const { values, width } = await call(signalOf(options, "logits"), (c) =>
       this.#native.logits(list, c));
     return rows(values, width);

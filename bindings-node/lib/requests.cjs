@@ -2,102 +2,123 @@
 "use strict";
 
 const { checkOptions } = require("./call.cjs");
+const { absent, flag, ids, integer, object, optional, plain, real, text, texts, wrong } =
+  require("./checks.cjs");
 const { validation } = require("./errors.cjs");
+const { conversation } = require("./messages.cjs");
 
 const SAMPLING = [
   "maxTokens", "temperature", "topP", "topK", "minP", "repetitionPenalty", "stop", "seed",
 ];
-const CONVERSE = [
-  "system", ...SAMPLING, "tools", "toolChoice", "responseSchema", "reasoning", "signal",
-];
+const PROMPT = ["system", "tools", "reasoning", "templateVariables"];
+const CONVERSE = [...PROMPT, ...SAMPLING, "toolChoice", "responseSchema", "signal"];
 const GENERATE = [...SAMPLING, "signal"];
 
 /** Drops members that are undefined or null, so that the core's defaults hold. */
 function compact(object) {
-  return Object.fromEntries(
-    Object.entries(object).filter(([, value]) => value !== undefined && value !== null),
-  );
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => !absent(value)));
 }
 
-function inferenceConfig(options) {
-  const { maxTokens, temperature, topP, topK, minP, repetitionPenalty, stop, seed } = options;
-  return compact({
-    maxTokens, temperature, topP, topK, minP, repetitionPenalty,
-    stopSequences: typeof stop === "string" ? [stop] : stop,
-    seed: typeof seed === "bigint" ? Number(seed) : seed,
+/** Lengths and sampling, as JSON: a seed may be a bigint, which JSON.stringify refuses. */
+function inferenceConfig(given) {
+  const config = compact({
+    maxTokens: optional(integer, "maxTokens", given.maxTokens),
+    temperature: optional(real, "temperature", given.temperature),
+    topP: optional(real, "topP", given.topP),
+    topK: optional(integer, "topK", given.topK),
+    minP: optional(real, "minP", given.minP),
+    repetitionPenalty: optional(real, "repetitionPenalty", given.repetitionPenalty),
+    stopSequences: optional(texts, "stop", given.stop),
+    seed: optional(integer, "seed", given.seed),
   });
+  const members = Object.entries(config).map(([name, value]) =>
+    `"${name}":${typeof value === "bigint" ? value : JSON.stringify(value)}`);
+  return `{${members.join(",")}}`;
 }
 
-/** Converse messages of a string, or of messages whose content may be a string. */
-function messagesOf(messages, call) {
-  if (typeof messages === "string") {
-    return [{ role: "user", content: [{ text: messages }] }];
-  }
-  if (!Array.isArray(messages)) {
-    throw validation(
-      `${call}: messages: expected a string or an array of messages, got ${typeof messages}`,
-    );
-  }
-  return messages.map((message) =>
-    typeof message?.content === "string"
-      ? { ...message, content: [{ text: message.content }] }
-      : message,
-  );
+/** A request's JSON: its members, and the configuration beside them. */
+function withConfig(members, config) {
+  return `${JSON.stringify(members).slice(0, -1)},"inferenceConfig":${config}}`;
 }
 
 /** A tool in Converse's form (`toolSpec`), in OpenAI's (`function`) or plain. */
 function toolOf(tool, index) {
-  const spec = tool?.toolSpec ?? tool?.function ?? tool;
-  if (typeof spec?.name !== "string") {
-    throw validation(`tools[${index}].name: expected a string, got ${typeof spec?.name}`);
-  }
+  const where = `tools[${index}]`;
+  const given = object(where, tool, "a tool");
+  const spec = object(where, given.toolSpec ?? given.function ?? given, "a tool's declaration");
   const schema = spec.inputSchema?.json ?? spec.inputSchema ?? spec.parameters;
-  return { name: spec.name, description: spec.description ?? "", inputSchema: schema ?? {} };
+  return {
+    name: text(`${where}.name`, spec.name),
+    description: text(`${where}.description`, spec.description ?? ""),
+    inputSchema: plain(
+      `${where}.inputSchema`, object(`${where}.inputSchema`, schema, "a JSON schema"),
+    ),
+  };
 }
 
-function toolChoiceOf(choice) {
+function toolsOf(tools) {
+  if (!Array.isArray(tools)) throw wrong("tools", "an array of tools", tools);
+  return Array.from(tools, toolOf);
+}
+
+/** `auto`, `any`, a tool's name, or Converse's form. */
+function toolChoiceOf(choice, tools) {
+  const names = (tools ?? []).map((tool) => tool.name);
   if (choice === "auto" || choice === "any") return { [choice]: {} };
-  if (typeof choice === "string") return { tool: { name: choice } };
-  return choice;
+  if (typeof choice === "string" && names.includes(choice)) return { tool: { name: choice } };
+  const members = choice && typeof choice === "object" ? Object.keys(choice) : [];
+  if (members.length === 1 && ["auto", "any", "tool"].includes(members[0])) {
+    return plain("toolChoice", choice);
+  }
+  throw wrong("toolChoice", `one of ${["auto", "any", ...names].join(", ")}`, choice);
+}
+
+/** What a chat template is given. */
+function promptOf(messages, given) {
+  const { system, messages: converse } = conversation(messages);
+  if (system !== undefined && !absent(given.system)) {
+    throw validation("system: messages[0] gives a system text too");
+  }
+  const reasoning = optional(flag, "reasoning", given.reasoning);
+  const variables = compact({
+    ...optional(object, "templateVariables", given.templateVariables),
+    enable_thinking: reasoning ?? given.templateVariables?.enable_thinking,
+  });
+  return {
+    messages: converse,
+    system: system ?? optional(text, "system", given.system),
+    tools: absent(given.tools) ? undefined : toolsOf(given.tools),
+    templateVariables:
+      Object.keys(variables).length ? plain("templateVariables", variables) : undefined,
+  };
+}
+
+/** The JSON of a ConverseRequest that only its prompt is wanted of. */
+function promptRequest(messages, given) {
+  return JSON.stringify(compact(promptOf(messages, given)));
 }
 
 /** The JSON of a ConverseRequest. */
 function converseRequest(messages, options, call) {
   const given = checkOptions(options, CONVERSE, call);
-  return JSON.stringify(compact({
-    messages: messagesOf(messages, call),
-    system: given.system,
-    inferenceConfig: inferenceConfig(given),
-    tools: given.tools?.map(toolOf),
-    toolChoice: toolChoiceOf(given.toolChoice),
-    responseSchema: given.responseSchema,
-    templateVariables:
-      typeof given.reasoning === "boolean" ? { enable_thinking: given.reasoning } : undefined,
-  }));
+  const prompt = promptOf(messages, given);
+  const members = compact({
+    ...prompt,
+    toolChoice:
+      absent(given.toolChoice) ? undefined : toolChoiceOf(given.toolChoice, prompt.tools),
+    responseSchema: absent(given.responseSchema)
+      ? undefined
+      : plain("responseSchema", object("responseSchema", given.responseSchema, "a JSON schema")),
+  });
+  return withConfig(members, inferenceConfig(given));
 }
 
 /** The JSON of a GenerateRequest. */
 function generateRequest(prompt, options, call) {
   const given = checkOptions(options, GENERATE, call);
-  const ids = ArrayBuffer.isView(prompt) ? Array.from(prompt) : prompt;
-  if (typeof ids !== "string" && !Array.isArray(ids)) {
-    throw validation(`${call}: prompt: expected a string or token ids, got ${typeof prompt}`);
-  }
-  return JSON.stringify({ prompt: ids, inferenceConfig: inferenceConfig(given) });
+  const value = typeof prompt === "string"
+    ? text("prompt", prompt) : Array.from(ids("prompt", prompt));
+  return withConfig({ prompt: value }, inferenceConfig(given));
 }
 
-/** Texts as an array of strings; a single string stands for an array of one. */
-function textsOf(texts, call) {
-  const list = typeof texts === "string" ? [texts] : texts;
-  if (!Array.isArray(list)) {
-    throw validation(`${call}: texts: expected an array of strings, got ${typeof texts}`);
-  }
-  list.forEach((text, index) => {
-    if (typeof text !== "string") {
-      throw validation(`${call}: texts[${index}]: expected a string, got ${typeof text}`);
-    }
-  });
-  return list;
-}
-
-module.exports = { compact, converseRequest, generateRequest, messagesOf, textsOf, toolOf };
+module.exports = { PROMPT, compact, converseRequest, generateRequest, promptRequest };

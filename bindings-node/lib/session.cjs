@@ -2,22 +2,35 @@
 "use strict";
 
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
+const { flag, integer, object, optional, text } = require("./checks.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
 const { compact } = require("./requests.cjs");
 
+const SESSION_OPTIONS = ["home", "device", "offline"];
 const CREATE_OPTIONS = ["embeddingModel", "chunking", "description", "signal"];
+
+function chunkingOf(field, chunking) {
+  const given = checkOptions(object(field, chunking), ["maxTokens", "overlapTokens"], field);
+  const tokens = (name) => {
+    const count = optional(integer, `${field}.${name}`, given[name], Number.MAX_SAFE_INTEGER);
+    return count === undefined ? undefined : Number(count);
+  };
+  return compact({ maxTokens: tokens("maxTokens"), overlapTokens: tokens("overlapTokens") });
+}
 
 /** An open home. */
 class Session {
   #native;
 
   constructor(options) {
-    const { home, device, offline } =
-      checkOptions(options, ["home", "device", "offline"], "Session");
-    this.#native = callSync(
-      () => new native.Session(JSON.stringify(compact({ home, device, offline }))),
-    );
+    const given = checkOptions(options, SESSION_OPTIONS, "Session");
+    const settings = JSON.stringify(compact({
+      home: optional(text, "home", given.home),
+      device: optional(text, "device", given.device),
+      offline: optional(flag, "offline", given.offline),
+    }));
+    this.#native = callSync(() => new native.Session(settings));
   }
 
   get home() {
@@ -27,7 +40,8 @@ class Session {
   async model(id, options) {
     checkOptions(options, ["signal"], "model");
     const signal = signalOf(options, "model");
-    return new Model(await call(signal, (c) => this.#native.model(id, c)));
+    const name = text("id", id);
+    return new Model(await call(signal, (c) => this.#native.model(name, c)));
   }
 
   async models() {
@@ -37,19 +51,25 @@ class Session {
   async importModel(source, id, options) {
     checkOptions(options, ["signal"], "importModel");
     const signal = signalOf(options, "importModel");
-    return JSON.parse(await call(signal, (c) => this.#native.importModel(source, id, c)));
+    const [place, name] = [text("source", source), text("id", id)];
+    return JSON.parse(await call(signal, (c) => this.#native.importModel(place, name, c)));
   }
 
   async createKnowledgeBase(name, options) {
-    const { embeddingModel, chunking, description } =
-      checkOptions(options, CREATE_OPTIONS, "createKnowledgeBase");
-    const spec = JSON.stringify(compact({ name, embeddingModel, chunking, description }));
+    const given = checkOptions(options, CREATE_OPTIONS, "createKnowledgeBase");
+    const spec = JSON.stringify(compact({
+      name: text("name", name),
+      embeddingModel: optional(text, "embeddingModel", given.embeddingModel),
+      chunking: optional(chunkingOf, "chunking", given.chunking),
+      description: optional(text, "description", given.description),
+    }));
     const signal = signalOf(options, "createKnowledgeBase");
     return KnowledgeBase.of(await call(signal, (c) => this.#native.createKnowledgeBase(spec, c)));
   }
 
   async knowledgeBase(nameOrId) {
-    return KnowledgeBase.of(await call(undefined, (c) => this.#native.knowledgeBase(nameOrId, c)));
+    const name = text("nameOrId", nameOrId);
+    return KnowledgeBase.of(await call(undefined, (c) => this.#native.knowledgeBase(name, c)));
   }
 
   async knowledgeBases() {
@@ -57,7 +77,8 @@ class Session {
   }
 
   async deleteKnowledgeBase(nameOrId) {
-    await call(undefined, (c) => this.#native.deleteKnowledgeBase(nameOrId, c));
+    const name = text("nameOrId", nameOrId);
+    await call(undefined, (c) => this.#native.deleteKnowledgeBase(name, c));
   }
 
   close() {

@@ -12,9 +12,23 @@ from .errors import ValidationException
 Path = Union[str, "os.PathLike[str]"]
 
 
+#: Most characters of a value that an error shows.
+SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: bounded, and there even where it has no text form."""
+    try:
+        form = repr(value)
+    except Exception:  # A repr is the caller's code; Python refuses that of a huge int too.
+        return f"a {type(value).__name__} without a repr"
+    return form if len(form) <= SHOWN else form[: SHOWN - 1] + "…"
+
+
 def wrong(field: str, expected: str, got: object) -> ValidationException:
     """The error of an argument, with its value."""
-    return ValidationException(f"{field}: expected {expected}, got {got!r} ({type(got).__name__})")
+    kind = type(got).__name__
+    return ValidationException(f"{field}: expected {expected}, got {shown(got)} ({kind})")
 
 
 def text(field: str, value: object) -> str:
@@ -57,9 +71,27 @@ def integer(field: str, value: object) -> int:
     """A whole number that is not negative."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise wrong(field, "a whole number", value)
-    number: int = value.__index__()
+    try:
+        number: int = value.__index__()
+    except TypeError:  # An array of several numbers.
+        raise wrong(field, "a whole number", value) from None
     if not 0 <= number < 1 << 64:
-        raise ValidationException(f"{field}: expected 0 or more, below 2^64, got {number}")
+        raise ValidationException(f"{field}: expected 0 or more, below 2^64, got {shown(number)}")
+    return number
+
+
+def real(field: str, value: object) -> float:
+    """A finite number, within what a float32 holds."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise wrong(field, "a number", value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    except (TypeError, ValueError):  # An array of several numbers.
+        raise wrong(field, "a number", value) from None
+    if not abs(number) <= 3.4e38:
+        raise wrong(field, "a finite number", value)
     return number
 
 
@@ -75,9 +107,39 @@ def ids(field: str, values: Iterable[int]) -> list[int]:
     return numbers
 
 
+def flag(field: str, value: object) -> bool:
+    """True or False, numpy's among them."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise wrong(field, "True or False", value)
+    return bool(value)
+
+
 def encode(field: str, value: Any) -> str:
-    """JSON text of an argument."""
+    """JSON text of an argument; the error names the member that has none."""
     try:
-        return json.dumps(value, allow_nan=False)
+        return _json(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationException(f"{field}: {error}") from None
+        raise ValidationException(f"{_place(field, value)}: {error}") from None
+
+
+def _json(value: Any) -> str:
+    form = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    form.encode()
+    return form
+
+
+def _place(field: str, value: Any) -> str:
+    """Where in a value that has no JSON form the trouble is."""
+    members: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        members = ((f"{field}.{name}".lstrip("."), member) for name, member in value.items())
+    elif isinstance(value, (list, tuple)):
+        members = ((f"{field}[{index}]", member) for index, member in enumerate(value))
+    for name, member in members:
+        try:
+            _json(member)
+        except RecursionError:
+            return name
+        except (TypeError, ValueError):
+            return _place(name, member)
+    return field

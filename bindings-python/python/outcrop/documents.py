@@ -47,8 +47,10 @@ class Document:
         import numpy
 
         try:
-            vector = numpy.ascontiguousarray(self.embedding, dtype=numpy.float32)
-        except (TypeError, ValueError):
+            # What float32 does not hold becomes infinite, which the core refuses by its place.
+            with numpy.errstate(over="ignore"):
+                vector = numpy.ascontiguousarray(self.embedding, dtype=numpy.float32)
+        except (TypeError, ValueError, OverflowError):
             vector = numpy.empty((0, 0), dtype=numpy.float32)
         if vector.ndim != 1:
             raise checks.wrong(f"{where}.embedding", "a list of numbers", self.embedding)

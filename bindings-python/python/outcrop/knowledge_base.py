@@ -18,6 +18,7 @@ from .documents import (
     SourceList,
     SyncReport,
 )
+from .handle import Handle
 from .model import Model
 from .passages import Answer, Passage, PassageList
 from .progress import afinish, finish
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Documents = Iterable[Union[Document, Mapping[str, Any], str]]
 
 
-class KnowledgeBase:
+class KnowledgeBase(Handle):
     """Documents that can be asked; :meth:`Session.create_knowledge_base` makes one.
 
     It lives in the session's home. What a sync or :meth:`add` has committed survives the loss of
@@ -207,6 +208,8 @@ def _added(documents: Documents) -> tuple[str, list[Any]]:
     """Documents as JSON, and their vectors beside them: numbers cross without a text form."""
     if isinstance(documents, (Document, Mapping, str)):
         documents = [documents]
+    if isinstance(documents, bytes) or not isinstance(documents, Iterable):
+        raise checks.wrong("documents", "a list of documents", documents)
     values, vectors = [], []
     for index, document in enumerate(documents):
         value, vector = Document._of(f"documents[{index}]", document)._split(f"documents[{index}]")

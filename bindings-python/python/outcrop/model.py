@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import checks, requests
 from .chat_messages import Messages
+from .handle import Handle
 from .model_info import ModelInfo
 from .replies import Completion, Reply
 from .stream import Stream
@@ -25,7 +26,7 @@ ToolChoice = Union[str, Mapping[str, Any], None]
 Stop = Union[str, Sequence[str], None]
 
 
-class Model:
+class Model(Handle):
     """A loaded model; :meth:`Session.model` gives it.
 
     Calls from several threads and tasks share one continuous batch, and each gives the same bytes
@@ -242,14 +243,16 @@ class Model:
                 the model does not embed.
         """
         values = checks.texts("texts", texts)
-        return self._native.embed(values, bool(normalize), bool(truncate), False)
+        flags = checks.flag("normalize", normalize), checks.flag("truncate", truncate)
+        return self._native.embed(values, *flags, False)
 
     async def aembed(
         self, texts: str | Iterable[str], normalize: bool = True, truncate: bool = False
     ) -> NDArray[float32]:
         """The awaitable twin of :meth:`embed`."""
         values = checks.texts("texts", texts)
-        return await self._native.embed(values, bool(normalize), bool(truncate), True)
+        flags = checks.flag("normalize", normalize), checks.flag("truncate", truncate)
+        return await self._native.embed(values, *flags, True)
 
     def rerank(self, query: str, texts: Iterable[str]) -> NDArray[float32]:
         """Scores of texts for a query: a numpy array (texts,), higher is more relevant.
@@ -278,11 +281,13 @@ class Model:
 
     def tokenize(self, text: str, add_special: bool = True) -> list[int]:
         """The token ids of a text; `add_special` adds what the model expects around it."""
-        return self._native.tokenize(checks.text("text", text), bool(add_special))
+        special = checks.flag("add_special", add_special)
+        return self._native.tokenize(checks.text("text", text), special)
 
     def detokenize(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of token ids; `skip_special` leaves special tokens out."""
-        return self._native.detokenize(checks.ids("ids", ids), bool(skip_special))
+        skip = checks.flag("skip_special", skip_special)
+        return self._native.detokenize(checks.ids("ids", ids), skip)
 
     def chat_prompt(
         self,
@@ -302,7 +307,8 @@ class Model:
             reasoning=reasoning,
             template_variables=template_variables,
         )
-        return self._native.chat_prompt(request, bool(add_generation_prompt))
+        generation = checks.flag("add_generation_prompt", add_generation_prompt)
+        return self._native.chat_prompt(request, generation)
 
     def __repr__(self) -> str:
         info = self._info

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .chat_messages import Messages, conversation
-from .checks import encode, ids, integer, text, texts, wrong
+from .checks import encode, ids, integer, real, text, texts, wrong
 from .errors import ValidationException
 
 #: Arguments of a request by the API's member name, with their type.
@@ -28,14 +28,7 @@ def inference_config(arguments: Mapping[str, Any]) -> dict[str, Any]:
         value = arguments.get(name)
         if value is None:
             continue
-        if kind is int:
-            config[member] = integer(name, value)
-        elif isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise wrong(name, "a number", value)
-        elif not abs(float(value)) <= 3.4e38:
-            raise wrong(name, "a finite number", value)
-        else:
-            config[member] = float(value)
+        config[member] = integer(name, value) if kind is int else real(name, value)
     if arguments.get("stop") is not None:
         config["stopSequences"] = texts("stop", arguments["stop"])
     return config
@@ -61,9 +54,9 @@ def tool(where: str, declaration: object) -> dict[str, Any]:
 
 def tool_choice_of(choice: object, names: Sequence[str]) -> Any:
     """`auto`, `any`, a tool's name, or Converse's form."""
-    if isinstance(choice, Mapping):
+    if isinstance(choice, Mapping) and len(choice) == 1 and set(choice) < {"auto", "any", "tool"}:
         return choice
-    if choice in ("auto", "any"):
+    if isinstance(choice, str) and choice in ("auto", "any"):
         return {choice: {}}
     if isinstance(choice, str) and choice in names:
         return {"tool": {"name": choice}}
@@ -110,10 +103,10 @@ def converse_request(
         variables = {**variables, "enable_thinking": reasoning}
     if variables:
         request["templateVariables"] = dict(variables)
-    return encode("request", request)
+    return encode("", request)
 
 
 def generate_request(prompt: str | Iterable[int], **config: Any) -> str:
     """A `GenerateRequest` as JSON text."""
     value = text("prompt", prompt) if isinstance(prompt, str) else ids("prompt", prompt)
-    return encode("request", {"prompt": value, "inferenceConfig": inference_config(config)})
+    return encode("", {"prompt": value, "inferenceConfig": inference_config(config)})

@@ -12,6 +12,7 @@ from . import _native, checks
 from .checks import Path
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
 from .errors import ValidationException
+from .handle import Handle
 from .knowledge_base import KnowledgeBase
 from .model import Model
 from .model_info import CatalogueEntry, ModelList
@@ -32,7 +33,7 @@ class _Handles:
         self.knowledge_bases: dict[str, _native.KnowledgeBase] = {}
 
 
-class Session:
+class Session(Handle):
     """One home folder, open.
 
     Several sessions and several processes may have one home open at the same time. A session that
@@ -54,7 +55,7 @@ class Session:
     ) -> None:
         options: dict[str, Any] = {
             "device": checks.text("device", device),
-            "offline": bool(offline),
+            "offline": checks.flag("offline", offline),
             "modelPaths": _packaged_models(),
         }
         if home is not None:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 from . import _native
+from .handle import Handle
 from .replies import Reply, block_text
 
 
-class Stream(Iterator[str], AsyncIterator[str]):
+class Stream(Iterator[str], AsyncIterator[str], Handle):
     """The text of a reply as it is being written, in whole characters.
 
     Works with `for` and with `async for`. Once it ends, :attr:`reply` is the whole reply.
