@@ -20,7 +20,9 @@ fn texts(model: &EncoderModel, tokens: usize) -> Result<Vec<String>> {
         .map(|_| {
             let mut text = String::new();
             while model.count_tokens(&text)? < tokens {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 text.push_str(words[(state >> 33) as usize % words.len()]);
                 text.push(' ');
             }
@@ -31,9 +33,17 @@ fn texts(model: &EncoderModel, tokens: usize) -> Result<Vec<String>> {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().ok_or_else(|| Error::validation("usage: embed_bench MODEL_DIR [THREADS] [SECONDS]"))?;
-    let threads = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(2);
-    let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    let folder = arguments
+        .next()
+        .ok_or_else(|| Error::validation("usage: embed_bench MODEL_DIR [THREADS] [SECONDS]"))?;
+    let threads = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2);
+    let seconds = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3.0);
     let started = Instant::now();
     let model = EncoderModel::load_with_threads(Path::new(&folder), "bench", Some(threads))?;
     let load = started.elapsed().as_secs_f64();
@@ -46,7 +56,13 @@ fn main() -> Result<()> {
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         while Instant::now() < end || rates.len() < 4 {
             let started = Instant::now();
-            runtime.block_on(model.embed(&texts, EmbedOptions { truncate: true, ..EmbedOptions::default() }))?;
+            runtime.block_on(model.embed(
+                &texts,
+                EmbedOptions {
+                    truncate: true,
+                    ..EmbedOptions::default()
+                },
+            ))?;
             rates.push(BATCH as f64 / started.elapsed().as_secs_f64());
         }
         rates.sort_by(f64::total_cmp);

@@ -53,24 +53,40 @@ impl EncoderConfig {
     pub fn from_json(config: &Value) -> Result<Self, String> {
         let size = |name: &str| match config[name].as_u64() {
             Some(value @ 1..=16_777_216) => Ok(value as usize),
-            _ => Err(format!("{name}: expected 1..=16777216, got {}", config[name])),
+            _ => Err(format!(
+                "{name}: expected 1..=16777216, got {}",
+                config[name]
+            )),
         };
         let architecture = config["model_type"].as_str().unwrap_or_default();
         if architecture != "bert" {
-            return Err(format!("model_type: expected bert, got {}", config["model_type"]));
+            return Err(format!(
+                "model_type: expected bert, got {}",
+                config["model_type"]
+            ));
         }
-        let positions = config["position_embedding_type"].as_str().unwrap_or("absolute");
+        let positions = config["position_embedding_type"]
+            .as_str()
+            .unwrap_or("absolute");
         if positions != "absolute" {
-            return Err(format!("position_embedding_type: expected absolute, got {positions}"));
+            return Err(format!(
+                "position_embedding_type: expected absolute, got {positions}"
+            ));
         }
         let activation = match config["hidden_act"].as_str().unwrap_or("gelu") {
             "gelu" => Activation::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-            other => return Err(format!("hidden_act: expected gelu or gelu_new, got {other}")),
+            other => {
+                return Err(format!(
+                    "hidden_act: expected gelu or gelu_new, got {other}"
+                ));
+            }
         };
         let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
         if !hidden.is_multiple_of(heads) {
-            return Err(format!("hidden_size: expected a multiple of {heads} heads, got {hidden}"));
+            return Err(format!(
+                "hidden_size: expected a multiple of {heads} heads, got {hidden}"
+            ));
         }
         Ok(Self {
             architecture: architecture.to_owned(),
@@ -101,7 +117,9 @@ impl Dense {
         cols: usize,
     ) -> Result<Self, WeightsError> {
         Ok(Self {
-            weight: checkpoint.matrix(&format!("{name}.weight"), rows, cols)?.pack(),
+            weight: checkpoint
+                .matrix(&format!("{name}.weight"), rows, cols)?
+                .pack(),
             bias: checkpoint.vector(&format!("{name}.bias"), rows)?,
         })
     }
@@ -169,7 +187,11 @@ impl Encoder {
     ) -> Result<Self, WeightsError> {
         let (hidden, inner) = (config.hidden, config.intermediate);
         let table = |name: &str, rows| {
-            checkpoint.matrix(&format!("{prefix}embeddings.{name}_embeddings.weight"), rows, hidden)
+            checkpoint.matrix(
+                &format!("{prefix}embeddings.{name}_embeddings.weight"),
+                rows,
+                hidden,
+            )
         };
         let layer = |index: usize| {
             let layer = format!("{prefix}encoder.layer.{index}");
@@ -241,15 +263,29 @@ impl Encoder {
         if batch.ids.len() != tokens || batch.types.len() != tokens || batch.lengths.contains(&0) {
             return Err("the batch's ids, segments and lengths do not fit together".to_owned());
         }
-        if let Some(length) = batch.lengths.iter().find(|length| **length > self.config.positions) {
-            return Err(format!("expected at most {} tokens, got {length}", self.config.positions));
+        if let Some(length) = batch
+            .lengths
+            .iter()
+            .find(|length| **length > self.config.positions)
+        {
+            return Err(format!(
+                "expected at most {} tokens, got {length}",
+                self.config.positions
+            ));
         }
-        let outside = |values: &[u32], rows: usize| values.iter().copied().find(|v| *v as usize >= rows);
+        let outside =
+            |values: &[u32], rows: usize| values.iter().copied().find(|v| *v as usize >= rows);
         if let Some(id) = outside(&batch.ids, self.config.vocabulary) {
-            return Err(format!("token id {id}: the model has {} words", self.config.vocabulary));
+            return Err(format!(
+                "token id {id}: the model has {} words",
+                self.config.vocabulary
+            ));
         }
         if let Some(kind) = outside(&batch.types, self.config.types) {
-            return Err(format!("segment {kind}: the model has {} segments", self.config.types));
+            return Err(format!(
+                "segment {kind}: the model has {} segments",
+                self.config.types
+            ));
         }
         Ok(())
     }
@@ -264,7 +300,8 @@ impl Encoder {
             for (i, row) in rows.chunks_exact_mut(width).enumerate() {
                 let token = chunk * ROWS + i;
                 self.words.dequantize_row(batch.ids[token] as usize, row);
-                self.types.dequantize_row(batch.types[token] as usize, &mut part);
+                self.types
+                    .dequantize_row(batch.types[token] as usize, &mut part);
                 ops::add_in_place(row, &part);
                 self.positions.dequantize_row(positions[token], &mut part);
                 ops::add_in_place(row, &part);
@@ -317,7 +354,9 @@ impl Encoder {
             });
         }
         ops::attention_batch(pool, &mut sequences);
-        layer.attention_output.apply(pool, &scratch.attended, &mut scratch.query);
+        layer
+            .attention_output
+            .apply(pool, &scratch.attended, &mut scratch.query);
         self.add_and_norm(pool, hidden, &scratch.query, &layer.attention_norm);
     }
 
@@ -325,11 +364,12 @@ impl Encoder {
         let tokens = hidden.len() / self.config.hidden;
         let inner = &mut scratch.inner[..tokens * self.config.intermediate];
         layer.up.apply(pool, hidden, inner);
-        pool.run_chunks(inner, ROWS * self.config.intermediate, |_, rows| {
-            match self.config.activation {
-                Activation::Gelu => ops::gelu_in_place(rows),
-                Activation::GeluTanh => ops::gelu_tanh_in_place(rows),
-            }
+        pool.run_chunks(inner, ROWS * self.config.intermediate, |_, rows| match self
+            .config
+            .activation
+        {
+            Activation::Gelu => ops::gelu_in_place(rows),
+            Activation::GeluTanh => ops::gelu_tanh_in_place(rows),
         });
         layer.down.apply(pool, inner, &mut scratch.query);
         self.add_and_norm(pool, hidden, &scratch.query, &layer.output_norm);

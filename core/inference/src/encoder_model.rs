@@ -92,14 +92,26 @@ impl EncoderModel {
         let scores = config["architectures"][0]
             .as_str()
             .is_some_and(|name| name.ends_with("ForSequenceClassification"));
-        let prefix = if checkpoint.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
+        let prefix = if checkpoint.contains("bert.embeddings.word_embeddings.weight") {
+            "bert."
+        } else {
+            ""
+        };
         let hidden = architecture.hidden;
-        let head = if scores { Some(load_head(&checkpoint, prefix, hidden, folder, config)?) } else { None };
+        let head = if scores {
+            Some(load_head(&checkpoint, prefix, hidden, folder, config)?)
+        } else {
+            None
+        };
         let max_tokens = read_max_tokens(folder, architecture.positions)?;
         let encoder = Encoder::load(&checkpoint, prefix, architecture)?;
         let info = ModelInfo {
             id: id.to_owned(),
-            kind: if scores { ModelKind::Rerank } else { ModelKind::Embedding },
+            kind: if scores {
+                ModelKind::Rerank
+            } else {
+                ModelKind::Embedding
+            },
             architecture: encoder.config().architecture.clone(),
             parameters: checkpoint.parameters(),
             quantization: checkpoint.quantization(),
@@ -168,9 +180,16 @@ impl Inner {
         let added = ids.len().saturating_sub(plain.len());
         let before = (0..=added).find(|at| ids[*at..].starts_with(&plain));
         let (Some(before), Some(kept)) = (before, self.max_tokens.checked_sub(added)) else {
-            return Err(Error::model("the tokenizer's special tokens leave no room for a text"));
+            return Err(Error::model(
+                "the tokenizer's special tokens leave no room for a text",
+            ));
         };
-        Ok([&ids[..before], &plain[..kept.min(plain.len())], &ids[before + plain.len()..]].concat())
+        Ok([
+            &ids[..before],
+            &plain[..kept.min(plain.len())],
+            &ids[before + plain.len()..],
+        ]
+        .concat())
     }
 
     fn pair_input(&self, index: usize, query: &str, text: &str) -> Result<Input> {
@@ -188,13 +207,22 @@ impl Inner {
     /// The vectors of all tokens of `inputs`.
     fn forward(&self, inputs: &[Input], cancelled: &AtomicBool) -> Result<Vec<f32>> {
         let batch = EncoderBatch {
-            ids: inputs.iter().flat_map(|input| input.ids.iter().copied()).collect(),
-            types: inputs.iter().flat_map(|input| input.types.iter().copied()).collect(),
+            ids: inputs
+                .iter()
+                .flat_map(|input| input.ids.iter().copied())
+                .collect(),
+            types: inputs
+                .iter()
+                .flat_map(|input| input.types.iter().copied())
+                .collect(),
             lengths: inputs.iter().map(|input| input.ids.len()).collect(),
         };
         match self.encoder.forward(self.pool(), &batch, cancelled) {
             Ok(Some(vectors)) => Ok(vectors),
-            Ok(None) => Err(Error::new(ErrorKind::CancelledException, "the call was given up")),
+            Ok(None) => Err(Error::new(
+                ErrorKind::CancelledException,
+                "the call was given up",
+            )),
             Err(detail) => Err(Error::model(format!("model {}: {detail}", self.info.id))),
         }
     }
@@ -211,14 +239,20 @@ impl Inner {
         let width = self.encoder.config().hidden;
         let mut total = 0;
         for first in (0..count).step_by(TOKENIZED_TEXTS) {
-            let slots: Vec<OnceLock<Result<Input>>> =
-                (first..count.min(first + TOKENIZED_TEXTS)).map(|_| OnceLock::new()).collect();
+            let slots: Vec<OnceLock<Result<Input>>> = (first..count.min(first + TOKENIZED_TEXTS))
+                .map(|_| OnceLock::new())
+                .collect();
             self.pool().run(slots.len(), |i| {
                 if !cancelled.load(Ordering::Relaxed) {
                     let _ = slots[i].set(tokenize(first + i));
                 }
             });
-            let gone = || Err(Error::new(ErrorKind::CancelledException, "the call was given up"));
+            let gone = || {
+                Err(Error::new(
+                    ErrorKind::CancelledException,
+                    "the call was given up",
+                ))
+            };
             let inputs: Vec<Input> = slots
                 .into_iter()
                 .map(|slot| slot.into_inner().unwrap_or_else(gone))
@@ -260,7 +294,11 @@ impl Inner {
                 }
             },
         )?;
-        Ok(Embeddings { values, dimensions, input_tokens })
+        Ok(Embeddings {
+            values,
+            dimensions,
+            input_tokens,
+        })
     }
 
     fn rerank(&self, query: &str, texts: &[String], cancelled: &AtomicBool) -> Result<Vec<f32>> {
@@ -307,7 +345,9 @@ fn load_head(
     folder: &Path,
     config: &serde_json::Value,
 ) -> Result<ScoreHead> {
-    let labels = config["id2label"].as_object().map_or(1, |labels| labels.len());
+    let labels = config["id2label"]
+        .as_object()
+        .map_or(1, |labels| labels.len());
     if labels != 1 {
         let detail = format!("id2label: expected one label, a relevance, got {labels}");
         return Err(wrong_config(folder, &detail));
@@ -371,7 +411,11 @@ async fn on_own_thread<T: Send + 'static>(
         .map_err(|error| Error::internal(format!("no thread to compute on: {error}")))?;
     let result = receiver.await;
     drop(guard);
-    result.unwrap_or_else(|_| Err(Error::internal("the encoder's thread ended without a result")))
+    result.unwrap_or_else(|_| {
+        Err(Error::internal(
+            "the encoder's thread ended without a result",
+        ))
+    })
 }
 
 impl Embedder for EncoderModel {
@@ -397,7 +441,9 @@ impl Embedder for EncoderModel {
         options: EmbedOptions,
     ) -> BoxFuture<'a, Result<Embeddings>> {
         let (inner, texts) = (Arc::clone(&self.0), texts.to_vec());
-        Box::pin(on_own_thread(move |cancelled| inner.embed(&texts, options, cancelled)))
+        Box::pin(on_own_thread(move |cancelled| {
+            inner.embed(&texts, options, cancelled)
+        }))
     }
 }
 
@@ -406,8 +452,14 @@ impl Reranker for EncoderModel {
         &self.0.info.id
     }
 
-    fn rerank<'a>(&'a self, query: &'a str, texts: &'a [String]) -> BoxFuture<'a, Result<Vec<f32>>> {
+    fn rerank<'a>(
+        &'a self,
+        query: &'a str,
+        texts: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<f32>>> {
         let (inner, query, texts) = (Arc::clone(&self.0), query.to_owned(), texts.to_vec());
-        Box::pin(on_own_thread(move |cancelled| inner.rerank(&query, &texts, cancelled)))
+        Box::pin(on_own_thread(move |cancelled| {
+            inner.rerank(&query, &texts, cancelled)
+        }))
     }
 }

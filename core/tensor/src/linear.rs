@@ -8,8 +8,9 @@ use crate::row_tiles::{self, RowTask};
 use crate::weight::{Layout, dequantize_row};
 use crate::{DType, Pool, Weight};
 
-/// Rows of `x` that a task of the packed product holds packed: its share of the second cache.
-const ROW_BLOCK: usize = 112;
+/// Rows of `x` that a task of the packed product holds packed: few enough that the last tasks of
+/// the threads end nearly together.
+const ROW_BLOCK: usize = 56;
 /// Bytes of dequantised weights that a task of the unpacked product holds.
 const WEIGHT_BLOCK_BYTES: usize = 256 << 10;
 /// Up to so many rows of `x`, dequantising in registers costs less than going through memory.
