@@ -65,10 +65,19 @@ fn declared_encoding(bytes: &[u8]) -> Option<String> {
 }
 
 /// The text of an HTML document: scripts and styles dropped, headings as lines, tables as rows.
+///
+/// A page that says where its content is (`main`) is read without the `nav` and `footer` elements
+/// that stand outside of it and of every `article`; other pages are read with all their text.
 pub(super) fn parse(source: &str) -> ParsedDocument {
-    let mut out = TextBuilder::default();
-    append(source, &mut out);
-    let mut document = out.finish();
+    let mut reader = read(source, Reader::default());
+    if reader.saw_main && reader.saw_furniture {
+        let without = Reader {
+            drops_furniture: true,
+            ..Reader::default()
+        };
+        reader = read(source, without);
+    }
+    let mut document = reader.out.finish();
     // Sites add their own name to a page's title: its first heading is the shorter one.
     if let (Some(title), Some(heading)) = (&document.title, document.headings.first())
         && title.starts_with(&heading.text)
@@ -84,6 +93,11 @@ pub(super) fn append(source: &str, out: &mut TextBuilder) {
         out: std::mem::take(out),
         ..Reader::default()
     };
+    *out = read(source, reader).out;
+}
+
+/// `reader` after all of `source`.
+fn read(source: &str, reader: Reader) -> Reader {
     let tokenizer = Tokenizer::new(Sink(RefCell::new(reader)), TokenizerOpts::default());
     let input = BufferQueue::default();
     input.push_back(StrTendril::from_slice(source));
@@ -93,7 +107,7 @@ pub(super) fn append(source: &str, out: &mut TextBuilder) {
     reader.close_tables();
     reader.flush();
     reader.out.end_group();
-    *out = reader.out;
+    reader
 }
 
 struct Sink(RefCell<Reader>);
@@ -127,14 +141,50 @@ struct Reader {
     /// The element whose characters are not text, while it is open.
     raw: Option<String>,
     templates: usize,
+    /// Open `main` and `article` elements.
+    content: usize,
+    /// Open `nav` and `footer` elements that began outside of these.
+    furniture: usize,
+    saw_main: bool,
+    saw_furniture: bool,
+    drops_furniture: bool,
 }
 
 impl Reader {
+    /// Whether what stands here is no text of the document.
+    fn hidden(&self) -> bool {
+        self.templates > 0 || (self.drops_furniture && self.furniture > 0 && self.content == 0)
+    }
+
+    fn enter_part(&mut self, name: &str) {
+        match name {
+            "main" | "article" => {
+                self.content += 1;
+                self.saw_main |= name == "main";
+            }
+            "nav" | "footer" if self.content == 0 => {
+                self.furniture += 1;
+                self.saw_furniture = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn leave_part(&mut self, name: &str) {
+        match name {
+            "main" | "article" => self.content = self.content.saturating_sub(1),
+            "nav" | "footer" if self.content == 0 => {
+                self.furniture = self.furniture.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
     fn characters(&mut self, text: &str) {
         match self.raw.as_deref() {
             Some("title") => self.out.set_title(text),
             Some(_) => {}
-            None if self.templates > 0 => {}
+            None if self.hidden() => {}
             // Line breaks in the source are spaces on the page.
             None if self.preformatted == 0 => {
                 self.inline.extend(
@@ -195,7 +245,12 @@ impl Reader {
                 self.preformatted += 1;
             }
             "img" => self.alternative_text(tag),
-            _ if is_block(name) => self.flush(),
+            _ if is_block(name) => {
+                self.flush();
+                if self.templates == 0 && !tag.self_closing {
+                    self.enter_part(name);
+                }
+            }
             _ => {}
         }
         TokenSinkResult::Continue
@@ -233,7 +288,12 @@ impl Reader {
                 self.flush();
                 self.preformatted = self.preformatted.saturating_sub(1);
             }
-            _ if is_block(name) => self.flush(),
+            _ if is_block(name) => {
+                self.flush();
+                if self.templates == 0 {
+                    self.leave_part(name);
+                }
+            }
             _ => {}
         }
     }
@@ -245,7 +305,7 @@ impl Reader {
 
     fn alternative_text(&mut self, tag: &Tag) {
         let alt = tag.attrs.iter().find(|a| &*a.name.local == "alt");
-        if let Some(alt) = alt.filter(|_| self.templates == 0) {
+        if let Some(alt) = alt.filter(|_| !self.hidden()) {
             self.inline.push(' ');
             self.inline.push_str(&alt.value);
             self.inline.push(' ');
@@ -368,6 +428,33 @@ mod tests {
             "Fees & charges\n\nA wire costs five euros.\nAlways.\n\n- one\n- two\n\nCards\n\nCard | Fee\nGold | 10 euros\n\nafter\n\na\n  b"
         );
         assert_eq!(document.headings[0].text, "Fees & charges");
+    }
+
+    #[test]
+    fn furniture_outside_of_the_declared_content_is_dropped() {
+        let page = "<title>T</title><nav><ul><li>Home <img alt=logo></ul></nav>before<main><p>One.</p>\
+                    <nav>Contents</nav><article>Two.<footer>Signed.</footer></article></main>\
+                    <footer><article>Card.</article>Imprint</footer>after";
+        assert_eq!(
+            parse(page).text,
+            "before\n\nOne.\n\nContents\n\nTwo.\n\nSigned.\n\nCard.\n\nafter"
+        );
+    }
+
+    #[test]
+    fn a_page_that_declares_no_content_keeps_all_its_text() {
+        let text = parse("<nav>Home</nav><article>One.</article><footer>Imprint</footer>").text;
+        assert_eq!(text, "Home\n\nOne.\n\nImprint");
+        // An element left open hides nothing that the page calls content.
+        assert_eq!(
+            parse("<nav>Home<main>One.<footer>Two.").text,
+            "One.\n\nTwo."
+        );
+        assert!(
+            parse("<!-- <main> --><p>One.</p><footer>Two.</footer>")
+                .text
+                .ends_with("Two.")
+        );
     }
 
     #[test]

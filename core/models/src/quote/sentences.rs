@@ -20,7 +20,7 @@ const ABBREVIATIONS: &[&str] = &[
 pub(super) struct Unit {
     /// Bytes of the passage.
     pub range: Range<usize>,
-    /// Index of the last heading (or of a table's head row) before it, among the units.
+    /// Index of the heading before it, or of its table's head row, among the units.
     pub heading: Option<usize>,
     /// Index of the sentence before it in the same paragraph.
     pub previous: Option<usize>,
@@ -28,27 +28,43 @@ pub(super) struct Unit {
     pub is_heading: bool,
 }
 
-/// The units of `text`, in order. Their ranges do not overlap, and leave out only white space and
-/// the marks of headings and list items.
+/// The units of `text`, in order. Their ranges do not overlap, and leave out only white space, rules
+/// and the marks of headings and list items.
 pub(super) fn units(text: &str) -> Vec<Unit> {
     let mut found: Vec<Unit> = Vec::new();
-    let mut heading = None;
+    let (mut heading, mut head_row) = (None, None);
     let mut in_table = false;
-    for block in blocks(text) {
+    let blocks = blocks(text);
+    for (at, block) in blocks.iter().enumerate() {
         let line = &text[block.clone()];
-        let is_row = line.starts_with('|') && line.len() > 1;
-        if is_row
-            && line
-                .chars()
-                .all(|c| matches!(c, '|' | '-' | ':' | ' ' | '\t'))
-        {
+        if is_rule(line) {
             continue;
         }
-        let head_row = is_row && !in_table;
-        in_table = is_row;
-        let is_heading = head_row || (!is_row && reads_as_heading(line));
-        if is_heading || is_row {
-            let range = trim(text, block);
+        if is_row(line) {
+            let underlined = blocks
+                .get(at + 1)
+                .is_some_and(|next| is_rule(&text[next.clone()]));
+            // A passage may begin in the middle of a table: its first row can answer.
+            let is_head =
+                !in_table && (underlined || (at > 0 && !has_figure(&without_years(line))));
+            if !in_table {
+                head_row = None;
+            }
+            in_table = true;
+            found.push(Unit {
+                range: trim(text, block.clone()),
+                heading: head_row.or(heading),
+                previous: None,
+                is_heading: is_head || is_page_line(line),
+            });
+            if is_head {
+                head_row = Some(found.len() - 1);
+            }
+            continue;
+        }
+        in_table = false;
+        if reads_as_heading(line) {
+            let range = trim(text, block.clone());
             if range.is_empty() {
                 continue;
             }
@@ -56,25 +72,84 @@ pub(super) fn units(text: &str) -> Vec<Unit> {
                 range,
                 heading,
                 previous: None,
-                is_heading,
+                is_heading: true,
             });
-            if is_heading {
-                heading = Some(found.len() - 1);
-            }
+            heading = Some(found.len() - 1);
             continue;
         }
         let mut previous = None;
-        for range in sentences(text, block) {
+        let sentences = sentences(text, block.clone());
+        let opens_paragraph = sentences.len() > 1 && marker(line) == 0;
+        for range in sentences {
+            let is_heading =
+                previous.is_none() && opens_paragraph && names_only(&text[range.clone()]);
             found.push(Unit {
                 range,
                 heading,
                 previous,
-                is_heading: false,
+                is_heading,
             });
             previous = Some(found.len() - 1);
         }
     }
     found
+}
+
+/// A line of marks alone: it sets a heading or a table's head apart.
+fn is_rule(line: &str) -> bool {
+    !line.contains(char::is_alphanumeric)
+}
+
+/// A row of a table: its cells are set apart by bars, tabs or wide blanks.
+pub(super) fn is_row(line: &str) -> bool {
+    !line.contains('\n')
+        && (line.starts_with('|')
+            || line.contains(" | ")
+            || line.contains('\t')
+            || line.contains("   "))
+}
+
+/// A page's running foot, `Bank | Rules | Page 3`: it says where, not what.
+fn is_page_line(line: &str) -> bool {
+    let mut words = line.split_whitespace().rev();
+    let number = words.next().is_some_and(|word| word.parse::<u32>().is_ok());
+    number
+        && words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("page"))
+}
+
+/// The line without years: `Largest loan in 2024` heads a column.
+fn without_years(line: &str) -> String {
+    let is_year =
+        |word: &&str| word.len() == 4 && (word.starts_with("19") || word.starts_with("20"));
+    let words: Vec<&str> = line
+        .split_whitespace()
+        .filter(|word| !(is_year(word) && word.bytes().all(|byte| byte.is_ascii_digit())))
+        .collect();
+    words.join(" ")
+}
+
+fn has_figure(line: &str) -> bool {
+    line.contains(|c: char| c.is_ascii_digit() || matches!(c, '%' | '€' | '$' | '£'))
+}
+
+/// A few names and no statement, as `Northern Bank, Products and Pricing.`: where it opens a
+/// paragraph it is a heading with a full stop. Names are told by their capitals; those after a
+/// colon or a question may answer.
+fn names_only(sentence: &str) -> bool {
+    let words: Vec<&str> = sentence
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    (3..=HEADING_WORDS).contains(&words.len())
+        && !has_figure(sentence)
+        && !sentence.contains(':')
+        && sentence.ends_with('.')
+        && words.iter().all(|word| {
+            word.starts_with(char::is_uppercase)
+                || matches!(*word, "and" | "of" | "the" | "for" | "or" | "in")
+        })
 }
 
 /// Lines, with those joined that were only wrapped: paragraphs, headings, list items, table rows.
@@ -103,7 +178,7 @@ fn blocks(text: &str) -> Vec<Range<usize>> {
 
 /// Whether `line` goes on with the sentence that `before` left open at a line's end.
 fn continues(before: &str, line: &str) -> bool {
-    if begins_block(line) || before.starts_with('|') || before.starts_with('#') {
+    if begins_block(line) || is_row(before) || is_rule(before) || before.starts_with('#') {
         return false;
     }
     let last_line = before.rsplit('\n').next().unwrap_or(before).trim();
@@ -114,7 +189,7 @@ fn continues(before: &str, line: &str) -> bool {
 }
 
 fn begins_block(line: &str) -> bool {
-    line.starts_with(['|', '#', '•', '>']) || marker(line) > 0
+    line.starts_with(['#', '•', '>']) || is_row(line) || is_rule(line) || marker(line) > 0
 }
 
 /// Bytes of a list item's mark at the start of `line`, such as `- `, `* ` or `12. `.
@@ -155,7 +230,7 @@ fn reads_as_heading(line: &str) -> bool {
         line.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | ')' | '§'));
     let words = numbered.split_whitespace().count();
     words <= HEADING_WORDS
-        && !numbered.contains(|c: char| c.is_ascii_digit() || matches!(c, '%' | '€' | '$' | '£'))
+        && !has_figure(numbered)
         && numbered
             .trim_start()
             .chars()
@@ -297,6 +372,72 @@ mod tests {
                 ("Copy of a statement 5 EUR", false)
             ]
         );
+    }
+
+    #[test]
+    fn rows_with_cells_set_apart_are_cut_at_their_lines() {
+        let text = "4. Liability\n------------\n\nCase                                   The holder bears\n-----------------------------------   ----------------\nCard used after it was reported        nothing\nHolder took part in the fraud          the whole loss\nAnd then the text goes on.\n\nEvent | Who acts in 2025\nFire | the floor wardens\nNorth Bank | Rules | Page 3";
+        let found = units(text);
+        assert_eq!(
+            texts(text),
+            [
+                ("4. Liability", true),
+                (
+                    "Case                                   The holder bears",
+                    true
+                ),
+                ("Card used after it was reported        nothing", false),
+                (
+                    "Holder took part in the fraud          the whole loss",
+                    false
+                ),
+                ("And then the text goes on.", false),
+                ("Event | Who acts in 2025", true),
+                ("Fire | the floor wardens", false),
+                ("North Bank | Rules | Page 3", true),
+            ]
+        );
+        let above: Vec<_> = found.iter().map(|unit| unit.heading).collect();
+        let expected = [
+            None,
+            Some(0),
+            Some(1),
+            Some(1),
+            Some(0),
+            Some(0),
+            Some(5),
+            Some(5),
+        ];
+        assert_eq!(above, expected);
+    }
+
+    #[test]
+    fn a_passage_that_begins_inside_a_table_keeps_its_first_row() {
+        let rows = "Transfer online | free\nPaper transfer | EUR 2.50";
+        assert!(units(rows).iter().all(|unit| !unit.is_heading));
+    }
+
+    #[test]
+    fn names_that_open_a_paragraph_are_a_heading() {
+        let masthead = "North Bank, Products and Pricing. Valid from 1 May. Owner: Head of Cards.";
+        assert_eq!(
+            texts(masthead),
+            [
+                ("North Bank, Products and Pricing.", true),
+                ("Valid from 1 May.", false),
+                ("Owner: Head of Cards.", false)
+            ]
+        );
+        for answer in [
+            "Who signs? Head of Compliance.",
+            "Chair of the Board.",
+            "- Head of Legal. Two days.",
+        ] {
+            assert!(
+                units(answer).iter().all(|unit| !unit.is_heading),
+                "{answer}"
+            );
+        }
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn the_reader_answers_the_demo_questions() {
             "right {right}/{answerable}, no answer {said_no}/{answerable}, refused {refused}/{unanswerable}"
         );
         // Bounds a little below what was measured, so that a change for the worse is seen.
-        assert!(right * 100 >= answerable * 45, "right {right} of {answerable}");
-        assert!(refused * 100 >= unanswerable * 70, "refused {refused} of {unanswerable}");
+        assert!(right * 100 >= answerable * 48, "right {right} of {answerable}");
+        assert!(refused * 100 >= unanswerable * 75, "refused {refused} of {unanswerable}");
     });
 }
