@@ -30,11 +30,14 @@ export interface SessionOptions {
 /** A catalogue entry. */
 export interface CatalogueEntry {
   id: string;
+  /** The same as an ARN. */
+  arn: string;
   kind: "chat" | "embedding" | "rerank";
   description: string;
   /** Whether it can be opened without the network. */
   available: boolean;
-  [member: string]: unknown;
+  /** Where it is from: `built-in`, a path, or `hf:org/name`. */
+  source: string;
 }
 
 export interface KnowledgeBaseOptions extends CallOptions {
@@ -341,7 +344,12 @@ export interface Answer {
 }
 
 export interface SyncProgress {
-  [member: string]: unknown;
+  documentsDone: number;
+  documentsTotal: number;
+  /** Passages that were embedded. */
+  chunks: number;
+  /** The document that was done last. */
+  document?: string;
 }
 
 /** What a sync did. */
@@ -351,14 +359,52 @@ export interface SyncReport {
   modified: number;
   deleted: number;
   unchanged: number;
+  /** Documents that could not be read. None of them answers. */
   failed: { document: string; reason: string }[];
-  [member: string]: unknown;
+  /** Files that are no documents: of other formats, or symbolic links. */
+  skipped: string[];
+  /** Passages that were embedded. */
+  chunks: number;
+  /** Why everything was read again, where damaged files made that necessary. */
+  rebuilt?: string;
+  /** Ids of directly added documents that a rebuild lost: they have no source to be read from. */
+  lost?: string[];
+}
+
+/** A folder or a file that a sync reads. */
+export interface Source {
+  id: string;
+  path: string;
+}
+
+/** A document as it is listed. */
+export interface DocumentInfo {
+  /** Its path inside its source, or the id that it was added with. */
+  id: string;
+  /** The id of its source, unless it was added directly. */
+  source?: string;
+  uri: string;
+  title: string;
+  pages?: number;
+  /** How many passages it was cut into. */
+  chunks: number;
+  sha256: string;
+  metadata: Record<string, unknown>;
 }
 
 export interface KnowledgeBaseInfo {
   id: string;
   name: string;
-  [member: string]: unknown;
+  description?: string;
+  embeddingModel: string;
+  chunking: { maxTokens: number; overlapTokens: number };
+  /** Length of a vector; absent before the first document. */
+  dimensions?: number;
+  sources: Source[];
+  /** How many documents it holds; absent where its files are damaged, which a sync mends. */
+  documents?: number;
+  /** How many passages it holds; likewise. */
+  chunks?: number;
 }
 
 /** A knowledge base: documents that can be searched and asked. */
@@ -368,9 +414,11 @@ export class KnowledgeBase {
   /** Its name, model, chunking and what it holds. */
   info(): Promise<KnowledgeBaseInfo>;
   /** Its sources. */
-  sources(): Promise<Record<string, unknown>[]>;
+  sources(): Promise<Source[]>;
   /** Adds a folder or a file as a source; `sync` reads it. */
-  addSource(path: string): Promise<object>;
+  addSource(path: string): Promise<Source>;
+  /** Removes a source, by its id or its path; the next sync deletes its documents. */
+  removeSource(source: string | Source): Promise<Source>;
   /**
    * Brings the knowledge base up to date with its sources. What fails is named in the report with
    * its reason. Each commit is whole: a crash leaves the last one, and the next sync finishes.
@@ -383,7 +431,7 @@ export class KnowledgeBase {
   /** Deletes documents by id; gives how many there were. */
   delete(ids: string | string[]): Promise<number>;
   /** The documents of the knowledge base. */
-  documents(): Promise<Record<string, unknown>[]>;
+  documents(): Promise<DocumentInfo[]>;
   /** The k passages nearest to a query, best first, by exact search. Default k: 5. */
   retrieve(query: string, options?: CallOptions & { k?: number }): Promise<Passage[]>;
   /** Answers a question from the documents. Default model: `outcrop.quote-v1`; default k: 5. */

@@ -86,13 +86,17 @@ describe("arguments", () => {
       await refuses("k:", () => base.retrieve("cat", { k }));
       await refuses("k:", () => base.ask("cat", { k }));
     }
-    for (const model of [{}, 1, NaN, false]) await refuses("model:", () => base.ask("cat", { model }));
+    for (const model of [{}, 1, NaN, false]) {
+      await refuses("model:", () => base.ask("cat", { model }));
+    }
     await refuses("query:", () => base.retrieve("\ud800"));
-    await refuses("documents[0].metadata.a[1]:", () => base.add([{ text: "a", metadata: { a: [0, NaN] } }]));
+    const metadata = { a: [0, NaN] };
+    await refuses("documents[0].metadata.a[1]:", () => base.add([{ text: "a", metadata }]));
     await refuses("documents[0].embedding[0]:", () => base.add([{ text: "a", embedding: [NaN] }]));
     await refuses("onProgress:", () => base.sync({ onProgress: 1 }));
     await refuses("name:", () => session.createKnowledgeBase(1));
-    await refuses("chunking.maxTokens:", () => session.createKnowledgeBase("c", { chunking: { maxTokens: -1 } }));
+    const chunking = { maxTokens: -1 };
+    await refuses("chunking.maxTokens:", () => session.createKnowledgeBase("c", { chunking }));
     await refuses("id:", () => session.model(1));
   });
 

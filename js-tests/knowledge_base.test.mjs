@@ -22,6 +22,24 @@ function folderOf(documents) {
 
 const embeddingModel = fixture("bert_minilm");
 
+test("a source that is gone is removed", async () => {
+  const session = openSession();
+  const [stays, goes] = [folderOf(DOCUMENTS), folderOf({ "bees.txt": "Bees hum." })];
+  const kb = await session.createKnowledgeBase("removal", { embeddingModel });
+  const first = await kb.addSource(stays);
+  const second = await kb.addSource(goes);
+  await kb.sync();
+  rmSync(goes, { recursive: true });
+  const notFound = { name: "ResourceNotFoundException" };
+  await assert.rejects(kb.sync(), notFound);
+  assert.deepEqual(await kb.removeSource(second), second);
+  assert.equal((await kb.sync()).deleted, 1);
+  await assert.rejects(kb.removeSource(second.id), notFound);
+  await kb.removeSource(first.path);
+  assert.deepEqual(await kb.sources(), []);
+  await assert.rejects(kb.removeSource(1), { name: "ValidationException", message: /^source:/ });
+});
+
 test("sync is incremental and names what failed", async () => {
   const session = openSession();
   const folder = folderOf(DOCUMENTS);

@@ -64,6 +64,27 @@ def test_sync_is_incremental(kb, notes):
         kb.add_source(notes / "nowhere")
 
 
+def test_a_source_that_is_gone_is_removed(kb, notes, tmp_path):
+    kb.add_source(notes)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "bees.txt").write_text("Bees hum.", encoding="utf-8")
+    source = kb.add_source(gone)
+    kb.sync(progress=False)
+    (gone / "bees.txt").unlink()
+    gone.rmdir()
+    with pytest.raises(ResourceNotFoundException, match=source.id):
+        kb.sync(progress=False)
+    assert kb.remove_source(source) == source
+    assert kb.sync(progress=False).deleted == 1
+    with pytest.raises(ResourceNotFoundException, match=source.id):
+        asyncio.run(kb.aremove_source(source.id))
+    assert asyncio.run(kb.aremove_source(notes)).path == str(notes)
+    assert kb.sources() == []
+    with pytest.raises(ValidationException, match="^source:"):
+        kb.remove_source(1)
+
+
 def test_progress_is_a_tqdm_bar(kb, notes, capsys):
     pytest.importorskip("tqdm")
     kb.add_source(notes)
@@ -119,7 +140,7 @@ def test_wrong_documents(kb):
         ([{"text": "a", "titel": "b"}], "documents[0]: expected a Document"),
         (["a", Document(7)], "documents[1].text: expected a str, got 7 (int)"),
         ([Document("a", id=7)], "documents[0].id: expected a str"),
-        ([Document("a", {"f": {1, 2}})], "documents: "),
+        ([Document("a", {"f": {1, 2}})], "documents[0].metadata.f: "),
         ([Document("a", ["x"])], "documents[0].metadata: expected a dict"),
     ):
         with pytest.raises(ValidationException) as raised:

@@ -18,6 +18,10 @@ function embeddingOf(field, embedding) {
   return Array.from(embedding, (value, index) => real(`${field}[${index}]`, value));
 }
 
+function metadataOf(field, metadata) {
+  return plain(field, object(field, metadata));
+}
+
 /** A document's JSON. */
 function documentOf(document, index) {
   const where = `documents[${index}]`;
@@ -27,8 +31,7 @@ function documentOf(document, index) {
   return compact({
     text: textOf(`${where}.text`, text),
     id: optional(textOf, `${where}.id`, id),
-    metadata:
-      absent(metadata) ? undefined : plain(`${where}.metadata`, object(`${where}.metadata`, metadata)),
+    metadata: optional(metadataOf, `${where}.metadata`, metadata),
     embedding: optional(embeddingOf, `${where}.embedding`, embedding),
   });
 }
@@ -72,6 +75,11 @@ class KnowledgeBase {
   async addSource(path) {
     const place = textOf("path", path);
     return JSON.parse(await call(undefined, (c) => this.#native.addSource(place, c)));
+  }
+
+  async removeSource(source) {
+    const name = textOf("source", source?.id ?? source);
+    return JSON.parse(await call(undefined, (c) => this.#native.removeSource(name, c)));
   }
 
   async sync(options) {

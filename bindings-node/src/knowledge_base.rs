@@ -71,6 +71,19 @@ impl KnowledgeBase {
         })
     }
 
+    #[napi]
+    pub fn remove_source<'env>(
+        &self,
+        env: &'env Env,
+        source: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let knowledge_base = self.knowledge_base.clone();
+        promise(env, cancellation, async move {
+            to_json(&knowledge_base.remove_source(source).await?)
+        })
+    }
+
     /// Starts a sync: its queue gives `{"progress": …}` events and, last, `{"report": …}`.
     #[napi]
     pub fn sync(&self) -> napi::Result<EventQueue> {

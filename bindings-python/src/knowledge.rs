@@ -42,6 +42,16 @@ impl KnowledgeBase {
         run_json(py, awaitable, async move { desk.add_source(path).await })
     }
 
+    /// Removes a source by its id or path; the source as JSON.
+    fn remove_source(&self, py: Python<'_>, source: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(
+            py,
+            awaitable,
+            async move { desk.remove_source(source).await },
+        )
+    }
+
     /// Starts a sync; its report as JSON.
     fn sync(&self, py: Python<'_>) -> PyResult<Job> {
         let (desk, meter) = (self.0.handle(py)?, Meter::default());

@@ -95,6 +95,23 @@ class KnowledgeBase(Handle):
         place = os.path.abspath(os.path.expanduser(checks.path("path", path)))
         return record(SourceInfo, json.loads(await self._native.add_source(place, True)))
 
+    def remove_source(self, source: SourceInfo | Path) -> SourceInfo:
+        """Removes a source; the next :meth:`sync` deletes its documents. Its files stay.
+
+        Args:
+            source: One of :meth:`sources`, its id, or its path.
+
+        Raises:
+            ResourceNotFoundException: It is no source.
+        """
+        name = _source_name(source)
+        return record(SourceInfo, json.loads(self._native.remove_source(name, False)))
+
+    async def aremove_source(self, source: SourceInfo | Path) -> SourceInfo:
+        """The awaitable twin of :meth:`remove_source`."""
+        name = _source_name(source)
+        return record(SourceInfo, json.loads(await self._native.remove_source(name, True)))
+
     def sync(self, progress: bool = True) -> SyncReport:
         """Brings the knowledge base up to date with its sources.
 
@@ -190,6 +207,14 @@ def _model_name(model: Model | Path | None) -> str | None:
     if model is None:
         return None
     return model._name if isinstance(model, Model) else checks.model_name("model", model)
+
+
+def _source_name(source: SourceInfo | Path) -> str:
+    if isinstance(source, SourceInfo):
+        return source.id
+    name = checks.path("source", source)
+    # The folder may be gone: what is left of its path is made as absolute as it can be.
+    return os.path.realpath(os.path.expanduser(name)) if os.sep in name else name
 
 
 def _sources(sources: str) -> SourceList:

@@ -254,6 +254,29 @@ impl KnowledgeBase {
         outcome
     }
 
+    /// Removes a source, by its id or its path; the next sync deletes its documents. The files of
+    /// the source stay.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where it is no source.
+    pub fn remove_source(&self, source: &str) -> api::Result<SourceInfo> {
+        let mut removed = None;
+        self.change(|record| {
+            let at = record
+                .sources
+                .iter()
+                .position(|s| s.id == source || s.path == Path::new(source));
+            removed = at.map(|at| record.sources.remove(at));
+        })?;
+        removed.ok_or_else(|| {
+            api::Error::not_found(format!(
+                "source: knowledge base {:?} has no source {source:?}",
+                self.inner.name
+            ))
+            .with_resource(source)
+        })
+    }
+
     /// Its documents, sources' first, in the order of their ids.
     ///
     /// # Errors

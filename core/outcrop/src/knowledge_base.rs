@@ -134,6 +134,15 @@ impl KnowledgeBase {
         self.read(move |stored| stored.add_source(&path)).await
     }
 
+    /// Removes a source, by its id or its path; the next sync deletes its documents.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where it is no source.
+    pub async fn remove_source(&self, source: impl Into<String>) -> Result<SourceInfo> {
+        let source = source.into();
+        self.read(move |stored| stored.remove_source(&source)).await
+    }
+
     /// Its sources.
     ///
     /// # Errors

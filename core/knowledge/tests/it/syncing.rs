@@ -414,6 +414,35 @@ async fn knowledge_bases_are_created_listed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_gone_holds_the_sync_up_until_it_is_removed() {
+    let f = fixture();
+    f.write("a.txt", "Zebras graze.");
+    let gone = tempfile::tempdir().unwrap();
+    std::fs::write(gone.path().join("b.txt"), "Bees hum.").unwrap();
+    let second = f.base.add_source(gone.path()).unwrap();
+    f.base.sync(embedder(), |_| {}).await.unwrap();
+    drop(gone);
+    let error = f.base.sync(embedder(), |_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceNotFoundException);
+    assert_eq!(f.ids(), ["a.txt", "b.txt"]);
+
+    assert_eq!(f.base.remove_source(&second.id).unwrap(), second);
+    let report = f.base.sync(embedder(), |_| {}).await.unwrap();
+    assert_eq!((report.deleted, report.unchanged), (1, 1));
+    assert_eq!(f.ids(), ["a.txt"]);
+    let error = f.base.remove_source(&second.id).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceNotFoundException);
+    assert!(error.message().contains(&second.id), "{error}");
+
+    // By its path; and what is added again is another source.
+    let first = f.base.sources().unwrap().remove(0);
+    f.base.remove_source(first.path.to_str().unwrap()).unwrap();
+    assert_eq!(f.base.add_source(&f.docs).unwrap().id, "source-3");
+    let report = f.base.sync(embedder(), |_| {}).await.unwrap();
+    assert_eq!((report.added, report.deleted), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queries_are_checked() {
     let f = fixture();
     assert_eq!(f.base.retrieve(embedder(), "zebras", 5).await.unwrap(), []);
