@@ -19,6 +19,8 @@ from outcrop import (
     Usage,
 )
 
+from conftest import FIXTURES
+
 HOSTILE = "<script>alert('x')</script> & \"more\""
 
 
@@ -115,3 +117,11 @@ def test_live_objects(session, llama):
     assert "<table>" in session.models()._repr_html_()
     assert "llama" in repr(llama) and "<table>" in llama._repr_html_()
     assert repr(session).startswith("<outcrop.Session /")
+
+
+def test_a_deleted_knowledge_base_still_shows(own_session):
+    name = FIXTURES / "bert_minilm"
+    base = own_session.create_knowledge_base("gone", embedding_model=name)
+    own_session.delete_knowledge_base("gone")
+    shown = base._repr_html_()
+    assert shown.startswith("&lt;outcrop.KnowledgeBase gone") and "does not exist" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any, Union
 
 from . import checks
@@ -18,6 +19,7 @@ from .documents import (
     SourceList,
     SyncReport,
 )
+from .errors import OutcropError
 from .handle import Handle
 from .model import Model
 from .passages import Answer, Passage, PassageList
@@ -200,7 +202,11 @@ class KnowledgeBase(Handle):
         return f"<outcrop.KnowledgeBase {self._name} ({self._id})>"
 
     def _repr_html_(self) -> str:
-        return self.info._repr_html_()
+        try:
+            return self.info._repr_html_()
+        except OutcropError as error:
+            # Deleted, damaged or of a closed session: the notebook says so.
+            return escape(f"{self!r}: {error}")
 
 
 def _model_name(model: Model | Path | None) -> str | None:
