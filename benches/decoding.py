@@ -26,9 +26,9 @@ model = llama_cpp.Llama(path, n_ctx=1024, n_batch=512, n_ubatch=512, n_threads=t
 ids = [300 + i % 5000 for i in range(prompt)]
 best = {"prefill": 1e9, "decode": 1e9}
 for _ in range(rounds):
-    model.reset(); model._ctx.memory_clear(True)
+    model.reset(); model._ctx.kv_cache_clear()
     started = time.perf_counter(); model.eval(ids); best["prefill"] = min(best["prefill"], time.perf_counter() - started)
-    model.reset(); model._ctx.memory_clear(True); model.eval(ids[:context])
+    model.reset(); model._ctx.kv_cache_clear(); model.eval(ids[:context])
     started = time.perf_counter()
     for i in range(steps): model.eval([300 + i])
     best["decode"] = min(best["decode"], time.perf_counter() - started)

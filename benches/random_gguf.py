@@ -3,7 +3,7 @@
 usage: random_gguf.py OUT.gguf SHAPE QUANT      SHAPE: llama-3.2-1b | qwen3-0.6b | small; QUANT: Q8_0 | Q4_0 | Q4_K_M
 
 Quantised blocks are drawn directly, with scales that keep activations in range. The vocabulary is
-made up: the 256 bytes and fillers, without merges.
+made up: the 256 bytes, one merge and fillers.
 """
 
 import sys
@@ -81,12 +81,14 @@ def write(path, shape_name, quant):
     writer.add_layer_norm_rms_eps(shape["eps"])
     writer.add_vocab_size(shape["vocab"])
     writer.add_file_type(FILE_TYPES[quant])
-    special = shape["vocab"] - 256 - 2
+    fillers = shape["vocab"] - 256 - 3
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe" if shape["arch"] == "llama" else "qwen2")
-    writer.add_token_list([*byte_symbols(), "<|begin|>", "<|end|>", *(f"[PAD{i}]" for i in range(special))])
-    writer.add_token_types([TokenType.NORMAL] * 256 + [TokenType.CONTROL] * 2 + [TokenType.UNUSED] * special)
-    writer.add_token_merges([f"{a} {b}" for a, b in ("th", "he", "in")])
+    # A vocabulary needs one merge at least: "t h" makes "th".
+    writer.add_token_list([*byte_symbols(), "<|begin|>", "<|end|>", "th", *(f"[PAD{i}]" for i in range(fillers))])
+    kinds = [TokenType.NORMAL] * 256 + [TokenType.CONTROL] * 2 + [TokenType.NORMAL]
+    writer.add_token_types(kinds + [TokenType.UNUSED] * fillers)
+    writer.add_token_merges(["t h"])
     writer.add_bos_token_id(256)
     writer.add_eos_token_id(257)
 
