@@ -7,7 +7,9 @@ use outcrop_inference::EncoderModel;
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 fn golden(name: &str) -> Value {
@@ -15,21 +17,35 @@ fn golden(name: &str) -> Value {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn embed(model: &EncoderModel, texts: &[String], truncate: bool) -> Result<Embeddings> {
-    let options = EmbedOptions { truncate, ..EmbedOptions::default() };
+    let options = EmbedOptions {
+        truncate,
+        ..EmbedOptions::default()
+    };
     run(model.embed(texts, options))
 }
 
 fn floats(value: &Value) -> Vec<f32> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_f64().unwrap() as f32)
+        .collect()
 }
 
 fn furthest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -38,7 +54,10 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 fn texts_of(golden: &Value) -> Vec<String> {
     let texts = golden["texts"].as_array().unwrap();
-    texts.iter().map(|t| t["text"].as_str().unwrap().to_owned()).collect()
+    texts
+        .iter()
+        .map(|t| t["text"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -46,7 +65,10 @@ fn vectors_are_the_golden_ones() {
     let model = EncoderModel::load(&fixture("bert_minilm"), "bert").unwrap();
     let golden = golden("bert_minilm/golden.json");
     let info = model.info();
-    assert_eq!((info.kind, info.dimensions, info.context_length), (ModelKind::Embedding, Some(64), 128));
+    assert_eq!(
+        (info.kind, info.dimensions, info.context_length),
+        (ModelKind::Embedding, Some(64), 128)
+    );
     let got = embed(&model, &texts_of(&golden), true).unwrap();
     let mut tokens = 0;
     for (row, text) in got.rows().zip(golden["texts"].as_array().unwrap()) {
@@ -55,7 +77,9 @@ fn vectors_are_the_golden_ones() {
         tokens += text["n"].as_u64().unwrap() as usize;
     }
     assert_eq!(got.input_tokens, tokens);
-    let first = model.token_vectors(golden["texts"][0]["text"].as_str().unwrap()).unwrap();
+    let first = model
+        .token_vectors(golden["texts"][0]["text"].as_str().unwrap())
+        .unwrap();
     let expected: Vec<f32> = golden["token_embeddings_of_text_0"]
         .as_array()
         .unwrap()
@@ -70,7 +94,10 @@ fn vectors_are_the_golden_ones() {
 fn scores_are_the_golden_ones() {
     let model = EncoderModel::load(&fixture("bert_cross_encoder"), "cross").unwrap();
     assert_eq!(model.info().kind, ModelKind::Rerank);
-    for pair in golden("bert_cross_encoder/golden.json")["pairs"].as_array().unwrap() {
+    for pair in golden("bert_cross_encoder/golden.json")["pairs"]
+        .as_array()
+        .unwrap()
+    {
         let texts = [pair["document"].as_str().unwrap().to_owned()];
         let scores = run(model.rerank(pair["query"].as_str().unwrap(), &texts)).unwrap();
         let expected = pair["score"].as_f64().unwrap() as f32;
@@ -101,9 +128,24 @@ fn tokens_are_the_golden_ones() {
 
 /// 64 texts of many lengths, the empty one among them.
 fn many_texts() -> Vec<String> {
-    let words = ["river", "bank", "loan", "the", "of", "complaint", "fee", "policy", "2026"];
+    let words = [
+        "river",
+        "bank",
+        "loan",
+        "the",
+        "of",
+        "complaint",
+        "fee",
+        "policy",
+        "2026",
+    ];
     (0..64)
-        .map(|i| (0..i * 3 % 67).map(|j| words[(i * 7 + j * 5) % 9]).collect::<Vec<_>>().join(" "))
+        .map(|i| {
+            (0..i * 3 % 67)
+                .map(|j| words[(i * 7 + j * 5) % 9])
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect()
 }
 
@@ -114,7 +156,10 @@ fn a_batch_is_its_singles_and_one_thread_is_two() {
     let two = EncoderModel::load_with_threads(&folder, "bert", Some(2)).unwrap();
     let texts = many_texts();
     let batch = embed(&two, &texts, true).unwrap();
-    assert_eq!(bits(&batch.values), bits(&embed(&one, &texts, true).unwrap().values));
+    assert_eq!(
+        bits(&batch.values),
+        bits(&embed(&one, &texts, true).unwrap().values)
+    );
     for (row, text) in batch.rows().zip(&texts) {
         let single = embed(&two, std::slice::from_ref(text), true).unwrap();
         assert_eq!(bits(row), bits(&single.values), "{text:?}");
@@ -122,7 +167,13 @@ fn a_batch_is_its_singles_and_one_thread_is_two() {
     let reversed: Vec<String> = texts.iter().rev().cloned().collect();
     let back = embed(&one, &reversed, true).unwrap();
     let forwards: Vec<&[f32]> = batch.rows().collect();
-    assert!(forwards.into_iter().rev().map(bits).eq(back.rows().map(bits)));
+    assert!(
+        forwards
+            .into_iter()
+            .rev()
+            .map(bits)
+            .eq(back.rows().map(bits))
+    );
 }
 
 #[test]
@@ -147,7 +198,10 @@ fn a_long_text_is_refused_with_both_numbers() {
     assert_eq!(error.kind(), ErrorKind::ValidationException);
     let tokens = model.count_tokens(&texts[1]).unwrap();
     let message = error.to_string();
-    assert!(message.contains("texts[1]") && message.contains("128"), "{message}");
+    assert!(
+        message.contains("texts[1]") && message.contains("128"),
+        "{message}"
+    );
     assert!(message.contains(&tokens.to_string()), "{message}");
     assert_eq!(embed(&model, &texts, true).unwrap().values.len(), 2 * 64);
 
@@ -161,10 +215,15 @@ fn a_long_text_is_refused_with_both_numbers() {
 fn no_texts_give_no_vectors_and_a_wrong_kind_is_refused() {
     let model = EncoderModel::load(&fixture("bert_minilm"), "bert").unwrap();
     let none = embed(&model, &[], false).unwrap();
-    assert_eq!((none.values.len(), none.dimensions, none.input_tokens), (0, 64, 0));
+    assert_eq!(
+        (none.values.len(), none.dimensions, none.input_tokens),
+        (0, 64, 0)
+    );
     let error = run(model.rerank("query", &["text".to_owned()])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ValidationException);
-    let decoder = EncoderModel::load(&fixture("llama3"), "llama").err().unwrap();
+    let decoder = EncoderModel::load(&fixture("llama3"), "llama")
+        .err()
+        .unwrap();
     assert_eq!(decoder.kind(), ErrorKind::ModelErrorException);
     assert!(decoder.to_string().contains("model_type"), "{decoder}");
 }
@@ -188,7 +247,8 @@ fn a_dropped_call_ends() {
 
 #[test]
 fn minilm_vectors_are_the_golden_ones() {
-    let Some(folder) = std::env::var_os("OUTCROP_MINILM").filter(|folder| !folder.is_empty()) else {
+    let Some(folder) = std::env::var_os("OUTCROP_MINILM").filter(|folder| !folder.is_empty())
+    else {
         eprintln!("skipped: OUTCROP_MINILM names no folder with all-MiniLM-L6-v2");
         return;
     };
@@ -198,8 +258,21 @@ fn minilm_vectors_are_the_golden_ones() {
     let got = embed(&model, &texts_of(&golden), true).unwrap();
     for (row, text) in got.rows().zip(golden["texts"].as_array().unwrap()) {
         let expected = floats(&text["embedding"]);
-        let cosine: f64 = row.iter().zip(&expected).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        let length = expected.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        assert!(cosine / length >= 0.99999, "{}: {}", text["text"], cosine / length);
+        let cosine: f64 = row
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum();
+        let length = expected
+            .iter()
+            .map(|v| f64::from(*v).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            cosine / length >= 0.99999,
+            "{}: {}",
+            text["text"],
+            cosine / length
+        );
     }
 }
