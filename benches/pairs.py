@@ -5,7 +5,7 @@ import statistics
 import time
 
 
-def alternate(ours, peer, seconds=6.0, rounds=3):
+def alternate(ours, peer, seconds=10.0, rounds=5):
     """Seconds of each call of `ours` and `peer`, called in turn after one warm-up each."""
     ours(), peer()
     mine, theirs = [], []
@@ -16,7 +16,7 @@ def alternate(ours, peer, seconds=6.0, rounds=3):
             call()
             times.append(time.perf_counter() - started)
             # A peer that spins while it waits for more work must not do so in the other's time.
-            time.sleep(0.02)
+            time.sleep(0.1)
     return mine, theirs
 
 

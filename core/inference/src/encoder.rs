@@ -2,6 +2,7 @@
 //! (arXiv:1810.04805).
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use outcrop_tensor::{AttentionArgs, KvPages, Pool, Weight, ops};
 use serde_json::Value;
@@ -173,6 +174,8 @@ pub struct Encoder {
     types: Weight,
     norm: LayerNorm,
     layers: Vec<Layer>,
+    /// What a pass computes in, kept for the next one: its pages are mapped already.
+    scratch: Mutex<Scratch>,
 }
 
 impl Encoder {
@@ -218,6 +221,7 @@ impl Encoder {
             norm: LayerNorm::load(checkpoint, &norm, hidden)?,
             // A layer at a time: a wrong number of layers fails at the first missing tensor.
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+            scratch: Mutex::default(),
             config,
         })
     }
@@ -240,14 +244,7 @@ impl Encoder {
     ) -> Result<Option<Vec<f32>>, String> {
         self.check(batch)?;
         let mut hidden = self.embed(pool, batch);
-        let wide = batch.ids.len() * self.config.intermediate.max(self.config.hidden);
-        let mut scratch = Scratch {
-            query: vec![0.0; hidden.len()],
-            key: vec![0.0; hidden.len()],
-            value: vec![0.0; hidden.len()],
-            attended: vec![0.0; hidden.len()],
-            inner: vec![0.0; wide],
-        };
+        let mut scratch = self.lend_scratch(batch.ids.len());
         for layer in &self.layers {
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -255,7 +252,25 @@ impl Encoder {
             self.attend(pool, layer, batch, &mut hidden, &mut scratch);
             self.mix(pool, layer, &mut hidden, &mut scratch);
         }
+        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         Ok(Some(hidden))
+    }
+
+    /// Room for `tokens` tokens: what the last pass left, grown where it is too small. Each
+    /// operation writes all that the next one reads, so what stands in it does not matter.
+    fn lend_scratch(&self, tokens: usize) -> Scratch {
+        let left = self.scratch.lock();
+        let mut scratch = std::mem::take(&mut *left.unwrap_or_else(PoisonError::into_inner));
+        for (room, width) in [
+            (&mut scratch.query, self.config.hidden),
+            (&mut scratch.key, self.config.hidden),
+            (&mut scratch.value, self.config.hidden),
+            (&mut scratch.attended, self.config.hidden),
+            (&mut scratch.inner, self.config.intermediate),
+        ] {
+            room.resize(tokens * width, 0.0);
+        }
+        scratch
     }
 
     fn check(&self, batch: &EncoderBatch) -> Result<(), String> {
@@ -385,6 +400,7 @@ impl Encoder {
 }
 
 /// Room of one forward pass, each `(tokens, width)`.
+#[derive(Default)]
 struct Scratch {
     query: Vec<f32>,
     key: Vec<f32>,

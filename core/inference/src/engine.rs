@@ -26,7 +26,7 @@ use crate::sequence::{Generation, Sequence, SequenceEvent};
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
 use crate::tool_calls::ToolCalls;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, ModelSource};
 
 /// Tokens to generate where the request does not say.
 const DEFAULT_MAX_TOKENS: usize = 512;
@@ -71,7 +71,14 @@ impl Engine {
     /// that the model cannot follow.
     pub fn load(path: &Path, id: &str, options: EngineOptions) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
-        let named = |error: Error| error.with_resource(path.display().to_string());
+        let described = match checkpoint.config() {
+            ModelSource::HuggingFace { folder, .. } => folder.join("config.json"),
+            ModelSource::Gguf { .. } => path.to_path_buf(),
+        };
+        let named = |error: Error| {
+            let message = format!("{}: {}", described.display(), error.message());
+            Error::new(error.kind(), message).with_resource(described.display().to_string())
+        };
         let config = DecoderConfig::from_source(checkpoint.config()).map_err(named)?;
         let decoder = Arc::new(Decoder::load(config, &checkpoint)?);
         let (kv_tokens, context_length) = capacity(decoder.config(), &options)?;

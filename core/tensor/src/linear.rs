@@ -3,7 +3,7 @@
 use crate::aligned::{SharedOut, with_scratch};
 use crate::interleave::interleave;
 use crate::isa::Isa;
-use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_tile};
+use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_part, even_tile};
 use crate::row_tiles::{self, RowTask};
 use crate::weight::{Layout, dequantize_row};
 use crate::{DType, Pool, Weight};
@@ -71,7 +71,11 @@ impl Job<'_> {
     /// Tasks are blocks of rows of `x` by blocks of panels.
     fn packed(&self, pool: &Pool, packed: &[f32]) {
         let group = panels::largest(self.isa).1 * PANEL;
-        let row_blocks = self.m.div_ceil(ROW_BLOCK);
+        // As many for each thread, so that none waits for a last block.
+        let row_blocks = match self.m.div_ceil(ROW_BLOCK) {
+            blocks @ (0 | 1) => blocks,
+            blocks => blocks.next_multiple_of(pool.threads()).min(self.m),
+        };
         let groups = self.weight.rows().div_ceil(group);
         let wanted = (4 * pool.threads()).div_ceil(row_blocks.max(1));
         let column_blocks = if pool.threads() == 1 {
@@ -80,7 +84,7 @@ impl Job<'_> {
             wanted.min(groups)
         };
         pool.run(row_blocks * column_blocks, |task| {
-            let (row, rows) = even_tile(self.m, ROW_BLOCK, task / column_blocks);
+            let (row, rows) = even_part(self.m, row_blocks, task / column_blocks);
             let block = task % column_blocks;
             let columns = groups * block / column_blocks * group
                 ..(groups * (block + 1) / column_blocks * group).min(self.weight.rows());

@@ -47,8 +47,12 @@ pub(crate) fn largest(isa: Isa) -> (usize, usize) {
 
 /// Cuts `rows` into tiles of nearly one size, none above `most`: `(first, rows)` of tile `index`.
 pub(crate) fn even_tile(rows: usize, most: usize, index: usize) -> (usize, usize) {
-    let tiles = rows.div_ceil(most);
-    let (base, extra) = (rows / tiles, rows % tiles);
+    even_part(rows, rows.div_ceil(most), index)
+}
+
+/// Cuts `rows` into `parts` of nearly one size: `(first, rows)` of part `index`.
+pub(crate) fn even_part(rows: usize, parts: usize, index: usize) -> (usize, usize) {
+    let (base, extra) = (rows / parts, rows % parts);
     (
         index * base + index.min(extra),
         base + usize::from(index < extra),

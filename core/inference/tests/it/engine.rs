@@ -367,3 +367,39 @@ fn golden_chats_become_the_golden_ids() {
     }
     assert!(compared >= 15, "only {compared} chats were compared");
 }
+
+#[test]
+fn a_wrong_configuration_is_an_error_that_names_the_file_and_the_value() {
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama3");
+    let config = std::fs::read_to_string(fixture.join("config.json")).unwrap();
+    for (right, wrong, named) in [
+        (
+            "\"model_type\": \"llama\"",
+            "\"model_type\": \"mamba\"",
+            "mamba",
+        ),
+        (
+            "\"hidden_size\": 64",
+            "\"hidden_size\": \"wide\"",
+            "hidden_size",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for file in [
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ] {
+            std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+        }
+        assert!(config.contains(right), "{right}");
+        let damaged = config.replace(right, wrong);
+        std::fs::write(folder.path().join("config.json"), damaged).unwrap();
+        let error = Engine::load(folder.path(), "damaged", EngineOptions::default())
+            .err()
+            .unwrap();
+        assert_eq!(error.kind(), ErrorKind::ModelErrorException);
+        assert!(error.message().contains("config.json"), "{error}");
+        assert!(error.message().contains(named), "{error}");
+    }
+}
