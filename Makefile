@@ -9,7 +9,7 @@ PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.p
 # Tests run under nextest where it is installed; both run the same tests.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")
 
-.PHONY: demo test test-rust test-python test-node test-notebook eval bench lint docs gpu-test gpu-bench clean
+.PHONY: demo test test-rust test-python test-node test-notebook eval bench lint docs clean
 
 demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and then from Node.
 	$(BIN)/python examples/demo.py
@@ -17,8 +17,11 @@ demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and
 
 test: test-rust test-python test-node test-notebook ## Every test.
 
+# The folder of the real all-MiniLM-L6-v2, for the tests that compare with it.
+MINILM = $$($(BIN)/python python-tests/minilm_path.py)
+
 test-rust: $(VENV)/.tools
-	OUTCROP_MINILM="$$($(BIN)/python python-tests/minilm_path.py)" \
+	OUTCROP_MINILM="$(MINILM)" \
 		cargo $(CARGO_TEST) --release --workspace --exclude outcrop-python --exclude outcrop-node
 
 test-python: $(VENV)/.installed
