@@ -127,7 +127,7 @@ def test_arguments_reach_the_request():
     }  # fmt: skip
     assert made["templateVariables"] == {"enable_thinking": False}
     assert made["toolChoice"] == {"any": {}}
-    assert made["responseSchema"] == SCHEMA
+    assert made["outputFormat"] == {"jsonSchema": SCHEMA}
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,9 @@ function converseRequest(messages, options, call) {
     ...prompt,
     toolChoice:
       absent(given.toolChoice) ? undefined : toolChoiceOf(given.toolChoice, prompt.tools),
-    responseSchema: absent(given.responseSchema)
+    outputFormat: absent(given.responseSchema)
       ? undefined
-      : plain("responseSchema", object("responseSchema", given.responseSchema, "a JSON schema")),
+      : { jsonSchema: plain("responseSchema", object("responseSchema", given.responseSchema, "a JSON schema")) },
   });
   return withConfig(members, inferenceConfig(given));
 }

@@ -86,6 +86,7 @@ async fn pump(
     let started = Instant::now();
     let mut stream = open.await?;
     let mut content: Vec<ContentBlock> = Vec::new();
+    let mut logprobs = Vec::new();
     let mut next = to_json(&"started")?;
     loop {
         if sender.send(Ok(next)).await.is_err() {
@@ -101,12 +102,14 @@ async fn pump(
                 stop_reason,
                 usage,
                 latency_ms: started.elapsed().as_millis() as u64,
+                logprobs,
             };
             let _ = sender.send(Ok(to_json(&json!({ "reply": reply }))?)).await;
             return Ok(());
         }
         next = to_json(&event)?;
         match (event, content.last_mut()) {
+            (StreamEvent::Logprobs(more), _) => logprobs.extend(more),
             (StreamEvent::TextDelta(delta), Some(ContentBlock::Text(text))) => {
                 text.push_str(&delta)
             }

@@ -93,7 +93,7 @@ def converse_request(
     if response_schema is not None:
         if not isinstance(response_schema, Mapping):
             raise wrong("response_schema", "a JSON schema", response_schema)
-        request["responseSchema"] = response_schema
+        request["outputFormat"] = {"jsonSchema": response_schema}
     variables = {} if template_variables is None else template_variables
     if not isinstance(variables, Mapping):
         raise wrong("template_variables", "a dict", template_variables)

@@ -23,9 +23,18 @@ pub struct ConverseRequest {
     /// Whether it may, must, or must use a certain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
-    /// A JSON schema that the reply must follow.
+    /// What every reply must look like. Default: any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_schema: Option<Value>,
+    pub output_format: Option<OutputFormat>,
+    /// Name of a loaded LoRA adapter. Default: the base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// How tokens are guessed ahead; it changes the speed only. Default: as the model was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Speculation>,
+    /// Its place in the queue.
+    #[serde(default, skip_serializing_if = "Scheduling::is_default")]
+    pub scheduling: Scheduling,
     /// Further variables of the chat template, such as `enable_thinking`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub template_variables: Map<String, Value>,
@@ -61,6 +70,60 @@ pub struct InferenceConfig {
     /// Seed of the sampler. Default 0: two calls with the same input give the same output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Log-probabilities of each generated token and of so many of the most likely ones beside it,
+    /// 0 to 20. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<usize>,
+}
+
+/// What an output must look like; the model cannot leave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum OutputFormat {
+    /// JSON that this JSON schema (draft 2020-12) accepts.
+    JsonSchema(Value),
+    /// Text that this regular expression matches as a whole.
+    Regex(String),
+    /// Text of this Lark grammar, from its rule `start`.
+    Lark(String),
+    /// One verbatim span of one of these texts.
+    Quote(Vec<String>),
+}
+
+/// How tokens are guessed ahead, to be checked several at a time. The output's bytes stay the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speculation {
+    /// Not at all.
+    #[default]
+    Off,
+    /// By what followed the same words earlier in the prompt or output.
+    PromptLookup,
+    /// By the draft model that the model was opened with.
+    Draft,
+}
+
+/// A request's place in the queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scheduling {
+    /// Who asks; callers take turns, however many requests each has waiting. Default: one caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Higher runs first. Default 0.
+    #[serde(default)]
+    pub priority: i32,
+    /// Milliseconds from submission after which the request ends with a `ModelTimeoutException`.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+}
+
+impl Scheduling {
+    /// Whether nothing is asked for.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A tool's declaration.
@@ -110,6 +173,32 @@ pub struct GenerateRequest {
     /// Lengths and sampling.
     #[serde(default)]
     pub inference_config: InferenceConfig,
+    /// What every output must look like. Default: any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<OutputFormat>,
+    /// Name of a loaded LoRA adapter. Default: the base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// How tokens are guessed ahead; it changes the speed only. Default: as the model was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Speculation>,
+    /// Its place in the queue.
+    #[serde(default, skip_serializing_if = "Scheduling::is_default")]
+    pub scheduling: Scheduling,
+}
+
+impl GenerateRequest {
+    /// A request to continue `prompt`, with everything else at its default.
+    pub fn new(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            inference_config: InferenceConfig::default(),
+            output_format: None,
+            adapter: None,
+            speculation: None,
+            scheduling: Scheduling::default(),
+        }
+    }
 }
 
 /// Why generation ended.
@@ -136,6 +225,16 @@ pub struct Usage {
     pub output_tokens: usize,
     /// Their sum.
     pub total_tokens: usize,
+    /// Of the prompt's tokens, those whose keys and values were found in the prefix cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_read_input_tokens: usize,
+    /// Of the prompt's tokens, those that this call computed and left in the prefix cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_input_tokens: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Usage {
@@ -145,8 +244,23 @@ impl Usage {
             input_tokens: input,
             output_tokens: output,
             total_tokens: input + output,
+            ..Self::default()
         }
     }
+}
+
+/// A generated token with its log-probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenLogprobs {
+    /// The token that was chosen.
+    pub id: u32,
+    /// The natural logarithm of its probability by the model's own softmax: before temperature,
+    /// penalties, filters and formats.
+    pub logprob: f32,
+    /// The most likely tokens with their log-probabilities, the most likely first; the lower id
+    /// first among equals.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// The whole answer to a [`ConverseRequest`].
@@ -161,6 +275,9 @@ pub struct Reply {
     pub usage: Usage,
     /// From the call to its end, in milliseconds of wall time.
     pub latency_ms: u64,
+    /// One entry a generated token, where the request asked for `logprobs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprobs>,
 }
 
 /// The whole answer to a [`GenerateRequest`].
@@ -177,6 +294,9 @@ pub struct Completion {
     pub usage: Usage,
     /// From the call to its end, in milliseconds of wall time.
     pub latency_ms: u64,
+    /// One entry a generated token, where the request asked for `logprobs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprobs>,
 }
 
 /// One event of a running answer. The last is [`StreamEvent::Done`] unless an error ends it.
@@ -189,6 +309,8 @@ pub enum StreamEvent {
     Block(ContentBlock),
     /// Ids as they were generated (only from `generate`).
     Ids(Vec<u32>),
+    /// Log-probabilities of further tokens, where the request asked for them.
+    Logprobs(Vec<TokenLogprobs>),
     /// The end.
     #[serde(rename_all = "camelCase")]
     Done {

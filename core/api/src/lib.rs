@@ -13,8 +13,8 @@ mod seams;
 
 pub use citation::{Answer, Citation, Location, Passage, Span};
 pub use converse::{
-    Completion, ConverseRequest, GenerateRequest, InferenceConfig, Prompt, Reply, StopReason,
-    StreamEvent, Tool, ToolChoice, Usage,
+    Completion, ConverseRequest, GenerateRequest, InferenceConfig, OutputFormat, Prompt, Reply,
+    Scheduling, Speculation, StopReason, StreamEvent, TokenLogprobs, Tool, ToolChoice, Usage,
 };
 pub use embedding::{EmbedOptions, Embeddings};
 pub use error::{Error, ErrorKind, Result};

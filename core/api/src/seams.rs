@@ -34,6 +34,7 @@ pub trait ChatModel: Send + Sync {
             let started = std::time::Instant::now();
             let mut stream = self.converse_stream(request).await?;
             let mut content: Vec<ContentBlock> = Vec::new();
+            let mut logprobs = Vec::new();
             while let Some(event) = stream.next().await {
                 match event? {
                     StreamEvent::TextDelta(delta) => match content.last_mut() {
@@ -42,6 +43,7 @@ pub trait ChatModel: Send + Sync {
                     },
                     StreamEvent::Block(block) => content.push(block),
                     StreamEvent::Ids(_) => {}
+                    StreamEvent::Logprobs(more) => logprobs.extend(more),
                     StreamEvent::Done { stop_reason, usage } => {
                         let latency_ms = started.elapsed().as_millis() as u64;
                         return Ok(Reply {
@@ -49,6 +51,7 @@ pub trait ChatModel: Send + Sync {
                             stop_reason,
                             usage,
                             latency_ms,
+                            logprobs,
                         });
                     }
                 }

@@ -171,11 +171,12 @@ impl Engine {
     pub async fn generate(&self, request: GenerateRequest) -> Result<Completion> {
         let started = Instant::now();
         let mut stream = self.generate_stream(request).await?;
-        let (mut text, mut ids) = (String::new(), Vec::new());
+        let (mut text, mut ids, mut logprobs) = (String::new(), Vec::new(), Vec::new());
         while let Some(event) = stream.next().await {
             match event? {
                 StreamEvent::TextDelta(delta) => text.push_str(&delta),
                 StreamEvent::Ids(more) => ids.extend(more),
+                StreamEvent::Logprobs(more) => logprobs.extend(more),
                 StreamEvent::Block(_) => {}
                 StreamEvent::Done { stop_reason, usage } => {
                     return Ok(Completion {
@@ -184,6 +185,7 @@ impl Engine {
                         stop_reason,
                         usage,
                         latency_ms: started.elapsed().as_millis() as u64,
+                        logprobs,
                     });
                 }
             }
@@ -310,9 +312,9 @@ fn check_converse(request: &ConverseRequest) -> Result<()> {
     if request.messages.is_empty() {
         return Err(Error::validation("messages: expected at least 1, got 0"));
     }
-    if request.response_schema.is_some() {
+    if request.output_format.is_some() {
         return Err(Error::validation(
-            "response_schema: structured output is not available in this version",
+            "output_format: structured output is not available in this version",
         ));
     }
     match request.tool_choice {

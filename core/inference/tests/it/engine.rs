@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use outcrop_api::{
     ChatModel, ContentBlock, ConverseRequest, ErrorKind, GenerateRequest, InferenceConfig, Message,
-    Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice,
+    OutputFormat, Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice,
 };
 use outcrop_inference::{Engine, EngineOptions};
 use serde_json::Value;
@@ -12,12 +12,10 @@ use serde_json::Value;
 use crate::golden::{engine, greedy, ids, on_threads};
 
 fn sampled(length: usize, max_tokens: usize, seed: u64) -> GenerateRequest {
+    let ids = (0..length)
+        .map(|i| (i * 37 + seed as usize * 11) as u32 % 500)
+        .collect();
     GenerateRequest {
-        prompt: Prompt::Ids(
-            (0..length)
-                .map(|i| (i * 37 + seed as usize * 11) as u32 % 500)
-                .collect(),
-        ),
         inference_config: InferenceConfig {
             max_tokens: Some(max_tokens),
             temperature: Some(0.9),
@@ -26,6 +24,7 @@ fn sampled(length: usize, max_tokens: usize, seed: u64) -> GenerateRequest {
             seed: Some(seed),
             ..InferenceConfig::default()
         },
+        ..GenerateRequest::new(Prompt::Ids(ids))
     }
 }
 
@@ -107,6 +106,7 @@ async fn a_stream_gives_the_ids_and_the_text_of_the_whole() {
         assert!(done.is_none(), "an event after the end");
         match event.unwrap() {
             StreamEvent::Ids(more) => ids.extend(more),
+            StreamEvent::Logprobs(_) => {}
             StreamEvent::TextDelta(delta) => {
                 assert!(!delta.is_empty());
                 text.push_str(&delta);
@@ -273,7 +273,9 @@ async fn converse_is_the_rendered_chat_continued() {
 async fn what_this_version_does_not_do_is_refused() {
     let engine = engine("llama3", EngineOptions::default());
     let structured = ConverseRequest {
-        response_schema: Some(serde_json::json!({"type": "object"})),
+        output_format: Some(OutputFormat::JsonSchema(
+            serde_json::json!({"type": "object"}),
+        )),
         ..conversation("Hi")
     };
     let forced = ConverseRequest {
@@ -285,7 +287,7 @@ async fn what_this_version_does_not_do_is_refused() {
         ..conversation("Hi")
     };
     for (request, field) in [
-        (structured, "response_schema"),
+        (structured, "output_format"),
         (forced, "tool_choice"),
         (empty, "messages"),
     ] {

@@ -58,11 +58,11 @@ pub fn numbers(value: &Value) -> Vec<f32> {
 /// A request for `max_tokens` greedy tokens after `prompt`.
 pub fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
     GenerateRequest {
-        prompt: Prompt::Ids(prompt),
         inference_config: InferenceConfig {
             max_tokens: Some(max_tokens),
             ..InferenceConfig::default()
         },
+        ..GenerateRequest::new(Prompt::Ids(prompt))
     }
 }
 

@@ -123,8 +123,8 @@ fn refuse_what_it_cannot(request: &ConverseRequest, model: &str) -> Result<()> {
         "tools"
     } else if request.tool_choice.is_some() {
         "tool_choice"
-    } else if request.response_schema.is_some() {
-        "response_schema"
+    } else if request.output_format.is_some() {
+        "output_format"
     } else if !request.inference_config.stop_sequences.is_empty() {
         "stop_sequences"
     } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outcrop_api::{
     BoxFuture, ChatModel, CitationLocation, ContentBlock, ConverseRequest, DocumentBlock,
     DocumentSource, EmbedOptions, Embedder, Embeddings, Error, ErrorKind, GeneratedText, Message,
-    Result, Role, SearchResult, StopReason, TextContent, Tool,
+    OutputFormat, Result, Role, SearchResult, StopReason, TextContent, Tool,
 };
 use outcrop_models::{NO_ANSWER, QuoteModel};
 
@@ -235,12 +235,14 @@ async fn what_it_cannot_do_is_refused_by_name() {
         input_schema: serde_json::json!({}),
     });
     let mut schema = request(passage(), "fee?");
-    schema.response_schema = Some(serde_json::json!({"type": "object"}));
+    schema.output_format = Some(OutputFormat::JsonSchema(
+        serde_json::json!({"type": "object"}),
+    ));
     let mut question = request(passage(), "fee?");
     question.messages[0].content.pop();
     for (request, field) in [
         (tools, "tools"),
-        (schema, "response_schema"),
+        (schema, "output_format"),
         (request(vec![], "fee?"), "searchResult"),
         (question, "the last text block"),
         (ConverseRequest::default(), "messages"),

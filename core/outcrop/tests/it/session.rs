@@ -70,8 +70,8 @@ fn a_decoder_converses_streams_generates_and_tokenizes() {
         assert_eq!(logits.len(), ids.len() * model.info().vocabulary.unwrap());
         let completion = model
             .generate(GenerateRequest {
-                prompt: Prompt::Ids(ids),
                 inference_config: hello(4).inference_config,
+                ..GenerateRequest::new(Prompt::Ids(ids))
             })
             .await
             .unwrap();
