@@ -7,6 +7,7 @@ mod citation;
 mod converse;
 mod embedding;
 mod error;
+mod evaluation;
 mod message;
 mod model;
 mod seams;
@@ -18,6 +19,7 @@ pub use converse::{
 };
 pub use embedding::{EmbedOptions, Embeddings};
 pub use error::{Error, ErrorKind, Result};
+pub use evaluation::{Perplexity, PerplexityOptions, TextPerplexity};
 pub use message::{
     CitationLocation, CitationsContent, ContentBlock, DocumentBlock, DocumentSource, GeneratedText,
     Message, Role, SearchResult, SourceCitation, TextContent, ToolResult, ToolResultContent,

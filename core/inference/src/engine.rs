@@ -210,7 +210,7 @@ impl Engine {
             match events.next().await? {
                 SequenceEvent::Logits(rows) => all.extend(rows),
                 SequenceEvent::Done { .. } => return Ok(all),
-                SequenceEvent::Token(_) | SequenceEvent::Text(_) => {}
+                _ => {}
             }
         }
     }
@@ -226,13 +226,14 @@ impl Engine {
             stop: StopBuffer::new(config.stop_sequences),
             end_ids: self.shared.end_ids.clone(),
             max_tokens: self.max_tokens(prompt.len(), config.max_tokens)?,
+            logprobs: config.logprobs,
         };
         let (sender, receiver) = unbounded_channel();
         self.submit(Sequence::generate(prompt, generation, sender), receiver)
     }
 
     /// Hands `sequence` to the scheduler.
-    fn submit(
+    pub(crate) fn submit(
         &self,
         sequence: Sequence,
         receiver: UnboundedReceiver<Result<SequenceEvent>>,
@@ -245,7 +246,7 @@ impl Engine {
     }
 
     /// Checks that there are ids and that the vocabulary has each.
-    fn check_prompt(&self, field: &str, ids: &[u32]) -> Result<()> {
+    pub(crate) fn check_prompt(&self, field: &str, ids: &[u32]) -> Result<()> {
         let vocabulary = self.shared.info.vocabulary.unwrap_or(0);
         if ids.is_empty() {
             return Err(Error::validation(format!(

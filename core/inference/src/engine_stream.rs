@@ -89,7 +89,10 @@ async fn next_event(
     loop {
         let event = match events.as_mut()?.next().await {
             Ok(SequenceEvent::Token(id)) if with_ids => Ok(StreamEvent::Ids(vec![id])),
-            Ok(SequenceEvent::Token(_) | SequenceEvent::Logits(_)) => continue,
+            Ok(SequenceEvent::Token(_) | SequenceEvent::Logits(_) | SequenceEvent::Scores(_)) => {
+                continue;
+            }
+            Ok(SequenceEvent::Logprobs(logprobs)) => Ok(StreamEvent::Logprobs(vec![logprobs])),
             Ok(SequenceEvent::Text(text)) => Ok(StreamEvent::TextDelta(text)),
             Ok(SequenceEvent::Done { stop_reason, usage }) => {
                 *events = None;

@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 
 use outcrop_api::{Error, InferenceConfig, Result};
 
+use crate::logprobs::MAX_LOGPROBS;
+
 /// Most stop sequences of one request.
 const MAX_STOP_SEQUENCES: usize = 16;
 
@@ -83,6 +85,9 @@ pub fn validate(config: &InferenceConfig) -> Result<()> {
         "above 0",
         |p: f32| p > 0.0 && p.is_finite(),
     )?;
+    check("logprobs", config.logprobs, "0 to 20", |n| {
+        n <= MAX_LOGPROBS
+    })?;
     let stops = config.stop_sequences.len();
     check("stop_sequences", Some(stops), "at most 16 of them", |n| {
         n <= MAX_STOP_SEQUENCES

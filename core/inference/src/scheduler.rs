@@ -9,9 +9,6 @@ use crate::inbox::{Inbox, stopped};
 use crate::sequence::{Sequence, SequenceEvent};
 use crate::step::{Rows, StepModel};
 
-/// Rows of one step whose every logit is wanted: bounds the room that they take.
-const MAX_LOGIT_ROWS: usize = 32;
-
 /// While sequences decode, prompts take this part of `prefill_chunk`, so that tokens keep coming.
 const CHUNK_SHARE_BESIDE_DECODE: usize = 4;
 
@@ -156,12 +153,7 @@ fn plan(running: &[Sequence], limits: StepLimits) -> Vec<usize> {
         if pending == 1 {
             return 1;
         }
-        let most = if sequence.wants_all() {
-            MAX_LOGIT_ROWS.min(room)
-        } else {
-            room
-        };
-        let count = pending.min(most);
+        let count = pending.min(sequence.most(room));
         room -= count;
         count
     };

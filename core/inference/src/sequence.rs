@@ -2,24 +2,32 @@
 
 use std::sync::Arc;
 
-use outcrop_api::{Result, StopReason, Usage};
+use outcrop_api::{Result, StopReason, TokenLogprobs, Usage};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::block_pool::BlockTable;
 use crate::detokenizer::Detokenizer;
+use crate::logprobs::{logprob, token_logprobs};
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::step::Wanted;
 use crate::stop::StopBuffer;
+
+/// Rows of one step whose every logit is wanted: bounds the room that they take.
+const MAX_LOGIT_ROWS: usize = 32;
 
 /// What a sequence tells its caller. After [`SequenceEvent::Done`] or an error nothing follows.
 #[derive(Debug)]
 pub(crate) enum SequenceEvent {
     /// A token was chosen.
     Token(u32),
+    /// Log-probabilities of the token that was chosen.
+    Logprobs(TokenLogprobs),
     /// Text is certain to be part of the output.
     Text(String),
     /// Logits of further positions, `(positions, vocabulary)`.
     Logits(Vec<f32>),
+    /// Log-probabilities of further tokens of the text that is scored.
+    Scores(Vec<f32>),
     /// The sequence ended by itself.
     Done {
         /// Why.
@@ -49,6 +57,14 @@ pub(crate) struct Sequence {
 enum Task {
     Generate(Box<Generation>),
     Logits,
+    Score(Score),
+}
+
+/// What is to be scored: the tokens behind the sequence's own, of which the first stands at `first`.
+struct Score {
+    targets: Vec<u32>,
+    /// Position in the text, at least 1.
+    first: usize,
 }
 
 /// The state of a text that is being generated.
@@ -65,6 +81,8 @@ pub(crate) struct Generation {
     pub end_ids: Arc<[u32]>,
     /// Most tokens to generate.
     pub max_tokens: usize,
+    /// How many of the most likely tokens stand beside each chosen one. `None`: no log-probabilities.
+    pub logprobs: Option<usize>,
 }
 
 impl Sequence {
@@ -76,6 +94,15 @@ impl Sequence {
     /// A sequence that gives the logits at each position of `prompt`, which is not empty.
     pub fn logits(prompt: Vec<u32>, events: Events) -> Self {
         Self::new(prompt, Task::Logits, events)
+    }
+
+    /// A sequence that gives the log-probabilities of the tokens of `text` from position `first`
+    /// (at least 1 and within it) on.
+    pub fn score(mut text: Vec<u32>, first: usize, events: Events) -> Self {
+        let targets = text[first..].to_vec();
+        // What follows the last token is not asked for.
+        text.pop();
+        Self::new(text, Task::Score(Score { targets, first }), events)
     }
 
     fn new(tokens: Vec<u32>, task: Task, events: Events) -> Self {
@@ -93,7 +120,7 @@ impl Sequence {
     pub fn worst_case(&self) -> usize {
         match &self.task {
             Task::Generate(generation) => self.prompt + generation.max_tokens,
-            Task::Logits => self.prompt,
+            Task::Logits | Task::Score(_) => self.prompt,
         }
     }
 
@@ -114,35 +141,62 @@ impl Sequence {
 
     /// Which logits a step over the next `count` pending tokens must give.
     pub fn wanted(&self, count: usize) -> Wanted {
-        match self.task {
+        let end = self.computed + count;
+        match &self.task {
             Task::Logits => Wanted::All,
-            Task::Generate(_) if self.computed + count == self.tokens.len() => Wanted::Last,
-            Task::Generate(_) => Wanted::None,
+            Task::Score(score) if end >= score.first => Wanted::All,
+            Task::Generate(_) if end == self.tokens.len() => Wanted::Last,
+            Task::Generate(_) | Task::Score(_) => Wanted::None,
         }
     }
 
-    /// Whether each position's logits are wanted.
-    pub fn wants_all(&self) -> bool {
-        matches!(self.task, Task::Logits)
+    /// How many of `room` tokens a step may take of it, so that the logits that it gives stay few.
+    pub fn most(&self, room: usize) -> usize {
+        let unscored = match &self.task {
+            Task::Generate(_) => return room,
+            Task::Logits => 0,
+            Task::Score(score) => (score.first - 1).saturating_sub(self.computed),
+        };
+        room.min(if unscored > 0 {
+            unscored
+        } else {
+            MAX_LOGIT_ROWS
+        })
     }
 
     /// Takes in a step over the next `count` pending tokens with the `logits` that it gave. Gives
     /// the last event when the sequence has ended, for [`Sequence::end`].
     pub fn advance(&mut self, count: usize, logits: &[f32]) -> Option<Result<SequenceEvent>> {
+        let start = self.computed;
         self.computed += count;
         match &mut self.task {
             Task::Logits => {
                 send(&self.events, SequenceEvent::Logits(logits.to_vec()));
                 (self.computed == self.prompt).then(|| Ok(self.done(StopReason::EndTurn)))
             }
+            Task::Score(_) if logits.is_empty() => None,
+            Task::Score(score) => match score.logprobs(start + 1, logits, count) {
+                Ok(logprobs) => {
+                    send(&self.events, SequenceEvent::Scores(logprobs));
+                    (self.computed == self.prompt).then(|| Ok(self.done(StopReason::EndTurn)))
+                }
+                Err(error) => Some(Err(error)),
+            },
             Task::Generate(_) if logits.is_empty() => None,
             Task::Generate(generation) => {
                 let chosen =
                     generation
                         .sampler
                         .sample(logits, &self.tokens, &mut generation.scratch);
-                match chosen {
-                    Ok(id) => self.take(id).map(|reason| Ok(self.done(reason))),
+                let top = generation.logprobs;
+                let with_logprobs = chosen.and_then(|id| {
+                    let logprobs = top.map(|top| token_logprobs(logits, id, top));
+                    Ok((id, logprobs.transpose()?))
+                });
+                match with_logprobs {
+                    Ok((id, logprobs)) => {
+                        self.take(id, logprobs).map(|reason| Ok(self.done(reason)))
+                    }
                     Err(error) => Some(Err(error)),
                 }
             }
@@ -150,13 +204,16 @@ impl Sequence {
     }
 
     /// Appends the chosen token. Says why the sequence has ended, when it has.
-    fn take(&mut self, id: u32) -> Option<StopReason> {
+    fn take(&mut self, id: u32, logprobs: Option<TokenLogprobs>) -> Option<StopReason> {
         self.tokens.push(id);
         let made = self.tokens.len() - self.prompt;
         let Task::Generate(generation) = &mut self.task else {
             return None;
         };
         send(&self.events, SequenceEvent::Token(id));
+        if let Some(logprobs) = logprobs {
+            send(&self.events, SequenceEvent::Logprobs(logprobs));
+        }
         let ends = if generation.end_ids.contains(&id) {
             Some(StopReason::EndTurn)
         } else if made == generation.max_tokens {
@@ -199,6 +256,17 @@ impl Sequence {
     pub fn end(self, last: Result<SequenceEvent>) {
         // A caller that has gone needs none.
         let _ = self.events.send(last);
+    }
+}
+
+impl Score {
+    /// Log-probabilities of the `count` tokens from `position` on, by a row of `logits` each.
+    fn logprobs(&self, position: usize, logits: &[f32], count: usize) -> Result<Vec<f32>> {
+        let rows = logits.chunks_exact(logits.len() / count);
+        let targets = &self.targets[position - self.first..];
+        rows.zip(targets)
+            .map(|(row, &id)| logprob(row, id))
+            .collect()
     }
 }
 

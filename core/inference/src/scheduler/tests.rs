@@ -119,6 +119,7 @@ fn sequence(
         stop: StopBuffer::default(),
         end_ids: [3].into(),
         max_tokens,
+        logprobs: None,
     };
     let (sender, receiver) = unbounded_channel();
     (

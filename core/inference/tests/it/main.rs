@@ -9,5 +9,6 @@ mod encoder;
 mod engine;
 mod golden;
 mod reference;
+mod scoring;
 mod tokenizer;
 mod weights;
