@@ -54,6 +54,7 @@ impl Model {
         let options = EmbedOptions {
             normalize,
             truncate,
+            ..EmbedOptions::default()
         };
         let (model, rows) = (self.0.handle(py)?, texts.len());
         let call = async move { model.embed(texts, options).await };

@@ -17,7 +17,7 @@ pub use converse::{
     Completion, ConverseRequest, GenerateRequest, InferenceConfig, OutputFormat, Prompt, Reply,
     Scheduling, Speculation, StopReason, StreamEvent, TokenLogprobs, Tool, ToolChoice, Usage,
 };
-pub use embedding::{EmbedOptions, Embeddings};
+pub use embedding::{DOCUMENT_PROMPT, EmbedOptions, Embeddings, QUERY_PROMPT};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Perplexity, PerplexityOptions, TextPerplexity};
 pub use message::{

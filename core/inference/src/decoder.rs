@@ -52,6 +52,37 @@ impl Decoder {
         scratch: &'s mut Scratch,
         keep_going: &dyn Fn() -> bool,
     ) -> Option<&'s [f32]> {
+        let done = self.run_layers(pool, rows, cache, scratch, keep_going)?;
+        if done == 0 {
+            return Some(&[]);
+        }
+        keep_going().then(|| self.project(pool, scratch))
+    }
+
+    /// As [`Decoder::forward`], with the wanted rows as the final norm leaves them, `(wanted rows,
+    /// hidden_size)`, instead of their logits.
+    pub fn forward_hidden<'s>(
+        &self,
+        pool: &Pool,
+        rows: &[Rows<'_>],
+        cache: &mut KvCache,
+        scratch: &'s mut Scratch,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Option<&'s [f32]> {
+        let wanted = self.run_layers(pool, rows, cache, scratch, keep_going)?;
+        self.normalize(scratch);
+        Some(&scratch.normed[..wanted * self.config.hidden_size])
+    }
+
+    /// Runs all layers, leaving the wanted rows in the residual stream, and gives their number.
+    fn run_layers(
+        &self,
+        pool: &Pool,
+        rows: &[Rows<'_>],
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Option<usize> {
         scratch.fit(
             &self.config,
             rows.iter().map(|r| r.tokens.len()).sum(),
@@ -69,13 +100,13 @@ impl Decoder {
                 kept = self.keep_wanted(rows, scratch);
             }
             if is_last && kept.is_empty() {
-                return Some(&[]);
+                return Some(0);
             }
             let rows = if is_last { &kept[..] } else { rows };
             self.attend(pool, (index, layer), rows, cache, scratch);
             self.mix(pool, layer, scratch);
         }
-        keep_going().then(|| self.project(pool, scratch))
+        Some(kept.iter().map(Rows::wanted_count).sum())
     }
 
     /// Fills the residual stream with the tokens' embeddings, and the angles of their positions.
@@ -207,11 +238,16 @@ impl Decoder {
         ops::add_in_place(&mut scratch.hidden, &scratch.delta);
     }
 
+    /// The final norm of the rows that are left.
+    fn normalize(&self, scratch: &mut Scratch) {
+        let eps = self.config.norm_eps;
+        ops::rms_norm(&scratch.hidden, &self.norm, eps, &mut scratch.normed);
+    }
+
     /// The logits of the rows that are left.
     fn project<'s>(&self, pool: &Pool, scratch: &'s mut Scratch) -> &'s [f32] {
-        let (hidden, eps) = (self.config.hidden_size, self.config.norm_eps);
-        ops::rms_norm(&scratch.hidden, &self.norm, eps, &mut scratch.normed);
-        let rows = scratch.hidden.len() / hidden;
+        self.normalize(scratch);
+        let rows = scratch.hidden.len() / self.config.hidden_size;
         scratch.logits.resize(rows * self.config.vocab_size, 0.0);
         let output = self.output.as_ref().unwrap_or(&self.embedding);
         ops::linear(pool, &scratch.normed, output, None, &mut scratch.logits);

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::encoder::{Dense, Encoder, EncoderBatch, EncoderConfig};
 use crate::pooling::{Pooling, normalize};
+use crate::prompts::Prompts;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Checkpoint, ModelSource, WeightsError, read_json};
 
@@ -35,6 +36,7 @@ struct Inner {
     encoder: Encoder,
     tokenizer: Tokenizer,
     pooling: Pooling,
+    prompts: Prompts,
     head: Option<ScoreHead>,
     max_tokens: usize,
     pool: Option<Pool>,
@@ -124,6 +126,7 @@ impl EncoderModel {
         Ok(Self(Arc::new(Inner {
             info,
             pooling: Pooling::from_folder(folder)?,
+            prompts: Prompts::from_folder(folder)?,
             tokenizer: Tokenizer::from_checkpoint(&checkpoint)?,
             encoder,
             head,
@@ -280,12 +283,13 @@ impl Inner {
         if self.head.is_some() {
             return Err(self.wrong_kind("a reranker: it cannot embed"));
         }
+        let prompt = self.prompts.choose(options.prompt.as_deref())?;
         let dimensions = self.encoder.config().hidden;
         let mut values = vec![0.0; texts.len() * dimensions];
         let input_tokens = self.encode(
             texts.len(),
             cancelled,
-            |i| self.text_input(i, &texts[i], options.truncate),
+            |i| self.text_input(i, &format!("{prompt}{}", texts[i]), options.truncate),
             |i, tokens| {
                 let vector = &mut values[i * dimensions..(i + 1) * dimensions];
                 self.pooling.pool(tokens, vector);
@@ -432,7 +436,12 @@ impl Embedder for EncoderModel {
     }
 
     fn count_tokens(&self, text: &str) -> Result<usize> {
-        Ok(self.0.tokenizer.encode(text, true)?.len())
+        let prompt = self.0.prompts.default_prompt();
+        Ok(self
+            .0
+            .tokenizer
+            .encode(&format!("{prompt}{text}"), true)?
+            .len())
     }
 
     fn embed<'a>(

@@ -18,6 +18,7 @@ mod inbox;
 mod kv_cache;
 mod logprobs;
 mod pooling;
+mod prompts;
 mod rope;
 mod sampler;
 mod scheduler;

@@ -111,7 +111,8 @@ pub(crate) async fn embed(
         if stop() {
             return Err(api::Error::cancelled());
         }
-        let embedded = embedder.embed(batch, api::EmbedOptions::default()).await?;
+        let options = api::EmbedOptions::with_prompt(api::DOCUMENT_PROMPT);
+        let embedded = embedder.embed(batch, options).await?;
         if embedded.values.len() != batch.len() * dimensions {
             return Err(api::Error::model(format!(
                 "{}: expected {} vectors of {dimensions}, got {} values",

@@ -87,7 +87,8 @@ impl KnowledgeBase {
             });
         }
         let texts = [query.to_owned()];
-        let embedded = embedder.embed(&texts, api::EmbedOptions::default()).await?;
+        let options = api::EmbedOptions::with_prompt(api::QUERY_PROMPT);
+        let embedded = embedder.embed(&texts, options).await?;
         blocking(move || {
             let hits = nearest(&snapshot, &embedded.values, k)
                 .map_err(|error| api::Error::internal(format!("search: {error}")))?;

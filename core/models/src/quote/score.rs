@@ -74,11 +74,9 @@ pub(super) async fn pick(
     for (index, passage) in passages.iter().enumerate() {
         collect(embedder, index, &passage.text, &mut batch, &mut candidates)?;
     }
-    let options = EmbedOptions {
-        normalize: true,
-        truncate: false,
-    };
-    let vectors = embedder.embed(&batch.texts, options).await?;
+    let vectors = embedder
+        .embed(&batch.texts, EmbedOptions::default())
+        .await?;
     let rows: Vec<&[f32]> = vectors.rows().collect();
     let near: Vec<f32> = rows.iter().map(|row| cosine(rows[0], row)).collect();
     let asks_amount = asks_for_amount(question);
