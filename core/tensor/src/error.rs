@@ -47,6 +47,9 @@ pub enum TensorError {
         /// Length of the file.
         len: usize,
     },
+    /// Nothing is quantised to this dtype here; Q8_0 is.
+    #[error("{0:?}: expected Q8_0, which is what weights are quantised to")]
+    NotQuantizable(DType),
     /// `OUTCROP_THREADS` is not a number of threads.
     #[error("OUTCROP_THREADS: expected 1..=1024, got {0:?}")]
     BadThreads(String),

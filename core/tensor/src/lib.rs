@@ -22,6 +22,7 @@ mod map_file;
 mod norm;
 mod panels;
 mod pool;
+mod quantize;
 mod row_tiles;
 pub mod search;
 #[cfg(target_arch = "x86_64")]

@@ -63,13 +63,13 @@ pub(crate) unsafe fn stored(isa: Isa, dtype: crate::DType, task: &RowTask<'_>) -
         };
     }
     match dtype {
-        DType::F32 => return false,
         DType::F16 => run!(F16),
         DType::BF16 => run!(Bf16),
         DType::Q8_0 => run!(Q8_0),
         DType::Q4_0 => run!(Q4_0),
         DType::Q4_K => run!(Q4K),
         DType::Q6_K => run!(Q6K),
+        _ => return false,
     }
     true
 }

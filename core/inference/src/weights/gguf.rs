@@ -87,12 +87,14 @@ ggml_types! {
     Q4_K, 12, 256, 144;
     Q5_K, 13, 256, 176;
     Q6_K, 14, 256, 210;
+    IQ4_NL, 20, 32, 18;
     I8, 24, 1, 1;
     I16, 25, 1, 2;
     I32, 26, 1, 4;
     I64, 27, 1, 8;
     F64, 28, 1, 8;
     BF16, 30, 1, 2;
+    MXFP4, 39, 32, 17;
 }
 
 /// Reads the header of `file`, the bytes of a whole GGUF file, and checks that each tensor's bytes

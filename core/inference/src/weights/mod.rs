@@ -282,7 +282,12 @@ impl Checkpoint {
             Storage::Other(other) => Err(WeightsError::Unsupported {
                 file: file.clone(),
                 detail: format!(
-                    "tensor {name}: expected F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K, got {other}"
+                    "tensor {name}: expected one of {}, got {other}",
+                    DType::ALL
+                        .iter()
+                        .map(|d| d.name())
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ),
             }),
         }
@@ -346,7 +351,15 @@ impl Storage {
             G::BF16 => Self::Numbers(DType::BF16),
             G::Q8_0 => Self::Numbers(DType::Q8_0),
             G::Q4_0 => Self::Numbers(DType::Q4_0),
+            G::Q4_1 => Self::Numbers(DType::Q4_1),
+            G::Q5_0 => Self::Numbers(DType::Q5_0),
+            G::Q5_1 => Self::Numbers(DType::Q5_1),
+            G::IQ4_NL => Self::Numbers(DType::IQ4_NL),
+            G::MXFP4 => Self::Numbers(DType::MXFP4),
+            G::Q2_K => Self::Numbers(DType::Q2_K),
+            G::Q3_K => Self::Numbers(DType::Q3_K),
             G::Q4_K => Self::Numbers(DType::Q4_K),
+            G::Q5_K => Self::Numbers(DType::Q5_K),
             G::Q6_K => Self::Numbers(DType::Q6_K),
             other => Self::Other(other.name()),
         }
@@ -357,6 +370,7 @@ impl Storage {
 fn alignment(dtype: DType) -> usize {
     match dtype {
         DType::F32 => 4,
+        DType::MXFP4 => 1,
         _ => 2,
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod attention;
+mod blocks;
 mod linear;
 
 /// Numbers in -1..1 that look random, from a seed.

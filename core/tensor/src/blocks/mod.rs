@@ -1,8 +1,14 @@
 //! From ggml's blocks to floats: each value is computed as ggml's reference does.
 
+mod groups;
+mod super_blocks;
+
 use half::bf16;
 
 use crate::DType;
+use groups::{iq4_nl, mxfp4, q4_0, q4_1, q5_0, q5_1, q8_0};
+pub(crate) use super_blocks::q4_k_scales;
+use super_blocks::{q2_k, q3_k, q4_k, q5_k, q6_k};
 
 /// Writes the elements of `row` (whole blocks of `dtype`) to `out`.
 #[inline(always)]
@@ -25,7 +31,15 @@ pub(crate) fn dequantize(dtype: DType, row: &[u8], out: &mut [f32]) {
         }
         DType::Q8_0 => each::<34, 32>(row, out, q8_0),
         DType::Q4_0 => each::<18, 32>(row, out, q4_0),
+        DType::Q4_1 => each::<20, 32>(row, out, q4_1),
+        DType::Q5_0 => each::<22, 32>(row, out, q5_0),
+        DType::Q5_1 => each::<24, 32>(row, out, q5_1),
+        DType::IQ4_NL => each::<18, 32>(row, out, iq4_nl),
+        DType::MXFP4 => each::<17, 32>(row, out, mxfp4),
+        DType::Q2_K => each::<84, 256>(row, out, q2_k),
+        DType::Q3_K => each::<110, 256>(row, out, q3_k),
         DType::Q4_K => each::<144, 256>(row, out, q4_k),
+        DType::Q5_K => each::<176, 256>(row, out, q5_k),
         DType::Q6_K => each::<210, 256>(row, out, q6_k),
     }
 }
@@ -54,85 +68,10 @@ pub(crate) fn half_to_f32(bits: u16) -> f32 {
     f32::from_bits(value.to_bits() | sign)
 }
 
+/// The half at a place, as a float.
 #[inline(always)]
 fn scale(bytes: &[u8], at: usize) -> f32 {
     half_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
-}
-
-#[inline(always)]
-fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
-    let d = scale(block, 0);
-    for i in 0..32 {
-        out[i] = f32::from(block[2 + i] as i8) * d;
-    }
-}
-
-#[inline(always)]
-fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
-    let d = scale(block, 0);
-    for i in 0..16 {
-        let byte = block[2 + i];
-        out[i] = (f32::from(byte & 15) - 8.0) * d;
-        out[i + 16] = (f32::from(byte >> 4) - 8.0) * d;
-    }
-}
-
-/// The six-bit scales and minima of a Q4_K block's eight groups, a byte each, from three
-/// little-endian words.
-#[inline(always)]
-pub(crate) fn q4_k_scales(packed: [u32; 3]) -> (u64, u64) {
-    let [a, b, c] = packed.map(u32::from_le);
-    let six = |word: u32| u64::from(word & 0x3f3f_3f3f);
-    let high = |word: u32| ((word >> 6) & 0x0303_0303) << 4;
-    (
-        six(a) | u64::from((c & 0x0f0f_0f0f) | high(a)) << 32,
-        six(b) | u64::from(((c >> 4) & 0x0f0f_0f0f) | high(b)) << 32,
-    )
-}
-
-#[inline(always)]
-fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
-    let (d, dmin) = (scale(block, 0), scale(block, 2));
-    let word =
-        |at: usize| u32::from_ne_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-    let (scales, minima) = q4_k_scales([word(4), word(8), word(12)]);
-    let (scales, minima) = (scales.to_le_bytes(), minima.to_le_bytes());
-    for pair in 0..4 {
-        let (s0, m0) = (scales[2 * pair], minima[2 * pair]);
-        let (s1, m1) = (scales[2 * pair + 1], minima[2 * pair + 1]);
-        let (d0, o0) = (d * f32::from(s0), dmin * f32::from(m0));
-        let (d1, o1) = (d * f32::from(s1), dmin * f32::from(m1));
-        let quants = &block[16 + 32 * pair..48 + 32 * pair];
-        let (low, high) = out[64 * pair..64 * pair + 64].split_at_mut(32);
-        for i in 0..32 {
-            low[i] = d0 * f32::from(quants[i] & 15) - o0;
-            high[i] = d1 * f32::from(quants[i] >> 4) - o1;
-        }
-    }
-}
-
-#[inline(always)]
-fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
-    let d = scale(block, 208);
-    for half in 0..2 {
-        let ql = &block[64 * half..64 * half + 64];
-        let qh = &block[128 + 32 * half..160 + 32 * half];
-        let scales = &block[192 + 8 * half..200 + 8 * half];
-        let out = &mut out[128 * half..128 * half + 128];
-        for part in 0..4 {
-            let bytes = &ql[32 * (part & 1)..32 * (part & 1) + 32];
-            let (low_shift, high_shift) = (4 * (part as u32 >> 1), 2 * part as u32);
-            let values = &mut out[32 * part..32 * part + 32];
-            for group in 0..2 {
-                let scaled = d * f32::from(scales[2 * part + group] as i8);
-                for i in 16 * group..16 * group + 16 {
-                    let low = (bytes[i] >> low_shift) & 15;
-                    let high = ((qh[i] >> high_shift) & 3) << 4;
-                    values[i] = scaled * (f32::from(low | high) - 32.0);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
