@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 pub use clock::Clock;
 
 use crate::conversation;
+use crate::own_stack::on_own_stack;
 use crate::tokenizer::token_text;
 use crate::weights::{Checkpoint, GgufValue, ModelSource, WeightsError, read_json, read_text};
 
@@ -34,10 +35,6 @@ const TOOL_USE: &str = "tool_use";
 /// instruction or for 64 bytes of data.
 const BASE_FUEL: u64 = 1_000_000;
 const FUEL_PER_BYTE: u64 = 16;
-
-/// The stack on which a template is compiled and run, in bytes: the engine goes as deep as an
-/// expression is long. Memory is taken only as far as it is used.
-const STACK_BYTES: usize = 64 << 20;
 
 /// Variables that the request itself sets.
 const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
@@ -130,7 +127,7 @@ impl ChatTemplate {
         }
         let mut environment = python::environment();
         clock::install(&mut environment, Clock::System);
-        on_own_stack(|| {
+        on_own_stack("chat template", || {
             for (name, text) in templates {
                 source::adapt(&text)
                     .and_then(|text| {
@@ -222,7 +219,7 @@ impl ChatTemplate {
             json!(add_generation_prompt),
         );
         let context = Value::Object(context);
-        on_own_stack(|| self.run(&context, has_tools))
+        on_own_stack("chat template", || self.run(&context, has_tools))
             .unwrap_or_else(|detail| Err(Error::model(format!("chat template: {detail}"))))
     }
 
@@ -257,23 +254,6 @@ impl ChatTemplate {
             names.join(", ")
         ))
     }
-}
-
-/// Runs `work` on a thread with [`STACK_BYTES`] of stack.
-///
-/// # Errors
-/// What happened where the system gives no thread, or `work` panics: it is a library that runs what
-/// came with a model.
-fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::result::Result<T, String> {
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("chat template".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, work)
-            .map_err(|error| format!("no thread to run it: {error}"))?
-            .join()
-            .map_err(|_| "the template engine broke off".to_owned())
-    })
 }
 
 /// What went wrong, in the words of the template or of the engine, with the line.

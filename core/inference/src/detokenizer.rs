@@ -53,6 +53,22 @@ impl Detokenizer {
         }
     }
 
+    /// A detokenizer whose text is the bytes that the ids spell, for an output that must have a
+    /// form to the byte: spaces stay as they are, the first one too.
+    pub(crate) fn verbatim(tokenizer: Arc<Tokenizer>) -> Self {
+        let mut pieces = Pieces::of(tokenizer.decoder());
+        match &mut pieces {
+            Pieces::Fallback(run) => run.strip = None,
+            Pieces::Alone { begun } => *begun = true,
+            Pieces::Bytes(_) | Pieces::Whole(_) => {}
+        }
+        Self {
+            pieces,
+            tokenizer,
+            clean_up: Vec::new(),
+        }
+    }
+
     /// The text that `id` completes; empty where a character is not whole yet.
     pub fn push(&mut self, id: u32) -> String {
         let Some(piece) = self.tokenizer.piece(id, true) else {
@@ -117,6 +133,34 @@ impl Pieces {
                 }
             }
             Some(_) => Self::Whole(Vec::new()),
+        }
+    }
+}
+
+/// How each token spells bytes, whatever stands around it: what a verbatim detokenizer makes of it.
+pub(crate) struct TokenBytes(Pieces);
+
+impl TokenBytes {
+    /// The spelling of `tokenizer`'s tokens; `None` where nothing is known of its decoder.
+    pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
+        match Pieces::of(tokenizer.decoder()) {
+            Pieces::Whole(_) => None,
+            pieces => Some(Self(pieces)),
+        }
+    }
+
+    /// The bytes of token `id`; none for an id that no token has.
+    pub fn bytes(&self, tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
+        let Some(piece) = tokenizer.piece(id, false) else {
+            return Vec::new();
+        };
+        match &self.0 {
+            Pieces::Bytes(_) => piece_bytes(&piece),
+            Pieces::Fallback(run) => match run.spell(&piece) {
+                Spelt::Byte(byte) => vec![byte],
+                Spelt::Text(text) => text.into_bytes(),
+            },
+            Pieces::Alone { .. } | Pieces::Whole(_) => alone(tokenizer, piece, true).into_bytes(),
         }
     }
 }
@@ -206,6 +250,14 @@ struct FallbackText {
     strip: Option<(char, usize)>,
 }
 
+/// What a piece spells by itself where there is byte fallback.
+enum Spelt {
+    /// One byte, to be joined with those beside it.
+    Byte(u8),
+    /// Whole characters.
+    Text(String),
+}
+
 impl FallbackText {
     /// For the decoders of a sequence: replacements, ByteFallback, Fuse and at most one Strip of
     /// the beginning. `None` for any other sequence.
@@ -236,6 +288,20 @@ impl FallbackText {
     }
 
     fn push(&mut self, piece: &str) -> String {
+        match self.spell(piece) {
+            Spelt::Byte(byte) => {
+                self.run.push(byte);
+                String::new()
+            }
+            Spelt::Text(piece) => {
+                let text = self.take_run() + &piece;
+                self.strip_start(text)
+            }
+        }
+    }
+
+    /// What a piece spells by itself.
+    fn spell(&self, piece: &str) -> Spelt {
         let mut pieces = vec![piece.to_owned()];
         for decoder in &self.before {
             pieces = unbroken(|| decoder.decode_chain(pieces)).unwrap_or_default();
@@ -247,16 +313,7 @@ impl FallbackText {
         let byte = hex
             .filter(|hex| hex.len() == 2)
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match byte {
-            Some(byte) => {
-                self.run.push(byte);
-                String::new()
-            }
-            None => {
-                let text = self.take_run() + &piece;
-                self.strip_start(text)
-            }
-        }
+        byte.map_or(Spelt::Text(piece), Spelt::Byte)
     }
 
     fn finish(&mut self) -> String {

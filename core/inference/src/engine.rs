@@ -1,13 +1,14 @@
 //! A decoder with its tokenizer, chat template and scheduler: what chats and continues prompts.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use outcrop_api::{
     BoxFuture, ChatModel, Completion, ContentBlock, ConverseRequest, Error, EventStream,
-    GenerateRequest, InferenceConfig, ModelInfo, ModelKind, Prompt, Result, StreamEvent,
-    ToolChoice,
+    GenerateRequest, InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result,
+    StreamEvent, ToolChoice,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -19,6 +20,7 @@ use crate::detokenizer::Detokenizer;
 use crate::engine_options::{EngineOptions, capacity};
 use crate::engine_stream::{ConverseStream, GenerateStream};
 use crate::engine_thread::EngineThread;
+use crate::grammar::{Constraint, Grammars};
 use crate::inbox::stopped;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::scheduler::{Scheduler, StepLimits};
@@ -27,6 +29,9 @@ use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
 use crate::tool_calls::ToolCalls;
 use crate::weights::{Checkpoint, ModelSource};
+
+/// A constraint at the beginning of an output, with the tokens that the output must begin with.
+type Form = (Constraint, Vec<u32>);
 
 /// Tokens to generate where the request does not say.
 const DEFAULT_MAX_TOKENS: usize = 512;
@@ -45,6 +50,7 @@ struct Shared {
     info: ModelInfo,
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
+    grammars: Grammars,
     end_ids: Arc<[u32]>,
     thread: EngineThread,
 }
@@ -100,6 +106,7 @@ impl Engine {
             info,
             end_ids: tokenizer.eos().into(),
             template: ChatTemplate::from_checkpoint(&checkpoint)?,
+            grammars: Grammars::new(tokenizer.clone(), decoder.config().vocab_size),
             tokenizer,
             thread: thread(decoder, kv_tokens, &options),
         };
@@ -159,7 +166,8 @@ impl Engine {
                 Prompt::Text(text) => self.shared.tokenizer.encode(&text, true)?,
                 Prompt::Ids(ids) => ids,
             };
-            let events = self.start(prompt, request.inference_config)?;
+            let form = self.form(request.output_format.as_ref())?;
+            let events = self.start(prompt, request.inference_config, form)?;
             Ok(Box::new(GenerateStream::new(events)) as Box<dyn EventStream>)
         })
     }
@@ -215,21 +223,48 @@ impl Engine {
         }
     }
 
-    /// Submits a sequence that continues `prompt`.
-    fn start(&self, prompt: Vec<u32>, config: InferenceConfig) -> Result<SequenceEvents> {
+    /// The beginning of an output of `format`.
+    fn form(&self, format: Option<&OutputFormat>) -> Result<Option<Form>> {
+        format
+            .map(|format| self.shared.grammars.start(format))
+            .transpose()
+    }
+
+    /// Submits a sequence that continues `prompt` in a `form`, where one is asked for.
+    fn start(
+        &self,
+        prompt: Vec<u32>,
+        config: InferenceConfig,
+        form: Option<Form>,
+    ) -> Result<SequenceEvents> {
         let sampler = Sampler::new(&config)?;
         self.check_prompt("prompt", &prompt)?;
+        let tokenizer = self.shared.tokenizer.clone();
+        let detokenizer = match &form {
+            Some(_) => Detokenizer::verbatim(tokenizer),
+            None => Detokenizer::new(tokenizer),
+        };
+        let (constraint, forced) = form.unzip();
         let generation = Generation {
             sampler,
             scratch: SamplerScratch::default(),
-            detokenizer: Detokenizer::new(self.shared.tokenizer.clone()),
+            detokenizer,
             stop: StopBuffer::new(config.stop_sequences),
             end_ids: self.shared.end_ids.clone(),
             max_tokens: self.max_tokens(prompt.len(), config.max_tokens)?,
             logprobs: config.logprobs,
+            constraint: constraint.map(Box::new),
+            forced: forced.map(VecDeque::from).unwrap_or_default(),
         };
         let (sender, receiver) = unbounded_channel();
-        self.submit(Sequence::generate(prompt, generation, sender), receiver)
+        let mut sequence = Sequence::generate(prompt, generation, sender);
+        match sequence.begin() {
+            None => self.submit(sequence, receiver),
+            Some(last) => {
+                sequence.end(last);
+                Ok(self.events(receiver))
+            }
+        }
     }
 
     /// Hands `sequence` to the scheduler.
@@ -239,10 +274,15 @@ impl Engine {
         receiver: UnboundedReceiver<Result<SequenceEvent>>,
     ) -> Result<SequenceEvents> {
         self.shared.thread.inbox()?.submit(sequence)?;
-        Ok(SequenceEvents {
+        Ok(self.events(receiver))
+    }
+
+    /// What `receiver` gives, with the engine kept alive.
+    fn events(&self, receiver: UnboundedReceiver<Result<SequenceEvent>>) -> SequenceEvents {
+        SequenceEvents {
             receiver,
             _engine: self.shared.clone(),
-        })
+        }
     }
 
     /// Checks that there are ids and that the vocabulary has each.
@@ -302,7 +342,8 @@ impl ChatModel for Engine {
             // The template has written the special tokens itself.
             let prompt = self.shared.tokenizer.encode(&text, false)?;
             let tool_calls = tool_calls(&request);
-            let events = self.start(prompt, request.inference_config)?;
+            let form = self.form(request.output_format.as_ref())?;
+            let events = self.start(prompt, request.inference_config, form)?;
             Ok(Box::new(ConverseStream::new(events, tool_calls)) as Box<dyn EventStream>)
         })
     }
@@ -312,11 +353,6 @@ impl ChatModel for Engine {
 fn check_converse(request: &ConverseRequest) -> Result<()> {
     if request.messages.is_empty() {
         return Err(Error::validation("messages: expected at least 1, got 0"));
-    }
-    if request.output_format.is_some() {
-        return Err(Error::validation(
-            "output_format: structured output is not available in this version",
-        ));
     }
     match request.tool_choice {
         None | Some(ToolChoice::Auto {}) => Ok(()),

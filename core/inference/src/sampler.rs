@@ -118,7 +118,8 @@ impl Sampler {
     }
 
     /// The token that follows `tokens` (prompt and output so far), by `logits`, one a token of the
-    /// vocabulary.
+    /// vocabulary. With `allowed` it is one of the tokens whose bit is set, `id % 32` of word
+    /// `id / 32`, and the filters count among these.
     ///
     /// # Errors
     /// `ModelErrorException` for logits that are not numbers.
@@ -126,6 +127,7 @@ impl Sampler {
         &self,
         logits: &[f32],
         tokens: &[u32],
+        allowed: Option<&[u32]>,
         scratch: &mut SamplerScratch,
     ) -> Result<u32> {
         let SamplerScratch {
@@ -140,24 +142,41 @@ impl Sampler {
             self.penalise(logits, tokens, penalised);
             penalised
         };
-        let (best, max) = most_likely(logits)?;
+        match allowed {
+            None => {
+                let all = (0..).zip(logits.iter().copied());
+                self.choose(all, tokens.len(), candidates)
+            }
+            Some(allowed) => {
+                let among = set_bits(allowed)
+                    .filter_map(|id| logits.get(id as usize).map(|logit| (id, *logit)));
+                self.choose(among, tokens.len(), candidates)
+            }
+        }
+    }
+
+    /// Chooses among tokens with their logits, in the order of their ids, for `position`.
+    fn choose(
+        &self,
+        logits: impl Iterator<Item = (u32, f32)> + Clone,
+        position: usize,
+        candidates: &mut Vec<Candidate>,
+    ) -> Result<u32> {
+        let (best, max) = most_likely(logits.clone())?;
         if self.temperature == 0.0 {
             return Ok(best);
         }
         candidates.clear();
-        candidates.extend(logits.iter().enumerate().filter_map(|(id, logit)| {
+        candidates.extend(logits.filter_map(|(id, logit)| {
             let weight = ((logit - max) / self.temperature).exp();
-            (weight > 0.0).then_some(Candidate {
-                id: id as u32,
-                weight,
-            })
+            (weight > 0.0).then_some(Candidate { id, weight })
         }));
         self.keep_top_k(candidates);
         self.keep_top_p(candidates);
         if self.min_p > 0.0 {
             candidates.retain(|c| c.weight >= self.min_p);
         }
-        Ok(draw(candidates, uniform(self.seed, tokens.len() as u64)).unwrap_or(best))
+        Ok(draw(candidates, uniform(self.seed, position as u64)).unwrap_or(best))
     }
 
     /// Makes tokens that occurred less likely (arXiv:1909.05858).
@@ -217,16 +236,16 @@ impl Sampler {
 }
 
 /// The most likely token, the lowest id among equals, with its logit.
-fn most_likely(logits: &[f32]) -> Result<(u32, f32)> {
+fn most_likely(logits: impl Iterator<Item = (u32, f32)>) -> Result<(u32, f32)> {
     let mut best: Option<(u32, f32)> = None;
-    for (id, &logit) in logits.iter().enumerate() {
+    for (id, logit) in logits {
         if logit.is_nan() {
             return Err(Error::model(format!(
                 "logits: expected numbers, got NaN for token {id}"
             )));
         }
         if best.is_none_or(|(_, max)| logit > max) {
-            best = Some((id as u32, logit));
+            best = Some((id, logit));
         }
     }
     match best {
@@ -236,6 +255,19 @@ fn most_likely(logits: &[f32]) -> Result<(u32, f32)> {
         ))),
         None => Err(Error::model("logits: expected one a token, got none")),
     }
+}
+
+/// The numbers of the bits that are set, in order.
+fn set_bits(words: &[u32]) -> impl Iterator<Item = u32> + Clone {
+    (0u32..).zip(words).flat_map(|(index, &word)| {
+        let mut rest = word;
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros();
+            // Clears the lowest set bit; of none it is none.
+            rest &= rest.wrapping_sub(1);
+            (bit < 32).then_some(index * 32 + bit)
+        })
+    })
 }
 
 /// The candidate in whose share of the whole weight the point `uniform` in [0, 1) lies.

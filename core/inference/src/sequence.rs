@@ -1,5 +1,6 @@
 //! One request on its way through the engine: its tokens, its pages, and what becomes of its logits.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use outcrop_api::{Result, StopReason, TokenLogprobs, Usage};
@@ -7,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::block_pool::BlockTable;
 use crate::detokenizer::Detokenizer;
+use crate::grammar::Constraint;
 use crate::logprobs::{logprob, token_logprobs};
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::step::Wanted;
@@ -83,6 +85,41 @@ pub(crate) struct Generation {
     pub max_tokens: usize,
     /// How many of the most likely tokens stand beside each chosen one. `None`: no log-probabilities.
     pub logprobs: Option<usize>,
+    /// What the output must look like, where it must.
+    pub constraint: Option<Box<Constraint>>,
+    /// The next tokens, where the constraint leaves no choice about them.
+    pub forced: VecDeque<u32>,
+}
+
+impl Generation {
+    /// The token that follows `tokens` by its `logits`, with log-probabilities where they are asked
+    /// for. What the constraint forces behind it stands in `forced`.
+    fn choose(&mut self, logits: &[f32], tokens: &[u32]) -> Result<(u32, Option<TokenLogprobs>)> {
+        let id = match self.forced.pop_front() {
+            Some(id) => id,
+            None => self.sample(logits, tokens)?,
+        };
+        let logprobs = self.logprobs.map(|top| token_logprobs(logits, id, top));
+        Ok((id, logprobs.transpose()?))
+    }
+
+    fn sample(&mut self, logits: &[f32], tokens: &[u32]) -> Result<u32> {
+        let (sampler, scratch) = (&self.sampler, &mut self.scratch);
+        let Some(constraint) = &mut self.constraint else {
+            return sampler.sample(logits, tokens, None, scratch);
+        };
+        let id = sampler.sample(logits, tokens, Some(constraint.allowed()), scratch)?;
+        if !self.end_ids.contains(&id) {
+            self.forced.extend(constraint.commit(id)?);
+        }
+        Ok(id)
+    }
+
+    /// Whether the constraint is met and lets nothing more follow.
+    fn is_complete(&self) -> bool {
+        let constraint = self.constraint.as_ref();
+        self.forced.is_empty() && constraint.is_some_and(|constraint| constraint.is_complete())
+    }
 }
 
 impl Sequence {
@@ -114,6 +151,11 @@ impl Sequence {
             events,
             blocks: BlockTable::default(),
         }
+    }
+
+    /// Takes the tokens that the output must begin with. Gives the last event when that was all.
+    pub fn begin(&mut self) -> Option<Result<SequenceEvent>> {
+        self.take_forced().map(|reason| Ok(self.done(reason)))
     }
 
     /// Tokens whose keys and values the cache must hold in the worst case.
@@ -183,24 +225,31 @@ impl Sequence {
                 Err(error) => Some(Err(error)),
             },
             Task::Generate(_) if logits.is_empty() => None,
-            Task::Generate(generation) => {
-                let chosen =
-                    generation
-                        .sampler
-                        .sample(logits, &self.tokens, &mut generation.scratch);
-                let top = generation.logprobs;
-                let with_logprobs = chosen.and_then(|id| {
-                    let logprobs = top.map(|top| token_logprobs(logits, id, top));
-                    Ok((id, logprobs.transpose()?))
-                });
-                match with_logprobs {
-                    Ok((id, logprobs)) => {
-                        self.take(id, logprobs).map(|reason| Ok(self.done(reason)))
-                    }
-                    Err(error) => Some(Err(error)),
+            Task::Generate(generation) => match generation.choose(logits, &self.tokens) {
+                Ok((id, logprobs)) => {
+                    let reason = self.take(id, logprobs).or_else(|| self.take_forced());
+                    reason.map(|reason| Ok(self.done(reason)))
                 }
+                Err(error) => Some(Err(error)),
+            },
+        }
+    }
+
+    /// Appends the tokens that the constraint leaves no choice about: the model computes them
+    /// together with the next step. Says why the sequence has ended, when it has.
+    ///
+    /// Where log-probabilities are asked for, each waits for its own row of logits.
+    fn take_forced(&mut self) -> Option<StopReason> {
+        while let Task::Generate(generation) = &mut self.task {
+            if generation.logprobs.is_some() {
+                return None;
+            }
+            let id = generation.forced.pop_front()?;
+            if let Some(reason) = self.take(id, None) {
+                return Some(reason);
             }
         }
+        None
     }
 
     /// Appends the chosen token. Says why the sequence has ended, when it has.
@@ -214,7 +263,8 @@ impl Sequence {
         if let Some(logprobs) = logprobs {
             send(&self.events, SequenceEvent::Logprobs(logprobs));
         }
-        let ends = if generation.end_ids.contains(&id) {
+        let is_end = generation.end_ids.contains(&id);
+        let ends = if is_end || generation.is_complete() {
             Some(StopReason::EndTurn)
         } else if made == generation.max_tokens {
             Some(StopReason::MaxTokens)
@@ -223,7 +273,7 @@ impl Sequence {
         };
         let detokenizer = &mut generation.detokenizer;
         let mut text = String::new();
-        if ends != Some(StopReason::EndTurn) {
+        if !is_end {
             text = detokenizer.push(id);
         }
         if ends.is_some() {

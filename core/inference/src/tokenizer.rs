@@ -6,10 +6,16 @@ use std::path::{Path, PathBuf};
 
 use outcrop_api::{Error, Result};
 use serde_json::Value;
-use tokenizers::{AddedToken, DecoderWrapper, Model};
+use tokenizers::{
+    AddedToken, DecoderWrapper, Model, NormalizerWrapper, OffsetType, PreTokenizer,
+    PreTokenizerWrapper,
+};
 
 use crate::gguf_tokenizer;
 use crate::weights::{Checkpoint, GgufValue, ModelSource, WeightsError, read_json};
+
+/// What stands for a space in SentencePiece's pieces.
+const SPACE_PIECE: &str = "\u{2581}";
 
 /// The tokenizer of a model.
 ///
@@ -149,6 +155,43 @@ impl Tokenizer {
             encoding.get_ids().to_vec(),
             encoding.get_type_ids().to_vec(),
         ))
+    }
+
+    /// The ids of `text` where it stands in the middle of an output: special tokens are not
+    /// recognised, and neither are a prefix or special tokens added nor is the text normalised.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(crate) fn encode_fragment(&self, text: &str) -> Result<Vec<u32>> {
+        self.apply(|inner| {
+            let mut added = inner.get_added_vocabulary().clone();
+            added.set_encode_special_tokens(true);
+            let spelt = match self.spells_spaces() {
+                true => text.replace(' ', SPACE_PIECE),
+                false => text.to_owned(),
+            };
+            let mut parts = added.extract_and_normalize(None::<&NormalizerWrapper>, &spelt);
+            match inner.get_pre_tokenizer() {
+                // It would put a prefix before the text.
+                None | Some(PreTokenizerWrapper::Metaspace(_)) => {}
+                Some(pre_tokenizer) => pre_tokenizer.pre_tokenize(&mut parts)?,
+            }
+            parts.tokenize(|part| inner.get_model().tokenize(part.get()))?;
+            let encoding = parts.into_encoding(None, 0, OffsetType::None)?;
+            Ok(encoding.get_ids().to_vec())
+        })
+    }
+
+    /// Whether pieces spell a space as SentencePiece does.
+    fn spells_spaces(&self) -> bool {
+        match self.decoder() {
+            Some(DecoderWrapper::Metaspace(_)) => true,
+            Some(DecoderWrapper::Sequence(sequence)) => sequence
+                .get_decoders()
+                .iter()
+                .any(|decoder| matches!(decoder, DecoderWrapper::ByteFallback(_))),
+            _ => false,
+        }
     }
 
     /// The text of `ids`. Ids that no token has give nothing; `skip_special` leaves special tokens out.

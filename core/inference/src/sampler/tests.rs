@@ -12,7 +12,7 @@ fn sampler(config: InferenceConfig) -> Sampler {
 
 fn sample(config: InferenceConfig, logits: &[f32], tokens: &[u32]) -> u32 {
     sampler(config)
-        .sample(logits, tokens, &mut SamplerScratch::default())
+        .sample(logits, tokens, None, &mut SamplerScratch::default())
         .unwrap()
 }
 
@@ -21,7 +21,11 @@ fn support(config: InferenceConfig, logits: &[f32]) -> Vec<u32> {
     let sampler = sampler(config);
     let mut scratch = SamplerScratch::default();
     let mut ids: Vec<u32> = (0..2000)
-        .map(|n| sampler.sample(logits, &vec![0; n], &mut scratch).unwrap())
+        .map(|n| {
+            sampler
+                .sample(logits, &vec![0; n], None, &mut scratch)
+                .unwrap()
+        })
         .collect();
     ids.sort_unstable();
     ids.dedup();
@@ -91,7 +95,7 @@ fn draws_follow_the_probabilities() {
     let mut scratch = SamplerScratch::default();
     for n in 0..4000 {
         counts[sampler
-            .sample(&logits, &vec![0; n % 4000], &mut scratch)
+            .sample(&logits, &vec![0; n % 4000], None, &mut scratch)
             .unwrap() as usize] += 1;
     }
     assert!(counts[0].abs_diff(2400) < 150, "{counts:?}");
@@ -184,7 +188,7 @@ fn logits_that_are_no_numbers_are_an_error() {
     ] {
         assert!(
             sampler
-                .sample(logits, &[], &mut SamplerScratch::default())
+                .sample(logits, &[], None, &mut SamplerScratch::default())
                 .is_err()
         );
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -120,6 +121,8 @@ fn sequence(
         end_ids: [3].into(),
         max_tokens,
         logprobs: None,
+        constraint: None,
+        forced: VecDeque::new(),
     };
     let (sender, receiver) = unbounded_channel();
     (

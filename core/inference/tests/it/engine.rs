@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use outcrop_api::{
     ChatModel, ContentBlock, ConverseRequest, ErrorKind, GenerateRequest, InferenceConfig, Message,
-    OutputFormat, Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice,
+    Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice,
 };
 use outcrop_inference::{Engine, EngineOptions};
 use serde_json::Value;
@@ -272,12 +272,6 @@ async fn converse_is_the_rendered_chat_continued() {
 #[tokio::test]
 async fn what_this_version_does_not_do_is_refused() {
     let engine = engine("llama3", EngineOptions::default());
-    let structured = ConverseRequest {
-        output_format: Some(OutputFormat::JsonSchema(
-            serde_json::json!({"type": "object"}),
-        )),
-        ..conversation("Hi")
-    };
     let forced = ConverseRequest {
         tool_choice: Some(ToolChoice::Any {}),
         ..conversation("Hi")
@@ -286,11 +280,7 @@ async fn what_this_version_does_not_do_is_refused() {
         messages: Vec::new(),
         ..conversation("Hi")
     };
-    for (request, field) in [
-        (structured, "output_format"),
-        (forced, "tool_choice"),
-        (empty, "messages"),
-    ] {
+    for (request, field) in [(forced, "tool_choice"), (empty, "messages")] {
         let error = engine.converse(request).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ValidationException);
         assert!(error.message().starts_with(field), "{error}");

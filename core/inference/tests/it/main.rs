@@ -10,5 +10,6 @@ mod engine;
 mod golden;
 mod reference;
 mod scoring;
+mod structured;
 mod tokenizer;
 mod weights;
