@@ -41,3 +41,17 @@ pub struct ModelInfo {
     /// Bytes of its weights.
     pub bytes: u64,
 }
+
+/// What is known of a loaded LoRA adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdapterInfo {
+    /// The name that requests call it by.
+    pub name: String,
+    /// The projections that it changes in some layer, such as `self_attn.q_proj`.
+    pub modules: Vec<String>,
+    /// The ranks of its matrices, ascending.
+    pub ranks: Vec<usize>,
+    /// Bytes of its matrices in memory.
+    pub bytes: u64,
+}

@@ -141,6 +141,7 @@ impl Bench {
                 position,
                 pages: table.pages(),
                 wanted: Wanted::Last,
+                adapter: None,
             })
             .collect();
         self.decoder.forward(

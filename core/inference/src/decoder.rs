@@ -7,8 +7,9 @@ use outcrop_tensor::{Pool, ops};
 pub use crate::decoder_weights::Decoder;
 
 use crate::decoder_config::DecoderConfig;
-use crate::decoder_weights::Layer;
+use crate::decoder_weights::{Layer, Site};
 use crate::kv_cache::KvCache;
+use crate::lora;
 use crate::step::{Rows, StepModel};
 
 /// Room that a forward pass fills anew; it grows to the largest step.
@@ -103,8 +104,8 @@ impl Decoder {
                 return Some(0);
             }
             let rows = if is_last { &kept[..] } else { rows };
-            self.attend(pool, (index, layer), rows, cache, scratch);
-            self.mix(pool, layer, scratch);
+            self.attend(pool, index, rows, cache, scratch);
+            self.mix(pool, (index, layer), rows, scratch);
         }
         Some(kept.iter().map(Rows::wanted_count).sum())
     }
@@ -129,6 +130,22 @@ impl Decoder {
         }
     }
 
+    /// The one place where rows are multiplied by a layer's weights: writes the product of `x` at
+    /// `site` of `layer`, as the rows' adapters change it, to `out`.
+    fn apply(
+        &self,
+        pool: &Pool,
+        rows: &[Rows<'_>],
+        (layer, site): (usize, Site),
+        x: &[f32],
+        out: &mut [f32],
+    ) {
+        if let Some(linear) = self.layers[layer].linear(site) {
+            linear.apply(pool, x, out);
+        }
+        lora::apply(pool, (layer, site), rows, x, out);
+    }
+
     /// Computes a layer's queries, and writes its keys and values to `cache`.
     fn remember(
         &self,
@@ -145,13 +162,16 @@ impl Decoder {
             eps,
             &mut scratch.normed,
         );
-        layer
-            .query
-            .apply(pool, &scratch.normed, &mut scratch.queries);
-        layer.key.apply(pool, &scratch.normed, &mut scratch.keys);
-        layer
-            .value
-            .apply(pool, &scratch.normed, &mut scratch.values);
+        let Scratch {
+            normed,
+            queries,
+            keys,
+            values,
+            ..
+        } = scratch;
+        self.apply(pool, rows, (index, Site::Query), normed, queries);
+        self.apply(pool, rows, (index, Site::Key), normed, keys);
+        self.apply(pool, rows, (index, Site::Value), normed, values);
         if let Some((query_norm, key_norm)) = &layer.head_norms {
             // `attended`, as wide as the queries, is free until the attention itself.
             norm_heads(&mut scratch.queries, query_norm, eps, &mut scratch.attended);
@@ -193,7 +213,7 @@ impl Decoder {
     fn attend(
         &self,
         pool: &Pool,
-        (index, layer): (usize, &Layer),
+        index: usize,
         rows: &[Rows<'_>],
         cache: &KvCache,
         scratch: &mut Scratch,
@@ -202,9 +222,13 @@ impl Decoder {
             queries, attended, ..
         } = scratch;
         cache.attend(pool, &self.config, index, rows, queries, attended);
-        layer
-            .attention_output
-            .apply(pool, &scratch.attended, &mut scratch.delta);
+        self.apply(
+            pool,
+            rows,
+            (index, Site::Output),
+            &scratch.attended,
+            &mut scratch.delta,
+        );
         ops::add_in_place(&mut scratch.hidden, &scratch.delta);
     }
 
@@ -224,17 +248,41 @@ impl Decoder {
     }
 
     /// The MLP half of a layer.
-    fn mix(&self, pool: &Pool, layer: &Layer, scratch: &mut Scratch) {
+    fn mix(
+        &self,
+        pool: &Pool,
+        (index, layer): (usize, &Layer),
+        rows: &[Rows<'_>],
+        scratch: &mut Scratch,
+    ) {
         ops::rms_norm(
             &scratch.hidden,
             &layer.mlp_norm,
             self.config.norm_eps,
             &mut scratch.normed,
         );
-        layer.gate.apply(pool, &scratch.normed, &mut scratch.gate);
-        layer.up.apply(pool, &scratch.normed, &mut scratch.up);
+        self.apply(
+            pool,
+            rows,
+            (index, Site::Gate),
+            &scratch.normed,
+            &mut scratch.gate,
+        );
+        self.apply(
+            pool,
+            rows,
+            (index, Site::Up),
+            &scratch.normed,
+            &mut scratch.up,
+        );
         ops::silu_mul(&mut scratch.gate, &scratch.up);
-        layer.down.apply(pool, &scratch.gate, &mut scratch.delta);
+        self.apply(
+            pool,
+            rows,
+            (index, Site::Down),
+            &scratch.gate,
+            &mut scratch.delta,
+        );
         ops::add_in_place(&mut scratch.hidden, &scratch.delta);
     }
 

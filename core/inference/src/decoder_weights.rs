@@ -19,6 +19,25 @@ pub struct Decoder {
     pub(crate) output: Option<Weight>,
 }
 
+/// A projection of a layer, by what it gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// Queries.
+    Query,
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+    /// What attention adds to the residual stream.
+    Output,
+    /// The gate of a dense MLP.
+    Gate,
+    /// The other half of a dense MLP.
+    Up,
+    /// What a dense MLP adds to the residual stream.
+    Down,
+}
+
 /// A projection with its bias.
 #[derive(Debug)]
 pub(crate) struct Linear {
@@ -46,6 +65,21 @@ impl Linear {
     /// Writes the projection of `x`'s rows to `out`.
     pub fn apply(&self, pool: &Pool, x: &[f32], out: &mut [f32]) {
         ops::linear(pool, x, &self.weight, self.bias.as_deref(), out);
+    }
+}
+
+impl Layer {
+    /// The projection at `site`, where the layer has it.
+    pub fn linear(&self, site: Site) -> Option<&Linear> {
+        Some(match site {
+            Site::Query => &self.query,
+            Site::Key => &self.key,
+            Site::Value => &self.value,
+            Site::Output => &self.attention_output,
+            Site::Gate => &self.gate,
+            Site::Up => &self.up,
+            Site::Down => &self.down,
+        })
     }
 }
 

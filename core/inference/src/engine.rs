@@ -22,6 +22,7 @@ use crate::engine_stream::{ConverseStream, GenerateStream};
 use crate::engine_thread::EngineThread;
 use crate::grammar::{Constraint, Grammars};
 use crate::inbox::stopped;
+use crate::lora::{Adapter, Adapters};
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::scheduler::{Scheduler, StepLimits};
 use crate::sequence::{Generation, Sequence, SequenceEvent};
@@ -52,6 +53,9 @@ struct Shared {
     template: Option<ChatTemplate>,
     grammars: Grammars,
     end_ids: Arc<[u32]>,
+    decoder: Arc<Decoder>,
+    is_gguf: bool,
+    adapters: Adapters,
     thread: EngineThread,
 }
 
@@ -108,7 +112,10 @@ impl Engine {
             template: ChatTemplate::from_checkpoint(&checkpoint)?,
             grammars: Grammars::new(tokenizer.clone(), decoder.config().vocab_size),
             tokenizer,
-            thread: thread(decoder, kv_tokens, &options),
+            thread: thread(decoder.clone(), kv_tokens, &options),
+            decoder,
+            is_gguf: matches!(checkpoint.config(), ModelSource::Gguf { .. }),
+            adapters: Adapters::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -167,7 +174,8 @@ impl Engine {
                 Prompt::Ids(ids) => ids,
             };
             let form = self.form(request.output_format.as_ref())?;
-            let events = self.start(prompt, request.inference_config, form)?;
+            let adapter = self.shared.adapters.get(request.adapter.as_deref())?;
+            let events = self.start(prompt, request.inference_config, form, adapter)?;
             Ok(Box::new(GenerateStream::new(events)) as Box<dyn EventStream>)
         })
     }
@@ -207,12 +215,22 @@ impl Engine {
     /// `ValidationException` for `ids` that are empty, outside the vocabulary or longer than the
     /// context; `ThrottlingException` when the queue is full.
     pub async fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.logits_with(ids, None).await
+    }
+
+    /// [`Engine::logits`] with the loaded LoRA adapter of that name.
+    ///
+    /// # Errors
+    /// As [`Engine::logits`]; `ResourceNotFoundException` for an adapter that is not loaded.
+    pub async fn logits_with(&self, ids: &[u32], adapter: Option<&str>) -> Result<Vec<f32>> {
+        let adapter = self.shared.adapters.get(adapter)?;
         self.check_prompt("ids", ids)?;
         if ids.len() > self.shared.info.context_length {
             return Err(self.too_long("ids", ids.len()));
         }
         let (sender, receiver) = unbounded_channel();
-        let mut events = self.submit(Sequence::logits(ids.to_vec(), sender), receiver)?;
+        let sequence = Sequence::logits(ids.to_vec(), sender).with_adapter(adapter);
+        let mut events = self.submit(sequence, receiver)?;
         let mut all = Vec::new();
         loop {
             match events.next().await? {
@@ -221,6 +239,16 @@ impl Engine {
                 _ => {}
             }
         }
+    }
+
+    /// Reads the adapter in `folder` for this model.
+    pub(crate) fn read_adapter(&self, name: &str, folder: &Path) -> Result<Adapter> {
+        Adapter::load(name, folder, &self.shared.decoder, self.shared.is_gguf)
+    }
+
+    /// The loaded adapters.
+    pub(crate) fn adapter_registry(&self) -> &Adapters {
+        &self.shared.adapters
     }
 
     /// The beginning of an output of `format`.
@@ -236,6 +264,7 @@ impl Engine {
         prompt: Vec<u32>,
         config: InferenceConfig,
         form: Option<Form>,
+        adapter: Option<Arc<Adapter>>,
     ) -> Result<SequenceEvents> {
         let sampler = Sampler::new(&config)?;
         self.check_prompt("prompt", &prompt)?;
@@ -257,7 +286,7 @@ impl Engine {
             forced: forced.map(VecDeque::from).unwrap_or_default(),
         };
         let (sender, receiver) = unbounded_channel();
-        let mut sequence = Sequence::generate(prompt, generation, sender);
+        let mut sequence = Sequence::generate(prompt, generation, sender).with_adapter(adapter);
         match sequence.begin() {
             None => self.submit(sequence, receiver),
             Some(last) => {
@@ -343,7 +372,8 @@ impl ChatModel for Engine {
             let prompt = self.shared.tokenizer.encode(&text, false)?;
             let tool_calls = tool_calls(&request);
             let form = self.form(request.output_format.as_ref())?;
-            let events = self.start(prompt, request.inference_config, form)?;
+            let adapter = self.shared.adapters.get(request.adapter.as_deref())?;
+            let events = self.start(prompt, request.inference_config, form, adapter)?;
             Ok(Box::new(ConverseStream::new(events, tool_calls)) as Box<dyn EventStream>)
         })
     }

@@ -95,6 +95,7 @@ impl<M: StepModel> Scheduler<M> {
                 position: sequence.position(),
                 pages: sequence.blocks.pages(),
                 wanted: sequence.wanted(count),
+                adapter: sequence.adapter.as_deref(),
             })
             .collect();
         let wanted: Vec<usize> = rows.iter().map(Rows::wanted_count).collect();

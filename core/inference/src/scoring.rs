@@ -1,11 +1,13 @@
 //! How likely given texts are by a model: log-probabilities of their tokens, and perplexity.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use outcrop_api::{Error, Perplexity, PerplexityOptions, Prompt, Result, TextPerplexity};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::engine::{Engine, SequenceEvents};
+use crate::lora::Adapter;
 use crate::sequence::{Sequence, SequenceEvent};
 
 /// Windows of texts that one call has in flight.
@@ -27,13 +29,19 @@ impl Engine {
     /// Two texts are tokenised as one, so that a token may hold the end of the prompt and the start
     /// of the continuation; the continuation's tokens are those from the first on in which both
     /// texts together differ from the prompt alone. Otherwise the ids of the two follow each other,
-    /// without special tokens between them.
+    /// without special tokens between them. `adapter` names a loaded LoRA adapter.
     ///
     /// # Errors
     /// `ValidationException` for a prompt or continuation without tokens, ids outside the
-    /// vocabulary, or more tokens than the context holds; `ThrottlingException` when the queue is
-    /// full.
-    pub async fn score(&self, prompt: &Prompt, continuation: &Prompt) -> Result<Vec<f32>> {
+    /// vocabulary, or more tokens than the context holds; `ResourceNotFoundException` for an adapter
+    /// that is not loaded; `ThrottlingException` when the queue is full.
+    pub async fn score(
+        &self,
+        prompt: &Prompt,
+        continuation: &Prompt,
+        adapter: Option<&str>,
+    ) -> Result<Vec<f32>> {
+        let adapter = self.adapter_registry().get(adapter)?;
         let (tokens, first) = self.scored_tokens(prompt, continuation)?;
         let (length, context) = (tokens.len(), self.info().context_length);
         if length > context {
@@ -46,7 +54,7 @@ impl Engine {
             tokens,
             first,
         };
-        scores(self.start_scoring(window)?).await
+        scores(self.start_scoring(window, adapter)?).await
     }
 
     /// How well the model predicts each of `texts`, with the special tokens that the tokenizer
@@ -55,7 +63,8 @@ impl Engine {
     /// # Errors
     /// `ValidationException` for no texts, a text of fewer than two tokens, one that is longer
     /// than the window where no stride is given, or a window or stride that is out of its range;
-    /// `ThrottlingException` when the queue is full.
+    /// `ResourceNotFoundException` for an adapter that is not loaded; `ThrottlingException` when the
+    /// queue is full.
     pub async fn perplexity(
         &self,
         texts: &[String],
@@ -65,6 +74,7 @@ impl Engine {
             return Err(Error::validation("texts: expected at least 1, got 0"));
         }
         let (window, stride) = self.check_windows(options)?;
+        let adapter = self.adapter_registry().get(options.adapter.as_deref())?;
         let mut sums = vec![(0usize, 0f64); texts.len()];
         let mut waiting = VecDeque::new();
         let mut pending = VecDeque::new();
@@ -73,7 +83,7 @@ impl Engine {
             waiting.extend(windows(index, &tokens, window, stride)?);
             while let Some(next) = waiting.pop_front() {
                 let text = next.text;
-                pending.push_back((text, self.start_scoring(next)?));
+                pending.push_back((text, self.start_scoring(next, adapter.clone())?));
                 if pending.len() == WINDOWS_IN_FLIGHT {
                     add_first(&mut pending, &mut sums).await?;
                 }
@@ -141,12 +151,14 @@ impl Engine {
     }
 
     /// Hands a window to the scheduler.
-    fn start_scoring(&self, window: Window) -> Result<SequenceEvents> {
+    fn start_scoring(
+        &self,
+        window: Window,
+        adapter: Option<Arc<Adapter>>,
+    ) -> Result<SequenceEvents> {
         let (sender, receiver) = unbounded_channel();
-        self.submit(
-            Sequence::score(window.tokens, window.first, sender),
-            receiver,
-        )
+        let sequence = Sequence::score(window.tokens, window.first, sender);
+        self.submit(sequence.with_adapter(adapter), receiver)
     }
 }
 

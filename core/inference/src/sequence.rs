@@ -10,6 +10,7 @@ use crate::block_pool::BlockTable;
 use crate::detokenizer::Detokenizer;
 use crate::grammar::Constraint;
 use crate::logprobs::{logprob, token_logprobs};
+use crate::lora::Adapter;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::step::Wanted;
 use crate::stop::StopBuffer;
@@ -51,6 +52,8 @@ pub(crate) struct Sequence {
     computed: usize,
     task: Task,
     events: Events,
+    /// What changes the weights for this sequence; it lives as long.
+    pub adapter: Option<Arc<Adapter>>,
     /// The sequence's pages, once it is admitted.
     pub blocks: BlockTable,
 }
@@ -149,6 +152,7 @@ impl Sequence {
             computed: 0,
             task,
             events,
+            adapter: None,
             blocks: BlockTable::default(),
         }
     }
@@ -156,6 +160,12 @@ impl Sequence {
     /// Takes the tokens that the output must begin with. Gives the last event when that was all.
     pub fn begin(&mut self) -> Option<Result<SequenceEvent>> {
         self.take_forced().map(|reason| Ok(self.done(reason)))
+    }
+
+    /// The sequence with its weights changed by `adapter`.
+    pub fn with_adapter(mut self, adapter: Option<Arc<Adapter>>) -> Self {
+        self.adapter = adapter;
+        self
     }
 
     /// Tokens whose keys and values the cache must hold in the worst case.

@@ -1,5 +1,7 @@
 //! One step of a model over rows of several sequences: the seam between scheduler and decoder.
 
+use crate::lora::Adapter;
+
 /// Consecutive tokens of one sequence in a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
@@ -11,6 +13,8 @@ pub struct Rows<'a> {
     pub pages: &'a [u32],
     /// Which logits are wanted.
     pub wanted: Wanted,
+    /// What changes the weights for these rows.
+    pub adapter: Option<&'a Adapter>,
 }
 
 /// Which of its rows' logits a sequence wants.

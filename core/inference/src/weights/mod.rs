@@ -121,6 +121,37 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens a PEFT adapter's folder: `adapter_config.json` beside `adapter_model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(crate) fn open_adapter(folder: &Path) -> Result<Self, WeightsError> {
+        if !folder.exists() {
+            return Err(WeightsError::NotFound {
+                path: folder.to_owned(),
+            });
+        }
+        let config = folder.join("adapter_config.json");
+        let mut checkpoint = Self {
+            path: folder.to_owned(),
+            source: ModelSource::HuggingFace {
+                folder: folder.to_owned(),
+                config: read_json(&config, "a LoRA adapter's configuration, as PEFT writes it")?,
+            },
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        let weights = folder.join("adapter_model.safetensors");
+        if !weights.exists() {
+            return Err(WeightsError::Missing {
+                file: weights,
+                expected: "a LoRA adapter's matrices, as PEFT writes them",
+            });
+        }
+        checkpoint.add_safetensors(&weights)?;
+        Ok(checkpoint)
+    }
+
     fn add_safetensors(&mut self, path: &Path) -> Result<(), WeightsError> {
         let map = model_file::map(path)?;
         let entries =

@@ -8,6 +8,7 @@ mod detokenizer;
 mod encoder;
 mod engine;
 mod golden;
+mod lora;
 mod reference;
 mod scoring;
 mod structured;

@@ -327,6 +327,7 @@ fn the_decoder_reads_every_part_of_the_description_as_the_second_reading_does() 
                 position: chunk * 23,
                 pages: table.pages(),
                 wanted: Wanted::All,
+                adapter: None,
             }];
             logits.extend_from_slice(
                 decoder

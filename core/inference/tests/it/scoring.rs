@@ -18,7 +18,7 @@ fn logprob(row: &[f32], token: u32) -> f32 {
 async fn score(engine: &Engine, prompt: &[u32], continuation: &[u32]) -> Vec<f32> {
     let (prompt, continuation) = (prompt.to_vec(), continuation.to_vec());
     engine
-        .score(&Prompt::Ids(prompt), &Prompt::Ids(continuation))
+        .score(&Prompt::Ids(prompt), &Prompt::Ids(continuation), None)
         .await
         .unwrap()
 }
@@ -69,6 +69,7 @@ async fn two_texts_are_scored_as_the_tokens_of_one() {
         .score(
             &Prompt::Text(prompt.into()),
             &Prompt::Text(continuation.into()),
+            None,
         )
         .await
         .unwrap();
@@ -77,6 +78,7 @@ async fn two_texts_are_scored_as_the_tokens_of_one() {
         .score(
             &Prompt::Ids(before.clone()),
             &Prompt::Text(continuation.into()),
+            None,
         )
         .await
         .unwrap();
@@ -142,7 +144,10 @@ async fn what_cannot_be_scored_is_an_error_with_its_numbers() {
             "prompt and continuation: expected at most 50 tokens, the context's length, got 51",
         ),
     ] {
-        let error = engine.score(&prompt, &continuation).await.unwrap_err();
+        let error = engine
+            .score(&prompt, &continuation, None)
+            .await
+            .unwrap_err();
         assert_eq!(
             (error.kind(), error.message()),
             (ErrorKind::ValidationException, expected)

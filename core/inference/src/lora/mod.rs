@@ -1,0 +1,142 @@
+//! LoRA adapters (arXiv:2106.09685): low-rank changes to a decoder's projections, by sequence.
+
+mod config;
+mod load;
+mod registry;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use outcrop_api::AdapterInfo;
+use outcrop_tensor::{Pool, ops};
+
+pub(crate) use registry::Adapters;
+
+use crate::decoder_weights::Site;
+use crate::step::Rows;
+
+/// The linear layers that an adapter may change: PEFT's name within a layer, and what it is here.
+const MODULES: &[(&str, Site)] = &[
+    ("self_attn.q_proj", Site::Query),
+    ("self_attn.k_proj", Site::Key),
+    ("self_attn.v_proj", Site::Value),
+    ("self_attn.o_proj", Site::Output),
+    ("mlp.gate_proj", Site::Gate),
+    ("mlp.up_proj", Site::Up),
+    ("mlp.down_proj", Site::Down),
+];
+
+/// Rows that one task computes.
+const TASK_ROWS: usize = 16;
+
+/// A LoRA adapter in memory: it changes the rows of the sequences that name it.
+#[derive(Debug)]
+pub struct Adapter {
+    name: String,
+    identity: u64,
+    layers: Vec<[Option<LowRank>; MODULES.len()]>,
+}
+
+/// What is added to one projection: `scale * up (down x)`.
+#[derive(Debug)]
+struct LowRank {
+    inputs: usize,
+    outputs: usize,
+    /// PEFT's A, `(rank, inputs)`; modules that were one in training share it.
+    down: Arc<[f32]>,
+    /// PEFT's B, turned: `(rank, outputs)`.
+    up: Vec<f32>,
+    scale: f32,
+}
+
+impl Adapter {
+    /// The name that requests call it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A number that no other adapter of this process has or had, nor the same one loaded again.
+    pub fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// Its change to a projection of `layer`.
+    fn change(&self, layer: usize, site: Site) -> Option<&LowRank> {
+        let at = MODULES.iter().position(|(_, of)| *of == site)?;
+        self.layers.get(layer)?[at].as_ref()
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> AdapterInfo {
+        let changes = || self.layers.iter().flatten().flatten();
+        let modules = MODULES.iter().enumerate();
+        let downs: BTreeMap<*const f32, usize> = changes()
+            .map(|change| (change.down.as_ptr(), change.down.len()))
+            .collect();
+        let ups: usize = changes().map(|change| change.up.len()).sum();
+        let ranks: BTreeSet<usize> = changes().map(LowRank::rank).collect();
+        AdapterInfo {
+            name: self.name.clone(),
+            modules: modules
+                .filter(|(at, _)| self.layers.iter().any(|layer| layer[*at].is_some()))
+                .map(|(_, (name, _))| (*name).to_owned())
+                .collect(),
+            ranks: ranks.into_iter().collect(),
+            bytes: 4 * (downs.values().sum::<usize>() + ups) as u64,
+        }
+    }
+}
+
+/// Adds to `out`, `(rows, outputs)`, what the sequences' adapters change in a projection of
+/// `layer` whose input is `x`, `(rows, inputs)`.
+///
+/// The bits of each row depend on its own input and adapter only.
+pub(crate) fn apply(
+    pool: &Pool,
+    (layer, site): (usize, Site),
+    rows: &[Rows<'_>],
+    x: &[f32],
+    out: &mut [f32],
+) {
+    if rows.iter().all(|r| r.adapter.is_none()) {
+        return;
+    }
+    let count: usize = rows.iter().map(|r| r.tokens.len()).sum();
+    let (inputs, outputs) = (x.len() / count, out.len() / count);
+    let (mut x, mut out, mut tasks) = (x, out, Vec::new());
+    for r in rows {
+        let (own_x, others) = x.split_at(r.tokens.len() * inputs);
+        let own_out = out.split_off_mut(..r.tokens.len() * outputs);
+        x = others;
+        let change = r.adapter.and_then(|adapter| adapter.change(layer, site));
+        if let (Some(change), Some(own_out)) = (change, own_out) {
+            let parts = own_x
+                .chunks(TASK_ROWS * inputs)
+                .zip(own_out.chunks_mut(TASK_ROWS * outputs));
+            tasks.extend(parts.map(|(x, out)| Mutex::new((change, x, out))));
+        }
+    }
+    pool.run(tasks.len(), |index| {
+        // No task is taken twice, so nobody waits for this lock.
+        let mut task = tasks[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let (change, x, out) = &mut *task;
+        change.add(x, out);
+    });
+}
+
+impl LowRank {
+    fn rank(&self) -> usize {
+        self.down.len() / self.inputs
+    }
+
+    /// Adds its change of `x`, `(rows, inputs)`, to `out`, `(rows, outputs)`.
+    fn add(&self, x: &[f32], out: &mut [f32]) {
+        let rows = x.chunks_exact(self.inputs);
+        for (x, out) in rows.zip(out.chunks_exact_mut(self.outputs)) {
+            let matrices = self.down.chunks_exact(self.inputs);
+            for (down, up) in matrices.zip(self.up.chunks_exact(self.outputs)) {
+                ops::axpy(self.scale * ops::dot(down, x), up, out);
+            }
+        }
+    }
+}
