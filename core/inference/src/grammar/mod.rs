@@ -1,6 +1,7 @@
 //! Output that must have a form: JSON of a schema, a regular expression, a grammar, a quotation.
 
 mod constraint;
+mod json_schema;
 mod vocabulary;
 
 use std::collections::VecDeque;
@@ -11,12 +12,14 @@ use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Matcher, ParserFactory};
 use outcrop_api::{Error, OutputFormat, Result};
-use serde_json::{Value, json};
 
 use crate::own_stack::on_own_stack;
 use crate::tokenizer::Tokenizer;
 
 pub(crate) use constraint::Constraint;
+
+/// The request's field, for messages.
+const FIELD: &str = "output_format";
 
 /// Compiled grammars that are kept for the next request with the same one.
 const KEPT: usize = 32;
@@ -56,7 +59,9 @@ impl Grammars {
     /// or asks for what is not supported.
     pub fn start(&self, format: &OutputFormat) -> Result<(Constraint, Vec<u32>)> {
         let grammar = match format {
-            OutputFormat::JsonSchema(schema) => json_grammar(schema),
+            OutputFormat::JsonSchema(schema) => {
+                GrammarWithLexer::from_json_schema(json_schema::compile(schema, FIELD)?)
+            }
             OutputFormat::Regex(pattern) => GrammarWithLexer::from_regex(pattern),
             OutputFormat::Lark(text) => GrammarWithLexer::from_lark(text.clone()),
             OutputFormat::Quote(_) => {
@@ -130,20 +135,5 @@ impl Grammars {
     }
 }
 
-/// JSON of `schema`, spelt as Python's `json.dumps` spells it.
-fn json_grammar(schema: &Value) -> GrammarWithLexer {
-    let mut schema = match schema {
-        Value::Bool(true) => json!({}),
-        other => other.clone(),
-    };
-    if let Value::Object(members) = &mut schema {
-        let spelling = json!({
-            "item_separator": ", ",
-            "key_separator": ": ",
-            "whitespace_flexible": false,
-            "json_allowed_escapes": "nrbtf\\\"",
-        });
-        members.insert("x-guidance".to_owned(), spelling);
-    }
-    GrammarWithLexer::from_json_schema(schema)
-}
+#[cfg(test)]
+mod tests;
