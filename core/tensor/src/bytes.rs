@@ -56,6 +56,29 @@ impl Bytes {
         }
     }
 
+    /// Lets the system take back the memory of a range of a mapped file; reading it again reads the
+    /// file again. Other bytes stay.
+    pub(crate) fn give_back(&self, part: Range<usize>) {
+        #[cfg(unix)]
+        if let Storage::Mapped { map, range } = &self.0 {
+            let page = 4096;
+            let start = (range.start + part.start).next_multiple_of(page);
+            let end = (range.start + part.end) / page * page;
+            if start < end {
+                // SAFETY: the mapping is of a file and only read: its pages come back the same.
+                // A refusal costs memory only.
+                let _ = unsafe {
+                    map.unchecked_advise_range(
+                        memmap2::UncheckedAdvice::DontNeed,
+                        start,
+                        end - start,
+                    )
+                };
+            }
+        }
+        let _ = part;
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.as_slice().len()

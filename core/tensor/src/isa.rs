@@ -13,11 +13,17 @@ pub(crate) enum Isa {
     /// AVX-512 F, BW, DQ and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+    /// NEON, which every 64-bit ARM has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Isa {
     /// The best that this machine has, or the lower one that `OUTCROP_ISA` (`portable`, `avx2`,
-    /// `avx512`) names, to measure it: results are the same to the bit.
+    /// `avx512`, `vnni`, `neon`) names, to measure it: results are the same to the bit.
     pub(crate) fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -43,8 +49,13 @@ impl Isa {
             }
             if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
                 all.push(Isa::Avx512);
+                if has!("avx512vnni") {
+                    all.push(Isa::Vnni);
+                }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        all.push(Isa::Neon);
         all
     }
 }
@@ -65,7 +76,7 @@ macro_rules! versions {
                     // SAFETY: `Isa::available` found these instructions on this machine.
                     $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     // SAFETY: as above.
-                    $crate::isa::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Vnni => return unsafe { avx512($($arg),*) },
                     $crate::isa::Isa::Portable => {}
                 }
             }

@@ -23,6 +23,7 @@ mod norm;
 mod panels;
 mod pool;
 mod quantize;
+mod quantized;
 mod row_tiles;
 pub mod search;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +35,7 @@ pub use attention::{AttentionArgs, KvPages};
 pub use bytes::Bytes;
 pub use dtype::DType;
 pub use error::TensorError;
+pub use linear::Projection;
 pub use map_file::map_file;
 pub use pool::Pool;
 pub use weight::Weight;
@@ -45,7 +47,7 @@ pub mod ops {
         gelu_in_place, gelu_tanh_in_place, silu_mul, softmax_in_place, tanh_in_place,
     };
     pub use crate::attention::{attention, attention_batch};
-    pub use crate::linear::linear;
+    pub use crate::linear::{linear, linear_many};
     pub use crate::norm::{layer_norm, layer_norm_in_place, rms_norm};
     pub use crate::vector::{add_in_place, axpy, dot, scale_in_place};
 }

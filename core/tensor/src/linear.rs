@@ -1,9 +1,12 @@
 //! The product of activations with a matrix of weights.
 
+use std::ops::Range;
+
 use crate::aligned::{SharedOut, with_scratch};
 use crate::interleave::interleave;
 use crate::isa::Isa;
 use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_part, even_tile};
+use crate::quantized::{self, Activations, Columns, Packed};
 use crate::row_tiles::{self, RowTask};
 use crate::weight::{Layout, dequantize_row};
 use crate::{DType, Pool, Weight};
@@ -13,47 +16,97 @@ use crate::{DType, Pool, Weight};
 const ROW_BLOCK: usize = 56;
 /// Bytes of dequantised weights that a task of the unpacked product holds.
 const WEIGHT_BLOCK_BYTES: usize = 256 << 10;
+/// Tasks of a quantised product for each thread, so that threads end together.
+const TASKS: usize = 4;
 /// Up to so many rows of `x`, dequantising in registers costs less than going through memory.
 const STORED_ROWS: usize = 8;
+
+/// A matrix by which rows are multiplied, and where the products go.
+pub struct Projection<'a> {
+    /// The matrix, `(rows, cols)`.
+    pub weight: &'a Weight,
+    /// What is added to each product, `(rows)`.
+    pub bias: Option<&'a [f32]>,
+    /// The products, `(m, rows)`.
+    pub out: &'a mut [f32],
+}
 
 /// Writes `x W^T + bias` to `out`: x `(m, cols)`, W `(rows, cols)`, bias `(rows)`, out
 /// `(m, rows)`. The bits of each output depend on its own row of `x` and row of W only.
 pub fn linear(pool: &Pool, x: &[f32], weight: &Weight, bias: Option<&[f32]>, out: &mut [f32]) {
-    linear_with(Isa::best(), pool, x, weight, bias, out);
+    linear_with(
+        Isa::best(),
+        pool,
+        x,
+        &mut [Projection { weight, bias, out }],
+    );
 }
 
-pub(crate) fn linear_with(
-    isa: Isa,
-    pool: &Pool,
-    x: &[f32],
-    weight: &Weight,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
-    let (rows, cols) = (weight.rows(), weight.cols());
-    assert!(
-        x.len().is_multiple_of(cols),
-        "linear: x has {} elements, not rows of {cols}",
-        x.len()
-    );
-    let m = x.len() / cols;
-    assert_eq!(out.len(), m * rows, "linear: out is not ({m}, {rows})");
-    assert!(
-        bias.is_none_or(|b| b.len() == rows),
-        "linear: bias is not ({rows})"
-    );
-    let job = Job {
-        isa,
-        x,
-        m,
-        weight,
-        bias,
-        out: SharedOut::new(out),
-    };
-    match weight.layout() {
-        Layout::Panels(packed) => job.packed(pool, packed),
-        Layout::Rows(data) => job.unpacked(pool, data.as_slice()),
+/// As [`linear`] by several matrices of as many columns, to the bit, for less: quantised ones share
+/// the rounding of `x` and the parting of the threads.
+pub fn linear_many(pool: &Pool, x: &[f32], projections: &mut [Projection<'_>]) {
+    linear_with(Isa::best(), pool, x, projections);
+}
+
+pub(crate) fn linear_with(isa: Isa, pool: &Pool, x: &[f32], projections: &mut [Projection<'_>]) {
+    let mut quantized = Vec::with_capacity(projections.len());
+    for Projection { weight, bias, out } in projections {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        assert!(
+            x.len().is_multiple_of(cols),
+            "linear: x has {} elements, not rows of {cols}",
+            x.len()
+        );
+        let m = x.len() / cols;
+        assert_eq!(out.len(), m * rows, "linear: out is not ({m}, {rows})");
+        assert!(
+            bias.is_none_or(|b| b.len() == rows),
+            "linear: bias is not ({rows})"
+        );
+        let job = Job {
+            isa,
+            x,
+            m,
+            weight,
+            bias: *bias,
+            out: SharedOut::new(out),
+        };
+        match weight.layout() {
+            Layout::Panels(packed) => job.packed(pool, packed),
+            Layout::Rows(data) => job.unpacked(pool, data.as_slice()),
+            Layout::Quantized(packed) => quantized.push((job, &**packed)),
+        }
     }
+    if let Some((job, _)) = quantized.first() {
+        let cols = job.weight.cols();
+        assert!(
+            quantized.iter().all(|(job, _)| job.weight.cols() == cols),
+            "linear: the matrices differ in columns"
+        );
+        with_scratch(Activations::room(job.m, cols), |room| {
+            let activations = Activations::new(isa, pool, x, cols, room);
+            multiply(isa, pool, &activations, &quantized);
+        });
+    }
+}
+
+/// The products of quantised rows with quantised matrices. Tasks are ranges of panels.
+fn multiply(isa: Isa, pool: &Pool, x: &Activations<'_>, jobs: &[(Job<'_>, &Packed)]) {
+    let panels = |job: &Job<'_>| job.weight.rows().div_ceil(PANEL);
+    let total: usize = jobs.iter().map(|(job, _)| panels(job)).sum();
+    let chunk = total.div_ceil(TASKS * pool.threads()).next_multiple_of(2);
+    let tasks: Vec<(usize, usize)> = (0..jobs.len())
+        .flat_map(|job| {
+            (0..panels(&jobs[job].0))
+                .step_by(chunk)
+                .map(move |at| (job, at))
+        })
+        .collect();
+    pool.run(tasks.len(), |task| {
+        let (job, first) = tasks[task];
+        let (job, packed) = &jobs[job];
+        job.quantized(packed, x, isa, first..(first + chunk).min(panels(job)));
+    });
 }
 
 /// One product: what its tasks share.
@@ -68,6 +121,32 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The products with some panels: each pair of panels, which then lies near, with all rows.
+    fn quantized(&self, packed: &Packed, x: &Activations<'_>, isa: Isa, panels: Range<usize>) {
+        let rows = self.weight.rows();
+        for panel in panels.clone().step_by(2) {
+            let first = panel * PANEL;
+            let count = (2 * PANEL).min(rows.min(panels.end * PANEL) - first);
+            let bias = self
+                .bias
+                .map_or(std::ptr::null(), |bias| bias[first..].as_ptr());
+            for tile in &x.tiles {
+                // SAFETY: the tile's rows were quantised for as many columns, and this task alone
+                // writes these columns of `out`.
+                unsafe {
+                    let columns = Columns {
+                        panel,
+                        count,
+                        out: self.out.get().add(tile.first * rows + first),
+                        stride: rows,
+                        bias,
+                    };
+                    quantized::run(isa, packed, tile.rows, x.records(*tile), columns);
+                }
+            }
+        }
+    }
+
     /// Tasks are blocks of rows of `x` by blocks of panels.
     fn packed(&self, pool: &Pool, packed: &[f32]) {
         let group = panels::largest(self.isa).1 * PANEL;
@@ -239,13 +318,19 @@ mod tests {
             .collect();
         let halves: &[usize] = match dtype {
             DType::F32 => return Weight::from_f32(rows, cols, numbers(8, rows * cols)).unwrap(),
-            DType::Q4_K => &[0, 2],
+            DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
+            DType::Q2_K => &[80, 82],
+            DType::Q3_K => &[108],
             DType::Q6_K => &[208],
+            DType::MXFP4 => &[],
             _ => &[0],
         };
         for block in data.chunks_exact_mut(dtype.block_bytes()) {
             for at in halves {
                 block[at + 1] = 0x20 | (block[at + 1] & 0x9f);
+            }
+            if dtype == DType::MXFP4 {
+                block[0] = 120 + block[0] % 16;
             }
         }
         Weight::new(dtype, rows, cols, Bytes::from_vec(data)).unwrap()
@@ -253,31 +338,36 @@ mod tests {
 
     fn product(isa: Isa, x: &[f32], weight: &Weight, bias: &[f32]) -> Vec<u32> {
         let mut out = vec![f32::NAN; x.len() / weight.cols() * weight.rows()];
-        linear_with(isa, &Pool::new(1), x, weight, Some(bias), &mut out);
+        let bias = Some(bias);
+        let out_ref = &mut out;
+        linear_with(
+            isa,
+            &Pool::new(1),
+            x,
+            &mut [Projection {
+                weight,
+                bias,
+                out: out_ref,
+            }],
+        );
         assert!(out.iter().all(|v| v.is_finite()), "{isa:?} {weight:?}");
         out.iter().map(|v| v.to_bits()).collect()
     }
 
     #[test]
     fn every_isa_and_number_of_rows_gives_the_same_bits() {
-        use DType::{BF16, F16, F32, Q4_0, Q4_K, Q6_K, Q8_0};
-        for (dtype, cols) in [
-            (F32, 77),
-            (F16, 77),
-            (BF16, 77),
-            (F16, 64),
-            (Q8_0, 96),
-            (Q4_0, 96),
-            (Q4_K, 512),
-            (Q6_K, 512),
-        ] {
+        for dtype in DType::ALL {
+            let (dtype, cols) = match dtype.block_len() {
+                1 => (*dtype, 77),
+                block => (*dtype, (512 / block - 1) * block),
+            };
             let rows = weight(dtype, 39, cols);
             let bias = numbers(9, 39);
             for weight in [rows.clone(), rows.pack()] {
                 let x = numbers(10, 33 * cols);
                 let expected = product(Isa::Portable, &x, &weight, &bias);
                 for isa in Isa::available() {
-                    for m in [1, 2, 3, 4, 7, 8, 9, 33] {
+                    for m in [1, 2, 3, 4, 7, 8, 9, 16, 33] {
                         let got = product(isa, &x[..m * cols], &weight, &bias);
                         assert_eq!(got, expected[..m * 39], "{isa:?} {weight:?} {m}");
                     }

@@ -41,7 +41,9 @@ pub(crate) fn largest(isa: Isa) -> (usize, usize) {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (6, 1),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => (MOST_ROWS, 2),
+        Isa::Avx512 | Isa::Vnni => (MOST_ROWS, 2),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => (4, 1),
     }
 }
 
@@ -71,7 +73,7 @@ pub(crate) unsafe fn run(isa: Isa, rows: usize, panels: usize, tile: &Tile) {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::run_avx2(rows, tile),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::run_avx512(rows, panels, tile),
+            Isa::Avx512 | Isa::Vnni => x86::run_avx512(rows, panels, tile),
             _ => portable(rows, tile),
         }
     }

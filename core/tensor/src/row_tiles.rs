@@ -34,28 +34,28 @@ pub(crate) unsafe fn floats(isa: Isa, task: &RowTask<'_>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: passed on.
-        Isa::Avx512 => unsafe { x86::avx512::<crate::formats::F32>(task) },
+        Isa::Avx512 | Isa::Vnni => unsafe { x86::avx512::<crate::formats::F32>(task) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: passed on.
         Isa::Avx2 => unsafe { x86::avx2::<crate::formats::F32>(task) },
         // SAFETY: passed on.
-        Isa::Portable => unsafe { portable(task) },
+        _ => unsafe { portable(task) },
     }
 }
 
-/// As [`floats`], of rows of another dtype; false where `isa` has no such kernel.
+/// As [`floats`], of rows of halves; false where `isa` has no such kernel.
 ///
 /// # Safety
 /// As [`floats`].
 #[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn stored(isa: Isa, dtype: crate::DType, task: &RowTask<'_>) -> bool {
     use crate::DType;
-    use crate::formats::{Bf16, F16, Q4_0, Q4K, Q6K, Q8_0};
+    use crate::formats::{Bf16, F16};
     macro_rules! run {
         ($format:ty) => {
             match isa {
                 // SAFETY: passed on.
-                Isa::Avx512 => unsafe { x86::avx512::<$format>(task) },
+                Isa::Avx512 | Isa::Vnni => unsafe { x86::avx512::<$format>(task) },
                 // SAFETY: passed on.
                 Isa::Avx2 => unsafe { x86::avx2::<$format>(task) },
                 Isa::Portable => return false,
@@ -65,10 +65,6 @@ pub(crate) unsafe fn stored(isa: Isa, dtype: crate::DType, task: &RowTask<'_>) -
     match dtype {
         DType::F16 => run!(F16),
         DType::BF16 => run!(Bf16),
-        DType::Q8_0 => run!(Q8_0),
-        DType::Q4_0 => run!(Q4_0),
-        DType::Q4_K => run!(Q4K),
-        DType::Q6_K => run!(Q6K),
         _ => return false,
     }
     true

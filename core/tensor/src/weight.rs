@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::aligned::AlignedFloats;
 use crate::isa::{Isa, versions};
 use crate::panels::PANEL;
+use crate::quantized::Packed;
 use crate::{Bytes, DType, TensorError, blocks};
 
 #[derive(Clone)]
@@ -13,6 +14,8 @@ pub(crate) enum Layout {
     Rows(Bytes),
     /// F32 in panels of 16 rows, `(panels, cols, 16)`; missing rows are zeros.
     Panels(Arc<AlignedFloats>),
+    /// Codes and scales in panels of 16 rows.
+    Quantized(Arc<Packed>),
 }
 
 /// A matrix `(rows, cols)` of weights: rows are output features, columns input features.
@@ -109,6 +112,7 @@ impl Weight {
                 let bytes = &data.as_slice()[row * self.row_bytes..(row + 1) * self.row_bytes];
                 dequantize_row(Isa::best(), self.dtype, bytes, out);
             }
+            Layout::Quantized(packed) => packed.dequantize_row(Isa::best(), row, out),
             Layout::Panels(panels) => {
                 let start = (row / PANEL) * self.cols * PANEL + row % PANEL;
                 for (value, source) in out.iter_mut().zip(panels[start..].iter().step_by(PANEL)) {
@@ -118,17 +122,27 @@ impl Weight {
         }
     }
 
-    /// An F32 matrix laid out in panels for the fastest product with many rows, in memory of its
-    /// own; any other dtype as it is. A packed matrix sums in another order than an unpacked
-    /// one, so their products may differ in the last bits.
+    /// The matrix laid out for the fastest product, in memory of its own; pages of a mapped file
+    /// that it came from are given back. F32 goes into panels; Q8_0, Q4_0, Q4_1, Q5_0, Q5_1,
+    /// IQ4_NL, MXFP4, Q4_K, Q5_K and Q6_K too, and are then multiplied as integers, by activations
+    /// rounded to eight bits. Any other dtype stays as it is. Products of a packed matrix and of an
+    /// unpacked one differ: in the last bits for F32, by the rounding of the activations for
+    /// the others.
     pub fn pack(self) -> Self {
-        let floats = match &self.layout {
-            Layout::Rows(data) if self.dtype == DType::F32 => data.as_f32(),
-            _ => None,
-        };
-        let Some(floats) = floats else {
+        let Layout::Rows(data) = &self.layout else {
             return self;
         };
+        let layout = match data.as_f32().filter(|_| self.dtype == DType::F32) {
+            Some(floats) => self.float_panels(floats),
+            None => match Packed::new(self.dtype, self.rows, self.cols, data) {
+                Some(packed) => Layout::Quantized(Arc::new(packed)),
+                None => return self,
+            },
+        };
+        Self { layout, ..self }
+    }
+
+    fn float_panels(&self, floats: &[f32]) -> Layout {
         let panel_len = self.cols * PANEL;
         let mut panels = AlignedFloats::zeroed(self.rows.div_ceil(PANEL) * panel_len);
         for (row, values) in floats.chunks_exact(self.cols).enumerate() {
@@ -137,10 +151,7 @@ impl Weight {
                 *slot = *value;
             }
         }
-        Self {
-            layout: Layout::Panels(Arc::new(panels)),
-            ..self
-        }
+        Layout::Panels(Arc::new(panels))
     }
 
     pub(crate) fn layout(&self) -> &Layout {

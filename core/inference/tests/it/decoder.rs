@@ -51,8 +51,12 @@ async fn safetensors_give_the_golden_logits_and_tokens() {
     }
 }
 
+/// Quantised weights meet activations rounded to eight bits, here and in llama.cpp, each in its own
+/// way: both are off the run with dequantised weights by the activations' rounding. Ours may be off
+/// by twice llama.cpp's own distance at most, and must choose the same token where the choice is
+/// clearer than that.
 #[tokio::test]
-async fn gguf_gives_the_logits_of_its_dequantised_weights() {
+async fn gguf_is_as_near_its_dequantised_weights_as_llama_cpp() {
     for (folder, quantisation) in [("llama3", "Q8_0"), ("llama3_h256", "Q4_K_M")] {
         let golden = json(&format!("{folder}/golden_gguf.json"));
         let engine = engine(
@@ -61,28 +65,30 @@ async fn gguf_gives_the_logits_of_its_dequantised_weights() {
         );
         let vocab = engine.info().vocabulary.unwrap();
         for prompt in golden["files"][quantisation]["prompts"].as_array().unwrap() {
+            let name = format!("{folder} {quantisation} {}", prompt["name"]);
             let tokens = ids(&prompt["ids"]);
             let logits = engine.logits(&tokens).await.unwrap();
             let last = &logits[logits.len() - vocab..];
-            let off = distance(last, &numbers(&prompt["dequant_f32_last_logits"]));
-            let as_is = distance(last, &numbers(&prompt["llama_cpp_last_logits"]));
-            println!(
-                "{folder} {quantisation} {}: off by {off:.2e}, llama.cpp as is {as_is:.2e}",
-                prompt["name"]
-            );
-            assert!(off <= TOLERANCE, "{folder}: {off}");
-            let expected = ids(&prompt["dequant_f32_greedy"]);
-            let completion = engine
-                .generate(greedy(tokens, expected.len()))
-                .await
-                .unwrap();
-            let end = expected
-                .iter()
-                .position(|id| engine.tokenizer().eos().contains(id));
-            let expected = &expected[..end.map_or(expected.len(), |at| at + 1)];
-            assert_eq!(completion.ids, expected, "{folder}");
+            let exact = numbers(&prompt["dequant_f32_last_logits"]);
+            let peer = distance(&exact, &numbers(&prompt["llama_cpp_last_logits"]));
+            let off = distance(last, &exact);
+            println!("{name}: off by {off:.2e}, llama.cpp by {peer:.2e}");
+            assert!(off <= 2.0 * peer, "{name}: {off}, llama.cpp {peer}");
+            // Were it hardly off at all, the integer products would not have been used.
+            assert!(off > TOLERANCE, "{name}: {off}");
+            let (best, margin) = choice(&exact);
+            if margin > 2.0 * off {
+                assert_eq!(choice(last).0, best, "{name}");
+            }
         }
     }
+}
+
+/// The index of the largest logit, and by how much it leads.
+fn choice(logits: &[f32]) -> (usize, f32) {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    (order[0], logits[order[0]] - logits[order[1]])
 }
 
 /// The logits' bits: equality of floats would call -0 and 0 the same.

@@ -6,8 +6,9 @@ mod super_blocks;
 use half::bf16;
 
 use crate::DType;
+pub(crate) use groups::{IQ4_NL_VALUES, MXFP4_VALUES, half_of_e8m0};
 use groups::{iq4_nl, mxfp4, q4_0, q4_1, q5_0, q5_1, q8_0};
-pub(crate) use super_blocks::q4_k_scales;
+pub(crate) use super_blocks::scales_and_minima;
 use super_blocks::{q2_k, q3_k, q4_k, q5_k, q6_k};
 
 /// Writes the elements of `row` (whole blocks of `dtype`) to `out`.

@@ -1,0 +1,293 @@
+//! The product of a tile of rows of activations with one or two panels.
+
+use super::format::{Format, with_format};
+use super::lanes::{Lanes, Portable};
+use super::{BLOCK, LINE, PANEL, Packed};
+use crate::isa::Isa;
+
+/// Bytes of weights that are asked for ahead of their use.
+const AHEAD: usize = 1 << 12;
+
+/// Where the outputs of some panels go.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    /// The first panel.
+    pub panel: usize,
+    /// How many outputs are written, from the first panel's first.
+    pub count: usize,
+    /// The first row's first output; rows are `stride` apart.
+    pub out: *mut f32,
+    pub stride: usize,
+    /// What is added to each output; null for nothing.
+    pub bias: *const f32,
+}
+
+/// One tile.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    weight: &'a Packed,
+    /// Records of the rows of activations.
+    records: *const u8,
+    columns: Columns,
+}
+
+/// Computes the outputs of a tile of `rows` rows (a size of [`super::Activations`]' tiles for `isa`).
+///
+/// # Safety
+/// `records` are those of `rows` rows quantised for as many columns as the weight has, `columns`
+/// may be written and `isa` is available.
+pub(crate) unsafe fn run(
+    isa: Isa,
+    weight: &Packed,
+    rows: usize,
+    records: *const u8,
+    columns: Columns,
+) {
+    with_format!(
+        weight.dtype(),
+        F => {
+            let tile = Tile { weight, records, columns };
+            // SAFETY: passed on.
+            unsafe { run_format::<F>(isa, rows, tile) }
+        },
+        debug_assert!(false, "{:?} is not packed", weight.dtype())
+    );
+}
+
+unsafe fn run_format<F: Format>(isa: Isa, rows: usize, mut tile: Tile<'_>) {
+    let mut left = tile.columns.count;
+    while left > 0 {
+        let wide = wide(isa, rows) && left > PANEL;
+        tile.columns.count = left.min(if wide { 2 * PANEL } else { PANEL });
+        // SAFETY: passed on.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Vnni => x86::vnni::<F>(rows, wide, &tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => x86::avx512::<F>(rows, &tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => x86::avx2::<F>(rows, &tile),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => neon::<F>(rows, &tile),
+                Isa::Portable => product::<Portable, F, 1, 1>(&tile),
+            }
+            let done = tile.columns.count;
+            left -= done;
+            tile.columns.panel += done.div_ceil(PANEL);
+            tile.columns.out = tile.columns.out.add(done);
+            if !tile.columns.bias.is_null() {
+                tile.columns.bias = tile.columns.bias.add(done);
+            }
+        }
+    }
+}
+
+/// Whether a tile of `rows` rows takes two panels.
+fn wide(isa: Isa, rows: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Vnni {
+        return rows == 6;
+    }
+    let _ = (isa, rows);
+    false
+}
+
+/// `R` rows by `C` panels. The loops have constant bounds, and the sums stay in registers.
+#[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "plain indices unroll, and read like the contract"
+)]
+unsafe fn product<L: Lanes, F: Format, const R: usize, const C: usize>(tile: &Tile<'_>) {
+    // SAFETY: the contract of `run`: records and panels have `blocks` blocks.
+    unsafe {
+        let mut floats = [[L::zero(); C]; R];
+        let mut panels = [std::ptr::null::<u8>(); C];
+        let mut units = [std::ptr::null::<u8>(); C];
+        for c in 0..C {
+            panels[c] = tile.weight.lines(tile.columns.panel + c);
+            units[c] = tile.weight.units(tile.columns.panel + c);
+        }
+        let mut record = tile.records;
+        for block in 0..tile.weight.blocks() {
+            let within = block % F::UNIT;
+            if C == 1 {
+                for i in 0..F::LINE_BYTES / LINE {
+                    L::prefetch(panels[0].wrapping_add(AHEAD + i * LINE));
+                }
+            }
+            for part in 0..F::PARTS {
+                let ints = block_sums::<L, F, R, C>(record, panels, part);
+                for c in 0..C {
+                    let scales = F::scales::<L>(units[c], within, part);
+                    for r in 0..R {
+                        let own = L::splat(record.add(R * BLOCK + 4 * r).cast());
+                        let sum = L::of_ints(ints[r][c]);
+                        floats[r][c] = L::fma(sum, L::mul(scales, own), floats[r][c]);
+                    }
+                }
+            }
+            if F::HAS_MINIMA {
+                for c in 0..C {
+                    let minima = F::minima::<L>(units[c], within);
+                    for r in 0..R {
+                        let weighted = L::splat(record.add(R * (BLOCK + 4) + 4 * r).cast());
+                        floats[r][c] = L::fma(minima, weighted, floats[r][c]);
+                    }
+                }
+            }
+            record = record.wrapping_add(R * (BLOCK + 16));
+            for c in 0..C {
+                panels[c] = panels[c].wrapping_add(F::LINE_BYTES);
+                if within + 1 == F::UNIT {
+                    units[c] = units[c].wrapping_add(F::UNIT_BYTES);
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                store::<L>(&tile.columns, r, c, floats[r][c]);
+            }
+        }
+    }
+}
+
+/// The exact sums of one part of a block.
+#[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "plain indices unroll, and read like the contract"
+)]
+unsafe fn block_sums<L: Lanes, F: Format, const R: usize, const C: usize>(
+    record: *const u8,
+    panels: [*const u8; C],
+    part: usize,
+) -> [[L::Ints; C]; R] {
+    // SAFETY: as in `product`.
+    unsafe {
+        let excess = if F::SIGNED {
+            L::SIGNED_EXCESS
+        } else {
+            F::EXCESS
+        };
+        let mut ints = [[L::splat_int(0); C]; R];
+        for r in 0..R {
+            let sums = record.add(R * (BLOCK + 8) + 8 * r).cast::<i32>();
+            let (first, last) = (sums.read_unaligned(), sums.add(1).read_unaligned());
+            let sum = match (F::PARTS, part) {
+                (1, _) => first.wrapping_add(last),
+                (_, 0) => first,
+                _ => last,
+            };
+            if excess != 0 {
+                ints[r] = [L::splat_int(sum.wrapping_mul(-excess)); C];
+            }
+        }
+        let mut parts = ints.map(|row| row.map(|ints| L::start(ints)));
+        let lines = 8 / F::PARTS;
+        for step in 0..lines {
+            let t = part * lines + step;
+            for c in 0..C {
+                let line = F::line::<L>(panels[c], t);
+                for r in 0..R {
+                    let quad = L::quad(record.add(r * BLOCK + 4 * t).cast());
+                    parts[r][c] = if F::SIGNED {
+                        L::dot_signed(parts[r][c], line, quad)
+                    } else {
+                        L::dot(parts[r][c], line, quad)
+                    };
+                }
+            }
+            if !L::WIDE && (step + 1) % F::LINES_A_PART == 0 || step + 1 == lines {
+                for r in 0..R {
+                    for c in 0..C {
+                        ints[r][c] = L::flush(parts[r][c], ints[r][c]);
+                        parts[r][c] = L::start(ints[r][c]);
+                    }
+                }
+            }
+        }
+        ints
+    }
+}
+
+/// Writes the outputs of row `r` and panel `c`.
+#[inline(always)]
+unsafe fn store<L: Lanes>(columns: &Columns, r: usize, c: usize, floats: L::Floats) {
+    let mut values = [0.0; PANEL];
+    // SAFETY: within the columns.
+    unsafe {
+        L::store(floats, &mut values);
+        let count = columns.count.wrapping_sub(c * PANEL).min(PANEL);
+        let out = columns
+            .out
+            .add(r.wrapping_mul(columns.stride).wrapping_add(c * PANEL));
+        for (i, value) in values.iter().enumerate().take(count) {
+            *out.add(i) = if columns.bias.is_null() {
+                *value
+            } else {
+                *value + *columns.bias.add(c * PANEL + i)
+            };
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn neon<F: Format>(rows: usize, tile: &Tile<'_>) {
+    use super::neon::Neon;
+    // SAFETY: passed on; NEON is always there.
+    unsafe {
+        match rows {
+            4 => product::<Neon, F, 4, 1>(tile),
+            2 => product::<Neon, F, 2, 1>(tile),
+            _ => product::<Neon, F, 1, 1>(tile),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::super::x86::{Avx2, Avx512, Vnni};
+    use super::{Format, Tile, product};
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn avx2<F: Format>(rows: usize, tile: &Tile<'_>) {
+        // SAFETY: passed on.
+        unsafe {
+            match rows {
+                4 => product::<Avx2, F, 4, 1>(tile),
+                2 => product::<Avx2, F, 2, 1>(tile),
+                _ => product::<Avx2, F, 1, 1>(tile),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    pub(super) unsafe fn avx512<F: Format>(rows: usize, tile: &Tile<'_>) {
+        // SAFETY: passed on.
+        unsafe {
+            match rows {
+                8 => product::<Avx512, F, 8, 1>(tile),
+                4 => product::<Avx512, F, 4, 1>(tile),
+                2 => product::<Avx512, F, 2, 1>(tile),
+                _ => product::<Avx512, F, 1, 1>(tile),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    pub(super) unsafe fn vnni<F: Format>(rows: usize, wide: bool, tile: &Tile<'_>) {
+        // SAFETY: passed on.
+        unsafe {
+            match (rows, wide) {
+                (8, _) => product::<Vnni, F, 8, 1>(tile),
+                (6, true) => product::<Vnni, F, 6, 2>(tile),
+                (6, false) => product::<Vnni, F, 6, 1>(tile),
+                (4, _) => product::<Vnni, F, 4, 1>(tile),
+                (2, _) => product::<Vnni, F, 2, 1>(tile),
+                _ => product::<Vnni, F, 1, 1>(tile),
+            }
+        }
+    }
+}
