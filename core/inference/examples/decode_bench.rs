@@ -140,6 +140,7 @@ impl Bench {
                 tokens,
                 position,
                 pages: table.pages(),
+                rope_length: position + tokens.len(),
                 wanted: Wanted::Last,
                 adapter: None,
             })

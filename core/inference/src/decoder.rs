@@ -7,8 +7,9 @@ use outcrop_tensor::{Pool, ops};
 pub use crate::decoder_weights::Decoder;
 
 use crate::decoder_config::DecoderConfig;
-use crate::decoder_weights::{Layer, Site};
-use crate::kv_cache::KvCache;
+use crate::decoder_experts::ExpertScratch;
+use crate::decoder_weights::{Mlp, Site};
+use crate::kv_cache::{KvCache, LayerAttention};
 use crate::lora;
 use crate::step::{Rows, StepModel};
 
@@ -27,9 +28,25 @@ pub struct Scratch {
     attended: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+    /// One entry a rotary embedding.
+    angles: Vec<Angles>,
+    experts: ExpertScratch,
+    logits: Vec<f32>,
+}
+
+/// Cosines and sines of the rows' positions, `(rows, pairs)` each.
+#[derive(Debug, Default)]
+struct Angles {
     cosines: Vec<f32>,
     sines: Vec<f32>,
-    logits: Vec<f32>,
+}
+
+/// What the products of a forward pass share.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    pool: &'a Pool,
+    /// The sequences that the rows are of, in their order.
+    rows: &'a [Rows<'a>],
 }
 
 impl Decoder {
@@ -53,10 +70,7 @@ impl Decoder {
         scratch: &'s mut Scratch,
         keep_going: &dyn Fn() -> bool,
     ) -> Option<&'s [f32]> {
-        let done = self.run_layers(pool, rows, cache, scratch, keep_going)?;
-        if done == 0 {
-            return Some(&[]);
-        }
+        self.forward_hidden(pool, rows, cache, scratch, keep_going)?;
         keep_going().then(|| self.project(pool, scratch))
     }
 
@@ -70,115 +84,90 @@ impl Decoder {
         scratch: &'s mut Scratch,
         keep_going: &dyn Fn() -> bool,
     ) -> Option<&'s [f32]> {
-        let wanted = self.run_layers(pool, rows, cache, scratch, keep_going)?;
-        self.normalize(scratch);
-        Some(&scratch.normed[..wanted * self.config.hidden_size])
-    }
-
-    /// Runs all layers, leaving the wanted rows in the residual stream, and gives their number.
-    fn run_layers(
-        &self,
-        pool: &Pool,
-        rows: &[Rows<'_>],
-        cache: &mut KvCache,
-        scratch: &mut Scratch,
-        keep_going: &dyn Fn() -> bool,
-    ) -> Option<usize> {
-        scratch.fit(
-            &self.config,
-            rows.iter().map(|r| r.tokens.len()).sum(),
-            self.rope.pairs(),
-        );
+        scratch.fit(&self.config, rows.iter().map(|r| r.tokens.len()).sum());
         self.embed(rows, scratch);
         let mut kept = Vec::new();
-        for (index, layer) in self.layers.iter().enumerate() {
+        for index in 0..self.layers.len() {
             if !keep_going() {
                 return None;
             }
-            self.remember(pool, (index, layer), rows, cache, scratch);
+            self.remember(Pass { pool, rows }, index, cache, scratch);
             let is_last = index + 1 == self.layers.len();
             if is_last {
                 kept = self.keep_wanted(rows, scratch);
             }
-            if is_last && kept.is_empty() {
-                return Some(0);
-            }
             let rows = if is_last { &kept[..] } else { rows };
-            self.attend(pool, index, rows, cache, scratch);
-            self.mix(pool, (index, layer), rows, scratch);
+            if !rows.is_empty() {
+                self.attend(Pass { pool, rows }, index, cache, scratch);
+                self.mix(Pass { pool, rows }, index, scratch);
+            }
         }
-        Some(kept.iter().map(Rows::wanted_count).sum())
+        let Scratch { hidden, normed, .. } = scratch;
+        ops::rms_norm(hidden, &self.norm, self.config.norm_eps, normed);
+        Some(&scratch.normed)
     }
 
     /// Fills the residual stream with the tokens' embeddings, and the angles of their positions.
     fn embed(&self, rows: &[Rows<'_>], scratch: &mut Scratch) {
-        let pairs = self.rope.pairs();
-        let tokens = rows.iter().flat_map(|r| r.tokens.iter().zip(r.position..));
-        for ((&token, position), (row, hidden)) in tokens.zip(
-            scratch
-                .hidden
-                .chunks_exact_mut(self.config.hidden_size)
-                .enumerate(),
-        ) {
+        let width = self.config.hidden_size;
+        let tokens = rows.iter().flat_map(|r| r.tokens);
+        for (&token, hidden) in tokens.zip(scratch.hidden.chunks_exact_mut(width)) {
             self.embedding.dequantize_row(token as usize, hidden);
-            let angles = row * pairs..(row + 1) * pairs;
-            self.rope.angles(
-                position,
-                &mut scratch.cosines[angles.clone()],
-                &mut scratch.sines[angles],
-            );
+        }
+        if self.config.embedding_multiplier != 1.0 {
+            ops::scale_in_place(&mut scratch.hidden, self.config.embedding_multiplier);
+        }
+        scratch
+            .angles
+            .resize_with(self.ropes.len(), Angles::default);
+        let count = scratch.hidden.len() / width;
+        for (rope, Angles { cosines, sines }) in self.ropes.iter().zip(&mut scratch.angles) {
+            cosines.resize(count * rope.pairs(), 0.0);
+            sines.resize(count * rope.pairs(), 0.0);
+            let mut start = 0;
+            for r in rows {
+                let own = start..start + r.tokens.len() * rope.pairs();
+                start = own.end;
+                let (cosines, sines) = (&mut cosines[own.clone()], &mut sines[own]);
+                rope.angles(r.rope_length, r.position, cosines, sines);
+            }
         }
     }
 
-    /// The one place where rows are multiplied by a layer's weights: writes the product of `x` at
-    /// `site` of `layer`, as the rows' adapters change it, to `out`.
-    fn apply(
-        &self,
-        pool: &Pool,
-        rows: &[Rows<'_>],
-        (layer, site): (usize, Site),
-        x: &[f32],
-        out: &mut [f32],
-    ) {
+    /// The one place where rows are multiplied by a layer's weights (those of experts apart): writes
+    /// the product of `x` at `site` of `layer`, as the rows' adapters change it, to `out`.
+    fn apply(&self, pass: Pass<'_>, (layer, site): (usize, Site), x: &[f32], out: &mut [f32]) {
         if let Some(linear) = self.layers[layer].linear(site) {
-            linear.apply(pool, x, out);
+            linear.apply(pass.pool, x, out);
         }
-        lora::apply(pool, (layer, site), rows, x, out);
+        lora::apply(pass.pool, (layer, site), pass.rows, x, out);
     }
 
     /// Computes a layer's queries, and writes its keys and values to `cache`.
-    fn remember(
-        &self,
-        pool: &Pool,
-        (index, layer): (usize, &Layer),
-        rows: &[Rows<'_>],
-        cache: &mut KvCache,
-        scratch: &mut Scratch,
-    ) {
-        let eps = self.config.norm_eps;
-        ops::rms_norm(
-            &scratch.hidden,
-            &layer.attention_norm,
-            eps,
-            &mut scratch.normed,
-        );
+    fn remember(&self, pass: Pass<'_>, index: usize, cache: &mut KvCache, scratch: &mut Scratch) {
+        let (layer, eps) = (&self.layers[index], self.config.norm_eps);
         let Scratch {
+            hidden,
             normed,
             queries,
             keys,
             values,
+            attended,
             ..
         } = scratch;
-        self.apply(pool, rows, (index, Site::Query), normed, queries);
-        self.apply(pool, rows, (index, Site::Key), normed, keys);
-        self.apply(pool, rows, (index, Site::Value), normed, values);
-        if let Some((query_norm, key_norm)) = &layer.head_norms {
+        let input = normalised(hidden, layer.attention_norm.as_deref(), eps, normed);
+        self.apply(pass, (index, Site::Query), input, queries);
+        self.apply(pass, (index, Site::Key), input, keys);
+        self.apply(pass, (index, Site::Value), input, values);
+        if let Some((query_norm, key_norm)) = &layer.qk_norms {
             // `attended`, as wide as the queries, is free until the attention itself.
-            norm_heads(&mut scratch.queries, query_norm, eps, &mut scratch.attended);
-            norm_heads(&mut scratch.keys, key_norm, eps, &mut scratch.attended);
+            norm_in_place(queries, query_norm, eps, attended);
+            norm_in_place(keys, key_norm, eps, attended);
         }
-        self.turn(scratch);
-        cache.write(index, rows, &scratch.keys, &scratch.values);
+        if let Some(rope) = self.config.layer_ropes[index] {
+            self.turn(rope, scratch);
+        }
+        cache.write(index, pass.rows, &scratch.keys, &scratch.values);
     }
 
     /// Leaves only the rows whose logits are wanted: behind the last layer's keys and values the
@@ -205,107 +194,110 @@ impl Decoder {
             }
             wanted += count;
         }
-        scratch.fit(&self.config, wanted, self.rope.pairs());
+        scratch.fit(&self.config, wanted);
         kept
     }
 
     /// The attention half of a layer, its queries computed and its keys and values written.
-    fn attend(
-        &self,
-        pool: &Pool,
-        index: usize,
-        rows: &[Rows<'_>],
-        cache: &KvCache,
-        scratch: &mut Scratch,
-    ) {
+    fn attend(&self, pass: Pass<'_>, index: usize, cache: &KvCache, scratch: &mut Scratch) {
+        let layer = &self.layers[index];
+        let attention = LayerAttention {
+            config: &self.config,
+            layer: index,
+            sinks: layer.sinks.as_deref(),
+        };
         let Scratch {
             queries, attended, ..
         } = scratch;
-        cache.attend(pool, &self.config, index, rows, queries, attended);
-        self.apply(
-            pool,
-            rows,
-            (index, Site::Output),
-            &scratch.attended,
-            &mut scratch.delta,
-        );
-        ops::add_in_place(&mut scratch.hidden, &scratch.delta);
+        cache.attend(pass.pool, attention, pass.rows, queries, attended);
+        let output = (index, Site::Output);
+        self.apply(pass, output, &scratch.attended, &mut scratch.delta);
+        self.add(layer.attention_post_norm.as_deref(), scratch);
     }
 
     /// Turns queries and keys by their positions.
-    fn turn(&self, scratch: &mut Scratch) {
-        let (config, pairs) = (&self.config, self.rope.pairs());
-        let angles = scratch
+    fn turn(&self, rope: usize, scratch: &mut Scratch) {
+        let (config, angles) = (&self.config, &scratch.angles[rope]);
+        let rope = &self.ropes[rope];
+        let angles = angles
             .cosines
-            .chunks_exact(pairs)
-            .zip(scratch.sines.chunks_exact(pairs));
+            .chunks_exact(rope.pairs())
+            .zip(angles.sines.chunks_exact(rope.pairs()));
         let queries = scratch.queries.chunks_exact_mut(config.query_size());
         let keys = scratch.keys.chunks_exact_mut(config.kv_size());
         for ((query, key), (cosines, sines)) in queries.zip(keys).zip(angles) {
-            self.rope.turn(query, config.head_dim, cosines, sines);
-            self.rope.turn(key, config.head_dim, cosines, sines);
+            rope.turn(query, config.head_dim, cosines, sines);
+            rope.turn(key, config.head_dim, cosines, sines);
         }
     }
 
     /// The MLP half of a layer.
-    fn mix(
-        &self,
-        pool: &Pool,
-        (index, layer): (usize, &Layer),
-        rows: &[Rows<'_>],
-        scratch: &mut Scratch,
-    ) {
-        ops::rms_norm(
-            &scratch.hidden,
-            &layer.mlp_norm,
-            self.config.norm_eps,
-            &mut scratch.normed,
-        );
-        self.apply(
-            pool,
-            rows,
-            (index, Site::Gate),
-            &scratch.normed,
-            &mut scratch.gate,
-        );
-        self.apply(
-            pool,
-            rows,
-            (index, Site::Up),
-            &scratch.normed,
-            &mut scratch.up,
-        );
-        ops::silu_mul(&mut scratch.gate, &scratch.up);
-        self.apply(
-            pool,
-            rows,
-            (index, Site::Down),
-            &scratch.gate,
-            &mut scratch.delta,
-        );
-        ops::add_in_place(&mut scratch.hidden, &scratch.delta);
+    fn mix(&self, pass: Pass<'_>, index: usize, scratch: &mut Scratch) {
+        let (layer, config) = (&self.layers[index], &self.config);
+        let Scratch {
+            hidden,
+            normed,
+            delta,
+            gate,
+            up,
+            experts,
+            ..
+        } = scratch;
+        let input = normalised(hidden, layer.mlp_norm.as_deref(), config.norm_eps, normed);
+        match (&layer.mlp, &config.experts) {
+            (Mlp::Experts(own), Some(shape)) => {
+                own.apply(pass.pool, (shape, config.activation), input, experts, delta);
+            }
+            _ => {
+                self.apply(pass, (index, Site::Gate), input, gate);
+                self.apply(pass, (index, Site::Up), input, up);
+                config.activation.apply(gate, up);
+                self.apply(pass, (index, Site::Down), gate, delta);
+            }
+        }
+        self.add(layer.mlp_post_norm.as_deref(), scratch);
     }
 
-    /// The final norm of the rows that are left.
-    fn normalize(&self, scratch: &mut Scratch) {
-        let eps = self.config.norm_eps;
-        ops::rms_norm(&scratch.hidden, &self.norm, eps, &mut scratch.normed);
+    /// Adds what a half of a layer gave, normalised by `norm`, to the residual stream.
+    fn add(&self, norm: Option<&[f32]>, scratch: &mut Scratch) {
+        let Scratch {
+            hidden,
+            normed,
+            delta,
+            ..
+        } = scratch;
+        let multiplier = self.config.residual_multiplier;
+        let delta = normalised(delta, norm, self.config.norm_eps, normed);
+        if multiplier == 1.0 {
+            ops::add_in_place(hidden, delta);
+        } else {
+            ops::axpy(multiplier, delta, hidden);
+        }
     }
 
-    /// The logits of the rows that are left.
+    /// The logits of the rows that are left, normalised.
     fn project<'s>(&self, pool: &Pool, scratch: &'s mut Scratch) -> &'s [f32] {
-        self.normalize(scratch);
-        let rows = scratch.hidden.len() / self.config.hidden_size;
-        scratch.logits.resize(rows * self.config.vocab_size, 0.0);
-        let output = self.output.as_ref().unwrap_or(&self.embedding);
-        ops::linear(pool, &scratch.normed, output, None, &mut scratch.logits);
-        &scratch.logits
+        let config = &self.config;
+        let rows = scratch.normed.len() / config.hidden_size;
+        let Scratch { normed, logits, .. } = scratch;
+        logits.resize(rows * config.vocab_size, 0.0);
+        if rows > 0 {
+            let output = self.output.as_ref().unwrap_or(&self.embedding);
+            ops::linear(pool, normed, output, None, logits);
+        }
+        if config.logits_multiplier != 1.0 {
+            ops::scale_in_place(logits, config.logits_multiplier);
+        }
+        if let Some(cap) = config.logits_soft_cap {
+            ops::soft_cap_in_place(logits, 1.0, cap);
+        }
+        logits
     }
 }
 
 impl Scratch {
     /// Makes room for `rows` rows.
-    fn fit(&mut self, config: &DecoderConfig, rows: usize, pairs: usize) {
+    fn fit(&mut self, config: &DecoderConfig, rows: usize) {
         for (buffer, width) in [
             (&mut self.hidden, config.hidden_size),
             (&mut self.normed, config.hidden_size),
@@ -316,16 +308,28 @@ impl Scratch {
             (&mut self.attended, config.query_size()),
             (&mut self.gate, config.intermediate_size),
             (&mut self.up, config.intermediate_size),
-            (&mut self.cosines, pairs),
-            (&mut self.sines, pairs),
         ] {
             buffer.resize(rows * width, 0.0);
         }
     }
 }
 
-/// Normalises each head of `x` by `weight`, `(head_dim)`, through `room`, at least as long as `x`.
-fn norm_heads(x: &mut [f32], weight: &[f32], eps: f32, room: &mut [f32]) {
+/// The rows of `x` normalised by `weight` in `room`, of the same length; without a weight `x`.
+fn normalised<'a>(
+    x: &'a [f32],
+    weight: Option<&[f32]>,
+    eps: f32,
+    room: &'a mut [f32],
+) -> &'a [f32] {
+    let Some(weight) = weight else {
+        return x;
+    };
+    ops::rms_norm(x, weight, eps, room);
+    room
+}
+
+/// Normalises each part of `x` as long as `weight` by it, through `room`, at least as long as `x`.
+fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32, room: &mut [f32]) {
     let room = &mut room[..x.len()];
     ops::rms_norm(x, weight, eps, room);
     x.copy_from_slice(room);

@@ -365,6 +365,8 @@ impl Encoder {
                 causal: false,
                 window: None,
                 scale: 1.0 / (head_dim as f32).sqrt(),
+                soft_cap: None,
+                sinks: None,
                 out,
             });
         }

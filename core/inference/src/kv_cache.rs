@@ -6,6 +6,17 @@ use crate::block_pool::PAGE_TOKENS;
 use crate::decoder_config::DecoderConfig;
 use crate::step::Rows;
 
+/// What a layer's attention is computed by.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerAttention<'a> {
+    /// The architecture.
+    pub config: &'a DecoderConfig,
+    /// The layer's number.
+    pub layer: usize,
+    /// The layer's sinks, one a head, where it has them.
+    pub sinks: Option<&'a [f32]>,
+}
+
 /// Keys and values in F32. A page holds one sequence's tokens for all layers; its memory is taken
 /// when a sequence first writes to it and given back with the cache.
 #[derive(Debug)]
@@ -50,17 +61,21 @@ impl KvCache {
         }
     }
 
-    /// Attention of `queries`, `(rows, query_size)`, in `layer`: each row sees its own sequence's
+    /// A layer's attention of `queries`, `(rows, query_size)`: each row sees its own sequence's
     /// positions up to its own, which are written. `out` is of the queries' shape.
     pub fn attend(
         &self,
         pool: &Pool,
-        config: &DecoderConfig,
-        layer: usize,
+        attention: LayerAttention<'_>,
         rows: &[Rows<'_>],
         queries: &[f32],
         out: &mut [f32],
     ) {
+        let LayerAttention {
+            config,
+            layer,
+            sinks,
+        } = attention;
         let positions = |r: &Rows<'_>| r.position + r.tokens.len();
         let used = |r: &Rows<'_>| positions(r).div_ceil(PAGE_TOKENS);
         let half = self.half();
@@ -91,6 +106,8 @@ impl KvCache {
                     causal: true,
                     window: config.sliding_windows[layer],
                     scale: config.attention_scale,
+                    soft_cap: config.attention_soft_cap,
+                    sinks,
                     out: out.split_off_mut(..width).unwrap_or_default(),
                 }
             })

@@ -5,6 +5,8 @@ mod chat_template;
 mod conversation;
 mod decoder;
 mod decoder_config;
+mod decoder_experts;
+mod decoder_loader;
 mod decoder_weights;
 mod detokenizer;
 mod encoder;
@@ -36,7 +38,11 @@ pub mod weights;
 pub use block_pool::{BlockPool, BlockTable, PAGE_TOKENS};
 pub use chat_template::{ChatTemplate, Clock};
 pub use decoder::{Decoder, Scratch};
-pub use decoder_config::{ARCHITECTURES, DecoderConfig, RopeConfig, RopeOrder, RopeScaling};
+pub use decoder_config::{
+    ARCHITECTURES, DecoderConfig, ExpertsConfig, GatedActivation, NormPlacement, QkNorm,
+    RopeConfig, RopeOrder, RopeScaling, Routing,
+};
+pub use decoder_weights::Site;
 pub use detokenizer::Detokenizer;
 pub use encoder::{Activation, Encoder, EncoderBatch, EncoderConfig};
 pub use encoder_model::EncoderModel;

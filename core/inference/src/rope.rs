@@ -1,33 +1,42 @@
 //! Rotary position embedding: queries and keys turned by their positions (arXiv:2104.09864).
+//!
+//! Two scalings depend on how long a sequence is, so every position is turned for a *rope length*,
+//! which is a fact of its sequence alone. For LongRoPE it is the number of tokens known when the
+//! sequence's keys are computed: up to the original context the short factors hold, beyond it the
+//! long ones; when generation crosses that border, all the sequence's keys and values are computed
+//! anew, as in transformers. For dynamic NTK it is the prompt's length: the base that a prompt was
+//! read with stays for what is generated after it.
 
 use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
 
 /// The frequencies of a model's rope.
 #[derive(Clone, Debug)]
 pub struct RotaryEmbedding {
+    config: RopeConfig,
     /// Radians a position, one a pair of elements.
     frequencies: Vec<f32>,
-    order: RopeOrder,
+    /// Those of sequences beyond the original context, where they are others.
+    long: Option<Vec<f32>>,
 }
 
 impl RotaryEmbedding {
     /// The frequencies of `config`, each divided by its entry of `divisors` where there are any
     /// (`rope_freqs.weight` of a GGUF file, one a pair).
     pub fn new(config: &RopeConfig, divisors: Option<&[f32]>) -> Self {
-        let pairs = config.dimensions / 2;
-        let frequencies = (0..pairs)
-            .map(|pair| {
-                let exponent = (2 * pair) as f64 / config.dimensions as f64;
-                let frequency = scaled(1.0 / config.theta.powf(exponent), config.scaling) as f32;
-                match divisors {
-                    Some(divisors) => frequency / divisors[pair],
-                    None => frequency,
-                }
-            })
-            .collect();
+        let long = match &config.scaling {
+            RopeScaling::LongRope { long, .. } => Some(divided(base(config, config.theta), long)),
+            _ => None,
+        };
+        let mut frequencies: Vec<f32> = scaled(config).iter().map(|f| *f as f32).collect();
+        if let Some(divisors) = divisors {
+            for (frequency, divisor) in frequencies.iter_mut().zip(divisors) {
+                *frequency /= divisor;
+            }
+        }
         Self {
+            config: config.clone(),
             frequencies,
-            order: config.order,
+            long: long.map(|long| long.iter().map(|f| *f as f32).collect()),
         }
     }
 
@@ -36,10 +45,38 @@ impl RotaryEmbedding {
         self.frequencies.len()
     }
 
-    /// Fills the cosines and sines of `position`, one a pair.
-    pub fn angles(&self, position: usize, cosines: &mut [f32], sines: &mut [f32]) {
-        for ((frequency, cosine), sine) in self.frequencies.iter().zip(cosines).zip(sines) {
-            (*sine, *cosine) = (position as f32 * frequency).sin_cos();
+    /// Fills the cosines and sines of the positions from `position` on in a sequence of
+    /// `rope_length` tokens, `(positions, pairs)` each.
+    pub fn angles(
+        &self,
+        rope_length: usize,
+        position: usize,
+        cosines: &mut [f32],
+        sines: &mut [f32],
+    ) {
+        let raised;
+        let frequencies = match &self.config.scaling {
+            RopeScaling::LongRope {
+                original_context, ..
+            } if rope_length > *original_context => self.long.as_deref().unwrap_or_default(),
+            RopeScaling::Dynamic {
+                factor,
+                original_context,
+            } if rope_length > *original_context => {
+                raised = raised_base(&self.config, *factor, rope_length, *original_context);
+                &raised
+            }
+            _ => &self.frequencies,
+        };
+        let factor = self.config.attention_factor;
+        let rows = cosines
+            .chunks_exact_mut(frequencies.len())
+            .zip(sines.chunks_exact_mut(frequencies.len()));
+        for ((cosines, sines), position) in rows.zip(position..) {
+            for ((frequency, cosine), sine) in frequencies.iter().zip(cosines).zip(sines) {
+                let (s, c) = (position as f32 * frequency).sin_cos();
+                (*sine, *cosine) = (s * factor, c * factor);
+            }
         }
     }
 
@@ -47,7 +84,7 @@ impl RotaryEmbedding {
     pub fn turn(&self, row: &mut [f32], head_dim: usize, cosines: &[f32], sines: &[f32]) {
         let pairs = self.pairs();
         for head in row.chunks_exact_mut(head_dim) {
-            match self.order {
+            match self.config.order {
                 RopeOrder::Halves => {
                     let (first, rest) = head.split_at_mut(pairs);
                     for (((a, b), cosine), sine) in
@@ -68,29 +105,95 @@ impl RotaryEmbedding {
     }
 }
 
-/// One frequency, changed for a longer context.
-fn scaled(frequency: f64, scaling: RopeScaling) -> f64 {
-    match scaling {
-        RopeScaling::None => frequency,
-        RopeScaling::Linear { factor } => frequency / factor,
+/// The frequencies before any scaling.
+fn base(config: &RopeConfig, theta: f64) -> Vec<f64> {
+    (0..config.dimensions / 2)
+        .map(|pair| 1.0 / theta.powf((2 * pair) as f64 / config.dimensions as f64))
+        .collect()
+}
+
+/// Each frequency divided by its factor.
+fn divided(frequencies: Vec<f64>, factors: &[f64]) -> Vec<f64> {
+    frequencies
+        .iter()
+        .zip(factors)
+        .map(|(f, d)| f / d)
+        .collect()
+}
+
+/// The frequencies of dynamic NTK for a sequence of `length` tokens, beyond the original context.
+fn raised_base(config: &RopeConfig, factor: f64, length: usize, original: usize) -> Vec<f32> {
+    let dimensions = config.dimensions as f64;
+    let growth = factor * length as f64 / original as f64 - (factor - 1.0);
+    let theta = config.theta * growth.powf(dimensions / (dimensions - 2.0));
+    base(config, theta).iter().map(|f| *f as f32).collect()
+}
+
+/// The frequencies, changed for a longer context; those that depend on a sequence's length as they
+/// are for a short one.
+fn scaled(config: &RopeConfig) -> Vec<f64> {
+    let mut frequencies = base(config, config.theta);
+    match &config.scaling {
+        RopeScaling::None | RopeScaling::Dynamic { .. } => {}
+        RopeScaling::Linear { factor } => frequencies.iter_mut().for_each(|f| *f /= factor),
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,
             high_freq_factor,
             original_context,
         } => {
-            let wavelength = std::f64::consts::TAU / frequency;
-            if wavelength < original_context / high_freq_factor {
-                frequency
-            } else if wavelength > original_context / low_freq_factor {
-                frequency / factor
-            } else {
+            for frequency in &mut frequencies {
+                let wavelength = std::f64::consts::TAU / *frequency;
                 let smooth = (original_context / wavelength - low_freq_factor)
                     / (high_freq_factor - low_freq_factor);
-                (1.0 - smooth) * frequency / factor + smooth * frequency
+                *frequency = if wavelength < original_context / high_freq_factor {
+                    *frequency
+                } else if wavelength > original_context / low_freq_factor {
+                    *frequency / factor
+                } else {
+                    (1.0 - smooth) * *frequency / factor + smooth * *frequency
+                };
             }
         }
+        RopeScaling::Yarn { factor, .. } => {
+            let (low, high) = yarn_ramp(config);
+            for (pair, frequency) in frequencies.iter_mut().enumerate() {
+                let divided = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                *frequency = *frequency / factor * divided + *frequency * (1.0 - divided);
+            }
+        }
+        RopeScaling::LongRope { short, .. } => frequencies = divided(frequencies, short),
     }
+    frequencies
+}
+
+/// The pairs between which YaRN goes from kept to divided frequencies.
+fn yarn_ramp(config: &RopeConfig) -> (f64, f64) {
+    let RopeScaling::Yarn {
+        beta_fast,
+        beta_slow,
+        original_context,
+        truncate,
+        ..
+    } = config.scaling
+    else {
+        return (0.0, 1.0);
+    };
+    let dimensions = config.dimensions as f64;
+    // The pair that turns `turns` times within the original context.
+    let pair = |turns: f64| {
+        dimensions * (original_context / (turns * std::f64::consts::TAU)).ln()
+            / (2.0 * config.theta.ln())
+    };
+    let (mut low, mut high) = (pair(beta_fast), pair(beta_slow));
+    if truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    (low, high) = (low.max(0.0), high.min(dimensions - 1.0));
+    if low == high {
+        high += 0.001;
+    }
+    (low, high)
 }
 
 #[cfg(test)]
@@ -103,12 +206,13 @@ mod tests {
             dimensions: 8,
             order,
             scaling,
+            attention_factor: 1.0,
         }
     }
 
     fn turned(rope: &RotaryEmbedding, position: usize, row: &[f32], head_dim: usize) -> Vec<f32> {
         let (mut cosines, mut sines) = (vec![0.0; rope.pairs()], vec![0.0; rope.pairs()]);
-        rope.angles(position, &mut cosines, &mut sines);
+        rope.angles(1, position, &mut cosines, &mut sines);
         let mut row = row.to_vec();
         rope.turn(&mut row, head_dim, &cosines, &sines);
         row

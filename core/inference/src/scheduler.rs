@@ -94,6 +94,7 @@ impl<M: StepModel> Scheduler<M> {
                 tokens: &sequence.pending()[..count],
                 position: sequence.position(),
                 pages: sequence.blocks.pages(),
+                rope_length: sequence.rope_length(),
                 wanted: sequence.wanted(count),
                 adapter: sequence.adapter.as_deref(),
             })

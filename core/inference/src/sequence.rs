@@ -50,6 +50,7 @@ pub(crate) struct Sequence {
     prompt: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
+    rope_length: usize,
     task: Task,
     events: Events,
     /// What changes the weights for this sequence; it lives as long.
@@ -148,6 +149,7 @@ impl Sequence {
     fn new(tokens: Vec<u32>, task: Task, events: Events) -> Self {
         Self {
             prompt: tokens.len(),
+            rope_length: tokens.len(),
             tokens,
             computed: 0,
             task,
@@ -184,6 +186,11 @@ impl Sequence {
     /// Position of the first token that is to be computed next.
     pub fn position(&self) -> usize {
         self.computed
+    }
+
+    /// The length that its rotary embedding is chosen by.
+    pub fn rope_length(&self) -> usize {
+        self.rope_length
     }
 
     /// The tokens that are to be computed: one in decoding, the rest of the prompt in prefill.

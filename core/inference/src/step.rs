@@ -11,6 +11,9 @@ pub struct Rows<'a> {
     pub position: usize,
     /// The sequence's pages in the cache, in order: they reach to the last token.
     pub pages: &'a [u32],
+    /// The length that the sequence's rotary embedding is chosen by, where that depends on one: the
+    /// tokens known when its keys began to be computed. The same for all of a sequence's rows.
+    pub rope_length: usize,
     /// Which logits are wanted.
     pub wanted: Wanted,
     /// What changes the weights for these rows.

@@ -7,6 +7,10 @@ versions!(pub(crate) fn gelu_with(x: &mut [f32]) = gelu_body);
 versions!(fn gelu_tanh_with(x: &mut [f32]) = gelu_tanh_body);
 versions!(fn tanh_with(x: &mut [f32]) = tanh_body);
 versions!(fn silu_mul_with(gate: &mut [f32], up: &[f32]) = silu_mul_body);
+versions!(fn gelu_mul_with(gate: &mut [f32], up: &[f32]) = gelu_mul_body);
+versions!(fn gelu_tanh_mul_with(gate: &mut [f32], up: &[f32]) = gelu_tanh_mul_body);
+versions!(fn clamped_swiglu_with(gate: &mut [f32], up: &[f32], alpha: f32, limit: f32) = clamped_swiglu_body);
+versions!(pub(crate) fn soft_cap_with(x: &mut [f32], scale: f32, cap: f32) = soft_cap_body);
 versions!(fn softmax_with(row: &mut [f32]) -> f32 = softmax_body);
 versions!(fn scale_with(row: &mut [f32], factor: f32) = scale_body);
 
@@ -29,6 +33,30 @@ pub fn tanh_in_place(x: &mut [f32]) {
 pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "silu_mul: two lengths");
     silu_mul_with(Isa::best(), gate, up);
+}
+
+/// Replaces each g of `gate` by `gelu(g) * u`, u from `up`, with the error function.
+pub fn gelu_mul(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "gelu_mul: two lengths");
+    gelu_mul_with(Isa::best(), gate, up);
+}
+
+/// As [`gelu_mul`], by gelu's approximation with tanh.
+pub fn gelu_tanh_mul(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "gelu_tanh_mul: two lengths");
+    gelu_tanh_mul_with(Isa::best(), gate, up);
+}
+
+/// Replaces each g of `gate` by `g * sigmoid(alpha * g) * (u + 1)`, u from `up`, after g is brought
+/// to at most `limit` and u to `-limit..=limit`.
+pub fn clamped_swiglu(gate: &mut [f32], up: &[f32], alpha: f32, limit: f32) {
+    assert_eq!(gate.len(), up.len(), "clamped_swiglu: two lengths");
+    clamped_swiglu_with(Isa::best(), gate, up, alpha, limit);
+}
+
+/// Replaces each x by `cap * tanh(scale * x / cap)`.
+pub fn soft_cap_in_place(x: &mut [f32], scale: f32, cap: f32) {
+    soft_cap_with(Isa::best(), x, scale, cap);
 }
 
 /// Replaces a row by its softmax.
@@ -80,30 +108,74 @@ fn erf(x: f32) -> f32 {
 }
 
 #[inline(always)]
+fn gelu(x: f32) -> f32 {
+    let half = 0.5 * x;
+    half.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), half)
+}
+
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    let cube = x * x * x;
+    let inner = 1.595_769 * cube.mul_add(0.044_715, x); // 2 sqrt(2 / pi)
+    x / (1.0 + exp(-inner))
+}
+
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    // Below this the quotient loses digits that the series keeps.
+    let small = x - x * x * x * (1.0 / 3.0);
+    let large = ((1.0 - e) / (1.0 + e)).copysign(x);
+    if x.abs() < 0.01 { small } else { large }
+}
+
+#[inline(always)]
 fn gelu_body(x: &mut [f32]) {
     for x in x {
-        let half = 0.5 * *x;
-        *x = half.mul_add(erf(*x * std::f32::consts::FRAC_1_SQRT_2), half);
+        *x = gelu(*x);
     }
 }
 
 #[inline(always)]
 fn gelu_tanh_body(x: &mut [f32]) {
     for x in x {
-        let cube = *x * *x * *x;
-        let inner = 1.595_769 * cube.mul_add(0.044_715, *x); // 2 sqrt(2 / pi)
-        *x /= 1.0 + exp(-inner);
+        *x = gelu_tanh(*x);
     }
 }
 
 #[inline(always)]
 fn tanh_body(x: &mut [f32]) {
     for x in x {
-        let e = exp(-2.0 * x.abs());
-        // Below this the quotient loses digits that the series keeps.
-        let small = *x - *x * *x * *x * (1.0 / 3.0);
-        let large = ((1.0 - e) / (1.0 + e)).copysign(*x);
-        *x = if x.abs() < 0.01 { small } else { large };
+        *x = tanh(*x);
+    }
+}
+
+#[inline(always)]
+fn gelu_mul_body(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = gelu(*gate) * up;
+    }
+}
+
+#[inline(always)]
+fn gelu_tanh_mul_body(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = gelu_tanh(*gate) * up;
+    }
+}
+
+#[inline(always)]
+fn clamped_swiglu_body(gate: &mut [f32], up: &[f32], alpha: f32, limit: f32) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        let g = if *gate > limit { limit } else { *gate };
+        *gate = g / (1.0 + exp(-alpha * g)) * (up.clamp(-limit, limit) + 1.0);
+    }
+}
+
+#[inline(always)]
+fn soft_cap_body(x: &mut [f32], scale: f32, cap: f32) {
+    for x in x {
+        *x = cap * tanh(*x * scale / cap);
     }
 }
 
@@ -180,6 +252,12 @@ mod tests {
         gelu_tanh_in_place(&mut gelu_tanh);
         tanh_in_place(&mut tanh);
         silu_mul(&mut silu, &vec![2.0; grid().len()]);
+        let (mut gelu_up, mut tanh_up, mut clamped, mut capped) = (grid(), grid(), grid(), grid());
+        gelu_mul(&mut gelu_up, &vec![3.0; grid().len()]);
+        gelu_tanh_mul(&mut tanh_up, &vec![3.0; grid().len()]);
+        let up: Vec<f32> = grid().iter().rev().copied().collect();
+        clamped_swiglu(&mut clamped, &up, 1.702, 7.0);
+        soft_cap_in_place(&mut capped, 0.5, 3.0);
         for (i, x) in grid().into_iter().map(f64::from).enumerate() {
             let near = |got: f32, expected: f64| {
                 let error = (f64::from(got) - expected).abs();
@@ -190,6 +268,14 @@ mod tests {
             near(gelu_tanh[i], 0.5 * x * (1.0 + inner.tanh()));
             near(tanh[i], x.tanh());
             near(silu[i], 2.0 * x / (1.0 + (-x).exp()));
+            assert_eq!(
+                [gelu_up[i], tanh_up[i]],
+                [3.0 * gelu[i], 3.0 * gelu_tanh[i]]
+            );
+            let (g, u) = (x.min(7.0), (-x).clamp(-7.0, 7.0));
+            let expected = g / (1.0 + (-1.702 * g).exp()) * (u + 1.0);
+            assert!((f64::from(clamped[i]) - expected).abs() <= 5e-7 * (1.0 + expected.abs()));
+            near(capped[i], 3.0 * (0.5 * x / 3.0).tanh());
         }
     }
 
@@ -201,12 +287,23 @@ mod tests {
             gelu_with(isa, &mut gelu);
             gelu_tanh_with(isa, &mut silu);
             tanh_with(isa, &mut tanh);
+            let up = grid();
+            let (mut gelu_up, mut tanh_up, mut clamped, mut capped) =
+                (grid(), grid(), grid(), grid());
+            gelu_mul_with(isa, &mut gelu_up, &up);
+            gelu_tanh_mul_with(isa, &mut tanh_up, &up);
+            clamped_swiglu_with(isa, &mut clamped, &up, 1.702, 7.0);
+            soft_cap_with(isa, &mut capped, 0.5, 3.0);
             let sum = softmax_with(isa, &mut soft);
             let all = gelu
                 .iter()
                 .chain(&soft)
                 .chain(&silu)
                 .chain(&tanh)
+                .chain(&gelu_up)
+                .chain(&tanh_up)
+                .chain(&clamped)
+                .chain(&capped)
                 .chain([&sum]);
             let bits: Vec<u32> = all.map(|v| v.to_bits()).collect();
             assert_eq!(*first.get_or_insert(bits.clone()), bits, "{isa:?}");

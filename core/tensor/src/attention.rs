@@ -59,6 +59,10 @@ pub struct AttentionArgs<'a> {
     pub window: Option<usize>,
     /// Factor of the scores, commonly `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// Bounds the scaled scores: `cap * tanh(score / cap)`.
+    pub soft_cap: Option<f32>,
+    /// One score a query head that joins its softmax and has no value.
+    pub sinks: Option<&'a [f32]>,
     /// Output `(tokens, heads, head_dim)`.
     pub out: &'a mut [f32],
 }
@@ -102,6 +106,8 @@ struct Job<'a> {
     causal: bool,
     window: usize,
     scale: f32,
+    soft_cap: Option<f32>,
+    sinks: Option<&'a [f32]>,
     out: SharedOut,
 }
 
@@ -134,6 +140,10 @@ impl<'a> Job<'a> {
             args.window.is_none() || args.causal,
             "attention: a window needs causal order"
         );
+        assert!(
+            args.sinks.is_none_or(|sinks| sinks.len() == args.heads),
+            "attention: expected a sink a head"
+        );
         Self {
             query: args.query,
             keys: args.keys,
@@ -148,6 +158,8 @@ impl<'a> Job<'a> {
             causal: args.causal,
             window: args.window.unwrap_or(usize::MAX).max(1),
             scale: args.scale,
+            soft_cap: args.soft_cap,
+            sinks: args.sinks,
             out: SharedOut::new(args.out),
         }
     }
@@ -208,8 +220,14 @@ impl<'a> Job<'a> {
             });
             self.gather_queries(isa, kv_head, token, rows, width, query);
             self.scores(isa, kv_head, keys.clone(), width, query, gathered, scores);
+            let mut scale = self.scale;
+            if let Some(cap) = self.soft_cap {
+                activation::soft_cap_with(isa, scores, scale, cap);
+                scale = 1.0;
+            }
             self.mask(token, rows, width, keys.clone(), scores);
-            softmax_columns(isa, scores, width, self.scale, sums);
+            self.gather_sinks(kv_head, rows, sums);
+            softmax_columns(isa, scores, width, scale, sums);
             self.weigh(isa, kv_head, keys, [rows, width], scores, gathered, out);
             self.store(kv_head, token, rows, out, sums);
         });
@@ -338,6 +356,17 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Fills `sums` with each row's sink; a row that has none gets one that weighs nothing.
+    fn gather_sinks(&self, kv_head: usize, rows: usize, sums: &mut [f32]) {
+        sums.fill(f32::NEG_INFINITY);
+        if let Some(sinks) = self.sinks {
+            let own = &sinks[kv_head * self.group()..(kv_head + 1) * self.group()];
+            for (sum, sink) in sums[..rows].iter_mut().zip(own.iter().cycle()) {
+                *sum = *sink;
+            }
+        }
+    }
+
     /// Hides the keys that a query does not see.
     fn mask(
         &self,
@@ -424,12 +453,13 @@ impl<'a> Job<'a> {
 
 versions!(fn softmax_columns(scores: &mut [f32], width: usize, scale: f32, sums: &mut [f32]) = softmax_columns_body);
 
-/// Turns each column of scores `(keys, width)` into `exp(scale * (score - max))`, their sums in
-/// `sums`.
+/// Turns each column of scores `(keys, width)` into `exp(scale * score - max)`, their sums in
+/// `sums`, which holds a score of each column that joins it without a key.
 #[inline(always)]
 fn softmax_columns_body(scores: &mut [f32], width: usize, scale: f32, sums: &mut [f32]) {
     for column in (0..width).step_by(PANEL) {
-        let mut max = [f32::NEG_INFINITY; PANEL];
+        let own: &mut [f32; PANEL] = &mut sums[column..].as_chunks_mut::<PANEL>().0[0];
+        let mut max = *own;
         for row in scores.chunks_exact(width) {
             let row: &[f32; PANEL] = &row[column..].as_chunks::<PANEL>().0[0];
             for i in 0..PANEL {
@@ -438,6 +468,9 @@ fn softmax_columns_body(scores: &mut [f32], width: usize, scale: f32, sums: &mut
             }
         }
         let mut sum = [0.0f32; PANEL];
+        for i in 0..PANEL {
+            sum[i] = activation::exp(own[i] - max[i]);
+        }
         for row in scores.chunks_exact_mut(width) {
             let row: &mut [f32; PANEL] = &mut row[column..].as_chunks_mut::<PANEL>().0[0];
             for i in 0..PANEL {
@@ -445,7 +478,7 @@ fn softmax_columns_body(scores: &mut [f32], width: usize, scale: f32, sums: &mut
                 sum[i] += row[i];
             }
         }
-        sums[column..column + PANEL].copy_from_slice(&sum);
+        *own = sum;
     }
 }
 
@@ -474,6 +507,7 @@ mod tests {
                 numbers(3, positions * kv_heads * dim),
             );
             let halves: Vec<f16> = keys.iter().map(|v| f16::from_f32(*v)).collect();
+            let sinks = [0.3, -1.0, 2.0, 0.0];
             let mut first: [Option<Vec<u32>>; 2] = [None, None];
             for isa in Isa::available() {
                 for (kind, first) in first.iter_mut().enumerate() {
@@ -495,6 +529,8 @@ mod tests {
                         causal,
                         window: causal.then_some(19),
                         scale: 0.2,
+                        soft_cap: causal.then_some(2.0),
+                        sinks: causal.then_some(&sinks[..heads]),
                         out: &mut out,
                     };
                     attention_with(isa, &Pool::new(1), &mut [args]);

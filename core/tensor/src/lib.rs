@@ -44,7 +44,8 @@ pub use weight::Weight;
 /// caller and panics before anything is read.
 pub mod ops {
     pub use crate::activation::{
-        gelu_in_place, gelu_tanh_in_place, silu_mul, softmax_in_place, tanh_in_place,
+        clamped_swiglu, gelu_in_place, gelu_mul, gelu_tanh_in_place, gelu_tanh_mul, silu_mul,
+        soft_cap_in_place, softmax_in_place, tanh_in_place,
     };
     pub use crate::attention::{attention, attention_batch};
     pub use crate::linear::{linear, linear_many};

@@ -2,189 +2,214 @@
 //!
 //! Both layouts are read: the hub's older one (`rope_theta`, `rope_scaling`) and that of
 //! transformers 5 (`rope_parameters`). Defaults are those of the architecture's configuration
-//! class in transformers.
+//! class in transformers. What a field asks for and the forward pass cannot do is refused.
 
 use serde_json::Value;
 
+use super::family::{Experts, Family};
+use super::fields::{Fields, Read, present, shown};
 use super::{
-    DecoderConfig, MAX_DIMENSION, RopeConfig, RopeOrder, RopeScaling, checked_scaling,
+    DecoderConfig, ExpertsConfig, GatedActivation, MAX_DIMENSION, RopeConfig, RopeScaling, Routing,
     unknown_architecture,
 };
 
-type Read<T> = Result<T, String>;
+/// Reads the description from `whole`, a model's `config.json`.
+pub(super) fn read(whole: &Value) -> Read<DecoderConfig> {
+    let fields = find(whole)?;
+    let family = fields.family;
+    refuse(whole, &fields)?;
+    let hidden_size = fields.size("hidden_size")?;
+    let heads = fields.size("num_attention_heads")?;
+    let layers = fields.size("num_hidden_layers")?;
+    let head_dim = fields.size_or("head_dim", hidden_size / heads)?;
+    let context = fields.size("max_position_embeddings")?;
+    let (layer_ropes, has_rope) = layer_ropes(&fields, layers)?;
+    let sliding_windows = fields.windows(&has_rope)?;
+    let (ropes, layer_ropes) = fields.ropes(head_dim, layer_ropes, &sliding_windows)?;
+    let is_gpt_oss = family.experts == Experts::GptOss;
+    let attention_bias = family.bias_fields && fields.flag("attention_bias", is_gpt_oss)?;
+    let attention_scale = match fields.number("attention_multiplier")? {
+        Some(scale) => scale,
+        None => {
+            let width = fields.number("query_pre_attn_scalar")?;
+            1.0 / width.unwrap_or(head_dim as f64).sqrt()
+        }
+    };
+    let multiplier = |name| -> Read<f32> { Ok(fields.number(name)?.unwrap_or(1.0) as f32) };
+    let cap = |name| -> Read<Option<f32>> { Ok(fields.number(name)?.map(|cap| cap as f32)) };
+    let tied = fields.flag("tie_word_embeddings", family.tied)?;
+    Ok(DecoderConfig {
+        architecture: family.name.to_owned(),
+        hidden_size,
+        intermediate_size: fields.size("intermediate_size")?,
+        heads,
+        kv_heads: fields.size_or("num_key_value_heads", heads)?,
+        head_dim,
+        vocab_size: fields.size("vocab_size")?,
+        context_length: scaled_context(context, &ropes),
+        norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+        norm_offset: family.norm_offset,
+        norms: family.norms,
+        ropes,
+        layer_ropes,
+        qk_norm: family.qk_norm,
+        qkv_bias: family.qkv_bias || attention_bias,
+        output_bias: attention_bias,
+        mlp_bias: is_gpt_oss || family.bias_fields && fields.flag("mlp_bias", false)?,
+        activation: activation(&fields)?,
+        experts: experts(&fields, layers)?,
+        // Of a model with more parts than text, the whole's field counts.
+        tied_embeddings: Fields::of(family, whole).flag("tie_word_embeddings", tied)?,
+        embedding_multiplier: match family.scales_embedding {
+            true => (hidden_size as f32).sqrt(),
+            false => multiplier("embedding_multiplier")?,
+        },
+        residual_multiplier: multiplier("residual_multiplier")?,
+        logits_multiplier: 1.0 / multiplier("logits_scaling")?,
+        logits_soft_cap: cap("final_logit_softcapping")?,
+        attention_scale: attention_scale as f32,
+        attention_soft_cap: cap("attn_logit_softcapping")?,
+        attention_sinks: is_gpt_oss,
+        sliding_windows,
+    })
+}
 
-/// Reads the description from `config`.
-pub(super) fn read(config: &Value) -> Read<DecoderConfig> {
-    let architecture = match config.get("model_type") {
+/// The fields of the decoder in `whole`, with its family.
+fn find(whole: &Value) -> Read<Fields<'_>> {
+    let name = match whole.get("model_type") {
         Some(Value::String(name)) => name.as_str(),
         other => return Err(unknown_architecture("model_type", &shown(other))),
     };
-    // (query, key and value; output; MLP) and the norm of queries and keys.
-    let attention_bias = || flag(config, "attention_bias", false);
-    let ((qkv_bias, output_bias, mlp_bias), qk_norm) = match architecture {
-        "llama" => (
-            (
-                attention_bias()?,
-                attention_bias()?,
-                flag(config, "mlp_bias", false)?,
-            ),
-            false,
-        ),
-        "qwen2" => ((true, false, false), false),
-        "qwen3" => ((attention_bias()?, attention_bias()?, false), true),
-        other => return Err(unknown_architecture("model_type", other)),
+    let (name, config) = match (name, whole.get("text_config")) {
+        // The text part of a model that reads images too.
+        ("gemma3", Some(text)) => ("gemma3_text", text),
+        _ => (name, whole),
     };
-    match config.get("hidden_act").and_then(Value::as_str) {
-        None | Some("silu") => {}
-        Some(other) => return Err(format!("hidden_act: expected \"silu\", got {other:?}")),
+    match Family::of_model_type(name) {
+        Some(family) => Ok(Fields::of(family, config)),
+        None => Err(unknown_architecture("model_type", name)),
     }
-    let hidden_size = size(config, "hidden_size", None)?;
-    let heads = size(config, "num_attention_heads", None)?;
-    let layers = size(config, "num_hidden_layers", None)?;
-    let head_dim = size(config, "head_dim", Some(hidden_size / heads))?;
-    Ok(DecoderConfig {
-        architecture: architecture.to_owned(),
-        hidden_size,
-        intermediate_size: size(config, "intermediate_size", None)?,
-        heads,
-        kv_heads: size(config, "num_key_value_heads", Some(heads))?,
-        head_dim,
-        vocab_size: size(config, "vocab_size", None)?,
-        context_length: size(config, "max_position_embeddings", None)?,
-        norm_eps: number(config, "rms_norm_eps", Some(1e-6))? as f32,
-        rope: rope(config, head_dim)?,
-        qk_norm,
-        qkv_bias,
-        output_bias,
-        mlp_bias,
-        tied_embeddings: flag(config, "tie_word_embeddings", false)?,
-        attention_scale: 1.0 / (head_dim as f32).sqrt(),
-        sliding_windows: sliding_windows(config, architecture, layers)?,
-    })
 }
 
-/// Rope by `rope_parameters`, or by `rope_theta` and `rope_scaling`.
-fn rope(config: &Value, head_dim: usize) -> Read<RopeConfig> {
-    let absent = Value::Null;
-    let section = ["rope_parameters", "rope_scaling"]
-        .iter()
-        .filter_map(|name| config.get(name))
-        .find(|value| value.is_object())
-        .unwrap_or(&absent);
-    let theta = match section.get("rope_theta") {
-        Some(_) => number(section, "rope_theta", None)?,
-        None => number(config, "rope_theta", Some(10_000.0))?,
+/// Refuses what fields ask for and the forward pass cannot do.
+fn refuse(whole: &Value, fields: &Fields<'_>) -> Read<()> {
+    if fields.flag("use_bidirectional_attention", false)? {
+        return Err("use_bidirectional_attention: expected false, got true".to_owned());
+    }
+    if let Some(clip) = fields.number("clip_qkv")? {
+        return Err(format!("clip_qkv: expected null, got {clip}"));
+    }
+    let Some(quantisation) = present(whole, "quantization_config") else {
+        return Ok(());
     };
-    let partial = match section.get("partial_rotary_factor") {
-        Some(_) => number(section, "partial_rotary_factor", None)?,
-        None => number(config, "partial_rotary_factor", Some(1.0))?,
-    };
-    Ok(RopeConfig {
-        theta,
-        dimensions: (head_dim as f64 * partial) as usize,
-        order: RopeOrder::Halves,
-        scaling: scaling(section)?,
-    })
+    match quantisation.get("quant_method").and_then(Value::as_str) {
+        Some("mxfp4") if fields.family.experts == Experts::GptOss => Ok(()),
+        _ => Err(format!(
+            "quantization_config.quant_method: expected weights in F32, F16 or BF16 (of gpt_oss in mxfp4 too), got {}",
+            shown(quantisation.get("quant_method"))
+        )),
+    }
 }
 
-/// The scaling of a `rope_parameters` or `rope_scaling` object.
-fn scaling(section: &Value) -> Read<RopeScaling> {
-    let kind = section.get("rope_type").or_else(|| section.get("type"));
-    let scaling = match kind.and_then(Value::as_str) {
-        None if kind.is_none() => RopeScaling::None,
-        Some("default") => RopeScaling::None,
-        // Frequencies change only beyond `max_position_embeddings`, where no sequence goes here.
-        Some("dynamic") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear {
-            factor: number(section, "factor", None)?,
-        },
-        Some("llama3") => RopeScaling::Llama3 {
-            factor: number(section, "factor", None)?,
-            low_freq_factor: number(section, "low_freq_factor", None)?,
-            high_freq_factor: number(section, "high_freq_factor", None)?,
-            original_context: number(section, "original_max_position_embeddings", None)?,
-        },
-        _ => {
-            return Err(format!(
-                "rope_scaling.rope_type: expected one of default, linear, dynamic, llama3, got {}",
-                shown(kind)
-            ));
-        }
-    };
-    checked_scaling(scaling)
+/// The positions that a model takes: more than its context where scaling is meant to extend it.
+fn scaled_context(context: usize, ropes: &[RopeConfig]) -> usize {
+    let extended = ropes.iter().map(|rope| match rope.scaling {
+        RopeScaling::Dynamic {
+            factor,
+            original_context,
+        } => (factor * original_context as f64) as usize,
+        RopeScaling::Yarn {
+            factor,
+            original_context,
+            ..
+        } => (factor * original_context) as usize,
+        _ => context,
+    });
+    extended.max().unwrap_or(context).max(context)
 }
 
-/// Each layer's window: `layer_types` where it is given, else Qwen's `max_window_layers` rule.
-fn sliding_windows(config: &Value, architecture: &str, layers: usize) -> Read<Vec<Option<usize>>> {
+/// Which layers turn queries and keys: not those that `no_rope_layers` marks with 0.
+fn layer_ropes(fields: &Fields<'_>, layers: usize) -> Read<(Vec<Option<usize>>, Vec<bool>)> {
     if layers > MAX_DIMENSION {
         return Err(format!(
             "num_hidden_layers: expected 1..={MAX_DIMENSION}, got {layers}"
         ));
     }
-    let used = architecture != "llama" && flag(config, "use_sliding_window", false)?;
-    let window = match config.get("sliding_window") {
-        Some(Value::Number(_)) if used => Some(size(config, "sliding_window", None)?),
-        _ => None,
-    };
-    match config.get("layer_types") {
-        None | Some(Value::Null) => {
-            let first = size(config, "max_window_layers", Some(28))?;
-            Ok((0..layers).map(|layer| window.filter(|_| layer >= first)).collect())
+    let interval = fields.number("no_rope_layer_interval")?;
+    let has_rope: Vec<bool> = match (present(fields.config, "no_rope_layers"), interval) {
+        (Some(_), _) => {
+            let marks = fields.numbers("no_rope_layers")?;
+            if marks.len() != layers {
+                return Err(format!(
+                    "no_rope_layers: expected {layers} marks, one a layer, got {}",
+                    marks.len()
+                ));
+            }
+            marks.iter().map(|mark| *mark != 0.0).collect()
         }
-        Some(Value::Array(types)) if types.len() == layers => types
-            .iter()
-            .map(|kind| match kind.as_str() {
-                Some("full_attention") => Ok(None),
-                Some("sliding_attention") if window.is_some() => Ok(window),
-                _ => Err(format!(
-                    "layer_types: expected full_attention, or sliding_attention with a sliding_window in use, got {kind}"
-                )),
-            })
+        (None, Some(interval)) if interval >= 1.0 => (1..=layers)
+            .map(|n| !n.is_multiple_of(interval as usize))
             .collect(),
-        other => Err(format!(
-            "layer_types: expected {layers} names, one a layer, got {}",
-            shown(other)
+        _ => vec![true; layers],
+    };
+    let ropes = has_rope.iter().map(|has| has.then_some(0)).collect();
+    Ok((ropes, has_rope))
+}
+
+fn activation(fields: &Fields<'_>) -> Read<GatedActivation> {
+    if fields.family.experts == Experts::GptOss {
+        let number = |name| -> Read<f32> { Ok(fields.number(name)?.unwrap_or(0.0) as f32) };
+        return Ok(GatedActivation::ClampedSwiglu {
+            alpha: number("swiglu_alpha")?,
+            limit: number("swiglu_limit")?,
+        });
+    }
+    // Gemma's second field overrides its first, which older files have.
+    let field = match fields.family.scales_embedding {
+        true => present(fields.config, "hidden_activation"),
+        false => present(fields.config, "hidden_act"),
+    };
+    match field.map(Value::as_str) {
+        None if fields.family.scales_embedding => Ok(GatedActivation::GeluTanh),
+        None | Some(Some("silu" | "swish")) => Ok(GatedActivation::Silu),
+        Some(Some("gelu_pytorch_tanh" | "gelu_new")) => Ok(GatedActivation::GeluTanh),
+        Some(Some("gelu")) => Ok(GatedActivation::Gelu),
+        _ => Err(format!(
+            "hidden_act: expected silu, gelu, gelu_new or gelu_pytorch_tanh, got {}",
+            shown(field)
         )),
     }
 }
 
-/// A field as it is shown in an error.
-fn shown(value: Option<&Value>) -> String {
-    value.map_or_else(|| "nothing".to_owned(), Value::to_string)
-}
-
-/// The field `name` as a whole number; an absent or null one takes the default, where there is one.
-fn size(object: &Value, name: &str, default: Option<usize>) -> Read<usize> {
-    match object.get(name).filter(|value| !value.is_null()) {
-        None => default.ok_or_else(|| format!("{name}: expected a whole number, got nothing")),
-        Some(value) => value
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| *n <= MAX_DIMENSION && (*n > 0 || name == "max_window_layers"))
-            .ok_or_else(|| {
-                format!("{name}: expected a whole number in 1..={MAX_DIMENSION}, got {value}")
-            }),
-    }
-}
-
-/// The field `name` as a number.
-fn number(object: &Value, name: &str, default: Option<f64>) -> Read<f64> {
-    match object.get(name).filter(|value| !value.is_null()) {
-        None => default.ok_or_else(|| format!("{name}: expected a number, got nothing")),
-        Some(value) => value
-            .as_f64()
-            .ok_or_else(|| format!("{name}: expected a number, got {value}")),
-    }
-}
-
-/// The field `name` as true or false.
-fn flag(object: &Value, name: &str, default: bool) -> Read<bool> {
-    match object.get(name).filter(|value| !value.is_null()) {
-        None => Ok(default),
-        Some(value) => value
-            .as_bool()
-            .ok_or_else(|| format!("{name}: expected true or false, got {value}")),
-    }
+fn experts(fields: &Fields<'_>, layers: usize) -> Read<Option<ExpertsConfig>> {
+    let (count, width) = match fields.family.experts {
+        Experts::None => return Ok(None),
+        Experts::Mixtral | Experts::GptOss => ("num_local_experts", "intermediate_size"),
+        Experts::Qwen3Moe => ("num_experts", "moe_intermediate_size"),
+    };
+    let is_qwen = fields.family.experts == Experts::Qwen3Moe;
+    let step = match is_qwen {
+        true => fields.size_or("decoder_sparse_step", 1)?,
+        false => 1,
+    };
+    let dense: Vec<f64> = match present(fields.config, "mlp_only_layers") {
+        Some(_) if is_qwen => fields.numbers("mlp_only_layers")?,
+        _ => Vec::new(),
+    };
+    let has_experts =
+        |layer: usize| (layer + 1).is_multiple_of(step) && !dense.contains(&(layer as f64));
+    let keeps_parts = is_qwen && !fields.flag("norm_topk_prob", false)?;
+    Ok(Some(ExpertsConfig {
+        count: fields.size(count)?,
+        per_token: fields.size("num_experts_per_tok")?,
+        intermediate_size: fields.size(width)?,
+        routing: match keeps_parts {
+            true => Routing::Softmax,
+            false => Routing::SoftmaxOfChosen,
+        },
+        router_bias: fields.family.experts == Experts::GptOss,
+        layers: (0..layers).map(has_experts).collect(),
+    }))
 }
 
 #[cfg(test)]
@@ -194,6 +219,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::decoder_config::{ARCHITECTURES, QkNorm};
 
     fn llama() -> Value {
         json!({
@@ -223,10 +249,10 @@ mod tests {
         );
         let read_older = read(&older).unwrap();
         assert_eq!(read_older, read(&newer).unwrap());
-        assert_eq!(read_older.rope.theta, 5e5);
+        assert_eq!(read_older.ropes[0].theta, 5e5);
         assert_eq!(read_older.head_dim, 16);
         assert!(
-            matches!(read_older.rope.scaling, RopeScaling::Llama3 { factor, .. } if factor == 8.0)
+            matches!(read_older.ropes[0].scaling, RopeScaling::Llama3 { factor, .. } if factor == 8.0)
         );
     }
 
@@ -235,7 +261,10 @@ mod tests {
         let error = read(&with(llama(), json!({"model_type": "mamba"}))).unwrap_err();
         assert_eq!(
             error,
-            "model_type: expected one of llama, qwen2, qwen3, got \"mamba\""
+            format!(
+                "model_type: expected one of {}, got \"mamba\"",
+                ARCHITECTURES.join(", ")
+            )
         );
     }
 
@@ -251,19 +280,21 @@ mod tests {
                 "num_attention_heads: expected a whole number in 1..=16777216, got 0",
             ),
             (
-                json!({"hidden_act": "gelu"}),
-                "hidden_act: expected \"silu\", got \"gelu\"",
+                json!({"hidden_act": "relu"}),
+                "hidden_act: expected silu, gelu, gelu_new or gelu_pytorch_tanh, got \"relu\"",
             ),
             (
-                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
-                "rope_scaling.rope_type: expected one of default, linear, dynamic, llama3, got \"yarn\"",
+                json!({"rope_scaling": {"rope_type": "ntk", "factor": 4.0}}),
+                "rope_scaling.rope_type: expected one of default, linear, dynamic, llama3, yarn, longrope, got \"ntk\"",
             ),
             (
                 json!({"rope_scaling": {"type": "linear", "factor": -4.0}}),
                 "rope_scaling.factor: expected above 0, got -4",
             ),
         ] {
-            assert_eq!(read(&with(llama(), fields)).unwrap_err(), expected);
+            let read =
+                read(&with(llama(), fields)).and_then(|config| config.check().map(|()| config));
+            assert_eq!(read.unwrap_err(), expected);
         }
     }
 
@@ -274,6 +305,6 @@ mod tests {
         });
         let config = read(&with(llama(), fields)).unwrap();
         assert_eq!(config.sliding_windows, [None, Some(32), Some(32)]);
-        assert!(config.qk_norm);
+        assert_eq!(config.qk_norm, QkNorm::Heads);
     }
 }

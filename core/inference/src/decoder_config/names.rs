@@ -1,63 +1,121 @@
 //! The names of a decoder's tensors in each kind of checkpoint, as two tables.
 
-/// Names of tensors. Those of a layer hold `{}` where its number stands.
-#[derive(Debug)]
+use super::{DecoderConfig, NormPlacement};
+
+/// Names of tensors, behind the checkpoint's prefix. Those of a layer hold `{}` where its number
+/// stands, those of an expert `<>` where the expert's does.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorNames {
     pub embedding: &'static str,
     pub norm: &'static str,
-    pub output: &'static str,
     pub attention_norm: &'static str,
+    pub attention_post_norm: &'static str,
     pub query: &'static str,
     pub key: &'static str,
     pub value: &'static str,
+    /// Query, key and value in one matrix, one behind the other, where there is such a tensor.
+    pub fused_qkv: &'static str,
     pub query_norm: &'static str,
     pub key_norm: &'static str,
+    pub sinks: &'static str,
     pub attention_output: &'static str,
     pub mlp_norm: &'static str,
+    pub mlp_post_norm: &'static str,
     pub gate: &'static str,
     pub up: &'static str,
     pub down: &'static str,
+    /// Gate and up in one matrix, where there is such a tensor.
+    pub fused_gate_up: &'static str,
+    pub router: &'static str,
+    pub expert_gate: &'static str,
+    pub expert_up: &'static str,
+    pub expert_down: &'static str,
+    /// The experts of a layer stand in one tensor, `(experts, rows, cols)`.
+    pub stacked_experts: bool,
 }
 
 impl TensorNames {
-    /// Hugging Face's names of Llama, Qwen2 and Qwen3.
-    pub const HUGGING_FACE: Self = Self {
-        embedding: "model.embed_tokens.weight",
-        norm: "model.norm.weight",
-        output: "lm_head.weight",
-        attention_norm: "model.layers.{}.input_layernorm.weight",
-        query: "model.layers.{}.self_attn.q_proj",
-        key: "model.layers.{}.self_attn.k_proj",
-        value: "model.layers.{}.self_attn.v_proj",
-        query_norm: "model.layers.{}.self_attn.q_norm.weight",
-        key_norm: "model.layers.{}.self_attn.k_norm.weight",
-        attention_output: "model.layers.{}.self_attn.o_proj",
-        mlp_norm: "model.layers.{}.post_attention_layernorm.weight",
-        gate: "model.layers.{}.mlp.gate_proj",
-        up: "model.layers.{}.mlp.up_proj",
-        down: "model.layers.{}.mlp.down_proj",
+    /// Hugging Face's names, behind `model.`.
+    const HUGGING_FACE: Self = Self {
+        embedding: "embed_tokens.weight",
+        norm: "norm.weight",
+        attention_norm: "layers.{}.input_layernorm.weight",
+        attention_post_norm: "layers.{}.post_attention_layernorm.weight",
+        query: "layers.{}.self_attn.q_proj",
+        key: "layers.{}.self_attn.k_proj",
+        value: "layers.{}.self_attn.v_proj",
+        fused_qkv: "layers.{}.self_attn.qkv_proj",
+        query_norm: "layers.{}.self_attn.q_norm.weight",
+        key_norm: "layers.{}.self_attn.k_norm.weight",
+        sinks: "layers.{}.self_attn.sinks",
+        attention_output: "layers.{}.self_attn.o_proj",
+        mlp_norm: "layers.{}.post_attention_layernorm.weight",
+        mlp_post_norm: "layers.{}.post_feedforward_layernorm.weight",
+        gate: "layers.{}.mlp.gate_proj",
+        up: "layers.{}.mlp.up_proj",
+        down: "layers.{}.mlp.down_proj",
+        fused_gate_up: "layers.{}.mlp.gate_up_proj",
+        router: "layers.{}.mlp.gate",
+        expert_gate: "layers.{}.mlp.experts.<>.gate_proj",
+        expert_up: "layers.{}.mlp.experts.<>.up_proj",
+        expert_down: "layers.{}.mlp.experts.<>.down_proj",
+        stacked_experts: false,
     };
 
     /// llama.cpp's names (`gguf-py/gguf/constants.py`).
-    pub const GGUF: Self = Self {
+    const GGUF: Self = Self {
         embedding: "token_embd.weight",
         norm: "output_norm.weight",
-        output: "output.weight",
         attention_norm: "blk.{}.attn_norm.weight",
+        attention_post_norm: "blk.{}.post_attention_norm.weight",
         query: "blk.{}.attn_q",
         key: "blk.{}.attn_k",
         value: "blk.{}.attn_v",
+        fused_qkv: "blk.{}.attn_qkv",
         query_norm: "blk.{}.attn_q_norm.weight",
         key_norm: "blk.{}.attn_k_norm.weight",
+        sinks: "blk.{}.attn_sinks.weight",
         attention_output: "blk.{}.attn_output",
         mlp_norm: "blk.{}.ffn_norm.weight",
+        mlp_post_norm: "blk.{}.post_ffw_norm.weight",
         gate: "blk.{}.ffn_gate",
         up: "blk.{}.ffn_up",
         down: "blk.{}.ffn_down",
+        fused_gate_up: "blk.{}.ffn_up",
+        router: "blk.{}.ffn_gate_inp",
+        expert_gate: "blk.{}.ffn_gate_exps",
+        expert_up: "blk.{}.ffn_up_exps",
+        expert_down: "blk.{}.ffn_down_exps",
+        stacked_experts: true,
     };
 
-    /// GGUF's tensor of divisors of rope's frequencies, where a model has one.
-    pub const ROPE_DIVISORS: &'static str = "rope_freqs.weight";
+    /// The names in a Hugging Face checkpoint of `config`'s architecture.
+    pub fn hugging_face(config: &DecoderConfig) -> Self {
+        let mut names = Self::HUGGING_FACE;
+        if config.norms == NormPlacement::Both {
+            names.mlp_norm = "layers.{}.pre_feedforward_layernorm.weight";
+        }
+        match config.architecture.as_str() {
+            "mixtral" => {
+                names.router = "layers.{}.block_sparse_moe.gate";
+                names.expert_gate = "layers.{}.block_sparse_moe.experts.<>.w1";
+                names.expert_up = "layers.{}.block_sparse_moe.experts.<>.w3";
+                names.expert_down = "layers.{}.block_sparse_moe.experts.<>.w2";
+            }
+            "gpt_oss" => names.router = "layers.{}.mlp.router",
+            _ => {}
+        }
+        names
+    }
+
+    /// The names in a GGUF file of `config`'s architecture.
+    pub fn gguf(config: &DecoderConfig) -> Self {
+        let mut names = Self::GGUF;
+        if config.architecture == "gpt_oss" {
+            names.mlp_norm = names.attention_post_norm;
+        }
+        names
+    }
 }
 
 /// The name of layer `layer`'s tensor by its `pattern`.

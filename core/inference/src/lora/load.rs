@@ -69,7 +69,12 @@ impl Adapter {
             decoder,
             checkpoint: &checkpoint,
             config,
-            permuted: is_gguf && decoder.config().rope.order == RopeOrder::Interleaved,
+            permuted: is_gguf
+                && decoder
+                    .config()
+                    .ropes
+                    .iter()
+                    .any(|rope| rope.order == RopeOrder::Interleaved),
         };
         Ok(Self {
             name: name.to_owned(),

@@ -12,6 +12,7 @@ pub mod safetensors;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -242,8 +243,50 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError`] where it is missing, of another shape, or stored in a dtype that is not read.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Weight, WeightsError> {
-        let (tensor, dtype) = self.checked(name, &[rows, cols])?;
-        self.weight(name, tensor, dtype, rows, cols)
+        self.rows(name, &[rows, cols], 0..rows)
+    }
+
+    /// Some `rows` of the tensor `name` of `shape`, each as long as its last dimension, in its stored
+    /// dtype and without a copy.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where it is missing, of another shape, or stored in a dtype that is not read.
+    pub fn rows(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Range<usize>,
+    ) -> Result<Weight, WeightsError> {
+        let (tensor, dtype) = self.checked(name, shape)?;
+        let cols = shape.last().copied().unwrap_or(1);
+        let all = tensor.elements() as usize / cols.max(1);
+        let row_bytes = dtype.row_bytes(cols).filter(|_| rows.end <= all);
+        let Some(row_bytes) = row_bytes else {
+            let detail = format!("tensor {name}: expected rows {rows:?} of {cols} {dtype:?} each");
+            return Err(WeightsError::corrupt(&self.files[tensor.file].path, detail));
+        };
+        let part = Tensor {
+            start: tensor.start + rows.start * row_bytes,
+            len: rows.len() * row_bytes,
+            shape: vec![rows.len(), cols],
+            ..*tensor
+        };
+        self.weight(name, &part, dtype, rows.len(), cols)
+    }
+
+    /// All numbers of the tensor `name` of `shape`, converted to `f32`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::rows`].
+    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        let count = shape.iter().product::<usize>();
+        let rows = count / shape.last().copied().unwrap_or(1).max(1);
+        let weight = self.rows(name, shape, 0..rows)?;
+        let mut values = vec![0.0; count];
+        for (row, values) in values.chunks_exact_mut(weight.cols()).enumerate() {
+            weight.dequantize_row(row, values);
+        }
+        Ok(values)
     }
 
     /// A vector of `len` numbers, converted to `f32` from whatever float dtype it is stored in.
@@ -251,11 +294,7 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError`] where it is missing, of another shape, or stored in a dtype that is not read.
     pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, WeightsError> {
-        let (tensor, dtype) = self.checked(name, &[len])?;
-        let weight = self.weight(name, tensor, dtype, 1, len)?;
-        let mut values = vec![0.0; len];
-        weight.dequantize_row(0, &mut values);
-        Ok(values)
+        self.numbers(name, &[len])
     }
 
     /// What the model's files say of it.
@@ -265,13 +304,13 @@ impl Checkpoint {
 
     /// Bytes of its weights.
     pub fn bytes(&self) -> u64 {
-        self.numbers().map(|(tensor, _)| tensor.len as u64).sum()
+        self.weights().map(|(tensor, _)| tensor.len as u64).sum()
     }
 
     /// Storage of most weights, such as `BF16` or `Q4_K`.
     pub fn quantization(&self) -> String {
         let mut elements: BTreeMap<String, u64> = BTreeMap::new();
-        for (tensor, dtype) in self.numbers() {
+        for (tensor, dtype) in self.weights() {
             *elements.entry(format!("{dtype:?}")).or_default() += tensor.elements();
         }
         let most = elements.into_iter().max_by_key(|(_, count)| *count);
@@ -280,11 +319,11 @@ impl Checkpoint {
 
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
-        self.numbers().map(|(tensor, _)| tensor.elements()).sum()
+        self.weights().map(|(tensor, _)| tensor.elements()).sum()
     }
 
     /// The tensors that hold weights (not, say, the integer positions of old BERT files).
-    fn numbers(&self) -> impl Iterator<Item = (&Tensor, DType)> {
+    fn weights(&self) -> impl Iterator<Item = (&Tensor, DType)> {
         self.tensors.values().filter_map(|t| match t.dtype {
             Storage::Numbers(dtype) => Some((t, dtype)),
             Storage::Other(_) => None,

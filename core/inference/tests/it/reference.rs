@@ -326,6 +326,7 @@ fn the_decoder_reads_every_part_of_the_description_as_the_second_reading_does() 
                 tokens,
                 position: chunk * 23,
                 pages: table.pages(),
+                rope_length: ids.len(),
                 wanted: Wanted::All,
                 adapter: None,
             }];

@@ -15,6 +15,8 @@ struct Case {
     causal: bool,
     window: Option<usize>,
     halves: bool,
+    soft_cap: Option<f32>,
+    sinks: bool,
     seed: u64,
 }
 
@@ -22,6 +24,7 @@ struct Data {
     query: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
+    sinks: Vec<f32>,
 }
 
 impl Case {
@@ -38,6 +41,7 @@ impl Case {
             query: numbers(self.seed, self.tokens * self.heads * self.head_dim),
             keys: round(numbers(self.seed + 1, kv)),
             values: round(numbers(self.seed + 2, kv)),
+            sinks: numbers(self.seed + 3, self.heads),
         }
     }
 
@@ -91,6 +95,8 @@ impl Case {
                 causal: self.causal,
                 window: self.window,
                 scale: 0.7,
+                soft_cap: self.soft_cap,
+                sinks: self.sinks.then_some(&data.sinks),
                 out: &mut out,
             },
         );
@@ -120,9 +126,16 @@ impl Case {
                             .sum::<f64>()
                             * 0.7
                     })
+                    .map(|score| match self.soft_cap.map(f64::from) {
+                        Some(cap) => cap * (score / cap).tanh(),
+                        None => score,
+                    })
                     .map(f64::exp)
                     .collect();
-                let total: f64 = weights.iter().sum();
+                let mut total: f64 = weights.iter().sum();
+                if self.sinks {
+                    total += f64::from(data.sinks[head]).exp();
+                }
                 for d in 0..dim {
                     let sum: f64 = (start..end)
                         .zip(&weights)
@@ -142,11 +155,13 @@ proptest! {
     #[test]
     fn any_case(
         tokens in 1usize..150, kv_heads in 1usize..4, group in 1usize..5, head_dim in 1usize..40,
-        kind in 0usize..3, window in 1usize..60, halves: bool, page in 1usize..40, cut in 0.0f64..1.0, seed in 0u64..1000,
+        kind in 0usize..3, window in 1usize..60, halves: bool,
+        caps: bool, sinks: bool, page in 1usize..40, cut in 0.0f64..1.0, seed in 0u64..1000,
     ) {
         let case = Case {
             tokens, heads: kv_heads * group, kv_heads, head_dim, causal: kind > 0,
-            window: (kind == 2).then_some(window), halves, seed,
+            window: (kind == 2).then_some(window), halves,
+            soft_cap: caps.then_some(1.5), sinks, seed,
         };
         let data = case.data();
         let (one, two) = (Pool::new(1), Pool::new(2));
