@@ -32,12 +32,54 @@ export interface CatalogueEntry {
   id: string;
   /** The same as an ARN. */
   arn: string;
-  kind: "chat" | "embedding" | "rerank";
+  /** Absent where its record is damaged. */
+  kind?: "chat" | "embedding" | "rerank";
   description: string;
   /** Whether it can be opened without the network. */
   available: boolean;
-  /** Where it is from: `built-in`, a path, or `hf:org/name`. */
+  /** Where it is from: `built-in`, a path, or `hf:org/name`; empty where its record is damaged. */
   source: string;
+  /** Bytes of its files on this machine, where they are here. */
+  bytes?: number;
+  /**
+   * Why its record in the home cannot be read, where it cannot: importing the model again under
+   * this id mends it.
+   */
+  damaged?: string;
+}
+
+/** How far a download is. */
+export interface DownloadProgress {
+  /** The model, by its id or hub name. */
+  model: string;
+  /** The file that is arriving. */
+  file: string;
+  /** Bytes of all files that have arrived, those of earlier attempts included. */
+  bytesDone: number;
+  /** Bytes of all files; null where the hub does not say every size. */
+  bytesTotal: number | null;
+}
+
+/** Options of calls that may download. */
+export interface DownloadOptions extends CallOptions {
+  /** Is told of a download on its way; what it throws ends the call. */
+  onProgress?: (progress: DownloadProgress) => void;
+}
+
+/** How a model is opened. An option that the model cannot follow is a `ValidationException`. */
+export interface ModelOptions extends DownloadOptions {
+  /**
+   * Most tokens of one sequence of a language model, 2 to the model's own context. Default: the
+   * model's own, or what the KV cache holds.
+   */
+  contextLength?: number;
+  /**
+   * Tokens that the KV cache of a language model holds for all sequences together. Default:
+   * `maxBatch` full contexts, or what the default budget of bytes holds.
+   */
+  kvTokens?: number;
+  /** Most sequences that a language model runs at once. Default 16. */
+  maxBatch?: number;
 }
 
 export interface KnowledgeBaseOptions extends CallOptions {
@@ -58,18 +100,24 @@ export class Session {
   constructor(options?: SessionOptions);
   /** The home folder. */
   readonly home: string;
+  /** The device that models run on: `cpu`. */
+  readonly device: string;
+  /** Whether `close` was called. */
+  readonly closed: boolean;
   /**
    * Opens a model: a catalogue id, an ARN, a Hugging Face folder, a `.gguf` file or
-   * `hf:org/name[@revision]`. It is loaded once a session.
+   * `hf:org/name[@revision]`. It is loaded once a session, and shared from then on.
    *
    * @throws OutcropError `ResourceNotFoundException` for an unknown id or path;
-   * `ModelErrorException` for damaged files or an unknown architecture.
+   * `ModelErrorException` for damaged files or an unknown architecture; `ConflictException` where
+   * it is open in this session with another value of an option. Options that are not given agree
+   * with whatever it was opened with.
    */
-  model(id: string, options?: CallOptions): Promise<Model>;
-  /** The catalogue. */
+  model(id: string, options?: ModelOptions): Promise<Model>;
+  /** The catalogue. A record that cannot be read is listed as damaged. */
   models(): Promise<CatalogueEntry[]>;
   /** Registers a folder, a GGUF file or `hf:org/name` under an id of one's own. */
-  importModel(source: string, id: string, options?: CallOptions): Promise<CatalogueEntry>;
+  importModel(source: string, id: string, options?: DownloadOptions): Promise<CatalogueEntry>;
   /**
    * Creates a knowledge base.
    *
@@ -146,7 +194,7 @@ export type Tool =
   | { toolSpec: { name: string; description?: string; inputSchema: { json: object } } }
   | { type: "function"; function: { name: string; description?: string; parameters: object } };
 
-/** Lengths and sampling. */
+/** Lengths, sampling and log-probabilities. */
 export interface SamplingOptions extends CallOptions {
   /** Most tokens to generate. Default 512, or what the context still holds if that is less. */
   maxTokens?: number;
@@ -164,13 +212,46 @@ export interface SamplingOptions extends CallOptions {
   stop?: string | string[];
   /** Seed of the sampler. Default 0: the same input gives the same output. */
   seed?: number | bigint;
+  /**
+   * Log-probabilities of each generated token and of so many of the likeliest ones beside it, 0 to
+   * 20. Default: none.
+   */
+  logprobs?: number;
 }
 
-export interface ConverseOptions extends SamplingOptions {
+/**
+ * Lengths, sampling, the form of the output and the place in the queue. At most one of
+ * `responseSchema`, `regex`, `lark` and `quote` may be given; the model cannot leave it, and an
+ * output that `maxTokens` cuts off says so in its `stopReason`.
+ */
+export interface GenerateOptions extends SamplingOptions {
+  /** A JSON schema (draft 2020-12): the output is JSON that it accepts, and `parsed` its value. */
+  responseSchema?: object;
+  /** A regular expression that matches the whole output. */
+  regex?: string | RegExp;
+  /** A Lark grammar; the output is of its rule `start`. */
+  lark?: string;
+  /** Texts; the output is one verbatim span of one of them. */
+  quote?: string | string[];
+  /** Name of a loaded LoRA adapter. Default: the base model. */
+  adapter?: string;
+  /**
+   * How tokens are guessed ahead. It changes the speed, never the output. Default: as the model was
+   * opened.
+   */
+  speculation?: "off" | "prompt_lookup" | "draft";
+  /** Who asks; callers take turns, however many requests each has waiting. */
+  caller?: string;
+  /** Higher runs first. Default 0. */
+  priority?: number;
+  /** Milliseconds from the call after which it is a `ModelTimeoutException`. Default: none. */
+  deadlineMs?: number;
+}
+
+export interface ConverseOptions extends GenerateOptions {
   system?: string;
   tools?: Tool[];
   toolChoice?: "auto" | "any" | string | object;
-  responseSchema?: object;
   /** Sets `enable_thinking` of chat templates that know it. */
   reasoning?: boolean;
   /** Further variables of the chat template, such as `date_string`. */
@@ -182,6 +263,28 @@ export interface Usage {
   inputTokens: number;
   outputTokens: number;
   totalTokens: number;
+  /** Of the prompt's tokens, those whose keys and values were found in the prefix cache. */
+  cacheReadInputTokens: number;
+  /** Of the prompt's tokens, those that this call computed and left in the prefix cache. */
+  cacheWriteInputTokens: number;
+}
+
+/** A token with its log-probability. */
+export interface TokenLogprob {
+  id: number;
+  /** The token's text on its own; bytes that are no whole character show as U+FFFD. */
+  text: string;
+  /**
+   * The natural logarithm of its probability by the model's own softmax: before temperature,
+   * penalties, filters and formats.
+   */
+  logprob: number;
+}
+
+/** A generated token with its log-probability, and the likeliest tokens in its place. */
+export interface ChosenLogprob extends TokenLogprob {
+  /** The likeliest tokens, the likeliest first; as many as `logprobs` asked for. */
+  top: TokenLogprob[];
 }
 
 export type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence";
@@ -195,6 +298,15 @@ export class Reply {
   readonly usage: Usage;
   /** Wall time of the call, in milliseconds. */
   readonly latencyMs: number;
+  /** One entry a generated token, where `logprobs` asked for them. */
+  readonly logprobs?: ChosenLogprob[];
+  /**
+   * The value of the JSON that `responseSchema` asked for.
+   *
+   * @throws OutcropError `ValidationException` where no schema was asked for, or where `maxTokens`
+   * or a stop sequence cut the text off before its end.
+   */
+  readonly parsed: any;
   /** Null: this version computes no cost. */
   readonly cost: null;
 }
@@ -206,7 +318,17 @@ export class Completion {
   readonly ids: number[];
   readonly stopReason: StopReason;
   readonly usage: Usage;
+  /** Wall time of the call, in milliseconds. */
   readonly latencyMs: number;
+  /** One entry a generated token, where `logprobs` asked for them. */
+  readonly logprobs?: ChosenLogprob[];
+  /**
+   * The value of the JSON that `responseSchema` asked for.
+   *
+   * @throws OutcropError `ValidationException` where no schema was asked for, or where `maxTokens`
+   * or a stop sequence cut the text off before its end.
+   */
+  readonly parsed: any;
 }
 
 /**
@@ -240,11 +362,11 @@ export class Model {
   /** The same as a stream of text. */
   stream(messages: Messages, options?: ConverseOptions): TextStream<Reply>;
   /** Continues a prompt, text or token ids, without a chat template. */
-  generate(prompt: string | number[] | Uint32Array, options?: SamplingOptions): Promise<Completion>;
+  generate(prompt: string | number[] | Uint32Array, options?: GenerateOptions): Promise<Completion>;
   /** The same as a stream of text. */
   generateStream(
     prompt: string | number[] | Uint32Array,
-    options?: SamplingOptions,
+    options?: GenerateOptions,
   ): TextStream<Completion>;
   /**
    * Vectors of texts, one `Float32Array(dimensions)` a text, views of one buffer. The bytes do not
@@ -260,6 +382,12 @@ export class Model {
       normalize?: boolean;
       /** Keep the beginning of a text that is too long. Default false. */
       truncate?: boolean;
+      /**
+       * Which of the model's own prompts (instructions, prefixes) goes before each text: `"query"`
+       * for texts that look for others, `"document"` for texts that are looked for, or another that
+       * the model has. Default: the model's default, which most do not have.
+       */
+      prompt?: string;
     },
   ): Promise<Float32Array[]>;
   /** Scores of texts for a query, in order: the model's raw output, higher is more relevant. */
@@ -283,7 +411,110 @@ export class Model {
     },
   ): Promise<string>;
   /** Logits after each token: one `Float32Array(vocabulary)` a token, views of one buffer. */
-  logits(ids: number[] | Uint32Array, options?: CallOptions): Promise<Float32Array[]>;
+  logits(ids: number[] | Uint32Array, options?: AdapterOptions): Promise<Float32Array[]>;
+  /**
+   * Log-probabilities (natural) of each token of a continuation after the prompt and the
+   * continuation's tokens before it. Two texts are tokenised as one.
+   */
+  score(
+    prompt: string | number[] | Uint32Array,
+    continuation: string | number[] | Uint32Array,
+    options?: AdapterOptions,
+  ): Promise<Float32Array>;
+  /**
+   * How well the model predicts texts, each and together.
+   *
+   * @throws OutcropError `ValidationException` for a text of fewer than two tokens, or one that is
+   * longer than the window where no stride is given.
+   */
+  perplexity(texts: string | string[], options?: PerplexityOptions): Promise<Perplexity>;
+  /** The loaded LoRA adapters, by name. */
+  readonly adapters: AdapterInfo[];
+  /**
+   * Loads a PEFT LoRA adapter (a folder of `adapter_config.json` and `adapter_model.safetensors`)
+   * beside the model, which it leaves as it is. Requests choose it by `adapter: name`; those of
+   * several adapters share a batch. An adapter of that name is replaced for requests to come.
+   *
+   * @throws OutcropError `ResourceNotFoundException` where nothing is at `path`;
+   * `ModelErrorException` for files that are damaged, not supported or do not fit this model.
+   */
+  loadAdapter(name: string, path: string, options?: CallOptions): Promise<AdapterInfo>;
+  /** Lets go of an adapter; requests that run with it end with it. */
+  unloadAdapter(name: string): Promise<void>;
+  /**
+   * Measures how fast the model is on this machine; it takes a while. Of a language model: tokens a
+   * second of reading a prompt of 512, of decoding after a prompt of 128, and of 8 sequences
+   * decoding at once; of another, texts a second at 32, 128 and 256 tokens; of both, how long it
+   * took to load. Each is the median of three runs, without speculation.
+   */
+  bench(options?: CallOptions): Promise<Measurement[]>;
+}
+
+/** Options of calls that an adapter changes. */
+export interface AdapterOptions extends CallOptions {
+  /** Name of a loaded LoRA adapter. Default: the base model. */
+  adapter?: string;
+}
+
+/** What is known of a loaded LoRA adapter. */
+export interface AdapterInfo {
+  /** The name that requests call it by. */
+  name: string;
+  /** The projections that it changes in some layer, such as `self_attn.q_proj`. */
+  modules: string[];
+  /** The ranks of its matrices, ascending. */
+  ranks: number[];
+  /** Bytes of its matrices in memory. */
+  bytes: number;
+}
+
+/** One thing that was measured. */
+export interface Measurement {
+  model: string;
+  measure: "load" | "prefill" | "decode" | "embed" | "rerank";
+  /** The median of the runs. */
+  value: number;
+  unit: "seconds" | "tokens/s" | "texts/s";
+  /** Sequences or texts at once. */
+  sequences: number;
+  /** Tokens that stood in each sequence before what was timed. */
+  context: number;
+  /** Tokens of each sequence or text in what was timed. */
+  tokens: number;
+  /** The value of each run. */
+  runs: number[];
+}
+
+/** How perplexity is taken. */
+export interface PerplexityOptions extends AdapterOptions {
+  /**
+   * Most tokens that the model sees to predict one, that token included; 2 to the context's length.
+   * Default: the context's length.
+   */
+  window?: number;
+  /**
+   * Tokens by which the window moves on over a text that is longer than it, 1 to `window`. Default:
+   * such a text is refused.
+   */
+  stride?: number;
+}
+
+/** How well a model predicts one text, or several together. */
+export interface TextPerplexity {
+  /** Tokens that were predicted: all but the first of each text. */
+  tokens: number;
+  /** Sum over them of minus the natural logarithm of their probability. */
+  nll: number;
+  /** The exponential of `nll / tokens`. */
+  perplexity: number;
+}
+
+/** How well a model predicts texts. */
+export interface Perplexity {
+  /** Each text's, in order. */
+  texts: TextPerplexity[];
+  /** All texts' tokens together, so that each token weighs the same. */
+  overall: TextPerplexity;
 }
 
 /** A document for direct ingestion. */

@@ -34,12 +34,46 @@ describe("arguments", () => {
         await refuses(`${name}:`, () => model.converse("Hi", { [name]: value }));
       }
     }
+    for (const name of ["logprobs", "deadlineMs"]) {
+      await refuses(`${name}:`, () => model.generate("Hi", { [name]: -1 }));
+      await refuses(`${name}:`, () => model.converse("Hi", { [name]: "1" }));
+    }
+    await refuses("logprobs:", () => model.generate("Hi", { logprobs: 21 }));
+    await refuses("priority:", () => model.generate("Hi", { priority: 0.5 }));
+    await refuses("priority:", () => model.generate("Hi", { priority: 2 ** 31 }));
+    await refuses("caller:", () => model.generate("Hi", { caller: 1 }));
+    await refuses("speculation:", () => model.generate("Hi", { speculation: "fast" }));
+    await refuses("adapter:", () => model.generate("Hi", { adapter: true }));
     await refuses("topP:", () => model.generate("Hi", { topP: 2 }));
     await refuses("stop", () => model.generate("Hi", { stop: [1] }));
     await refuses("reasoning:", () => model.converse("Hi", { reasoning: "yes" }));
     await refuses("tools:", () => model.converse("Hi", { tools: {} }));
     await refuses("toolChoice:", () => model.converse("Hi", { toolChoice: "nothing" }));
     await refuses("system:", () => model.converse("Hi", { system: 1 }));
+  });
+
+  test("the form of an output", async () => {
+    const zod = { safeParse() {}, parse() {} };
+    await refuses("responseSchema:", () => model.generate("Hi", { responseSchema: "s" }));
+    await refuses("responseSchema: expected a JSON schema, got a validator", () =>
+      model.converse("Hi", { responseSchema: zod }));
+    await refuses("regex:", () => model.generate("Hi", { regex: 1 }));
+    await refuses("regex:", () => model.generate("Hi", { regex: /a/i }));
+    await refuses("lark:", () => model.generate("Hi", { lark: {} }));
+    await refuses("quote[1]:", () => model.generate("Hi", { quote: ["a", 1] }));
+    await refuses("responseSchema, regex: expected at most one of", () =>
+      model.converse("Hi", { responseSchema: {}, regex: "a" }));
+  });
+
+  test("how a model is opened", async () => {
+    const open = (options) => () => session.model(fixture("llama3"), options);
+    await refuses("contextLength:", open({ contextLength: 1 }));
+    await refuses("contextLength:", open({ contextLength: "64" }));
+    await refuses("maxBatch:", open({ maxBatch: 0 }));
+    await refuses("kvTokens:", open({ kvTokens: 1.5 }));
+    await refuses("onProgress:", open({ onProgress: 1 }));
+    await refuses("model: context:", open({ context: 1 }));
+    await refuses("maxBatch:", () => session.model(fixture("bert_cross_encoder"), { maxBatch: 2 }));
   });
 
   test("a bigint seed counts in full", async () => {

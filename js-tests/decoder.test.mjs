@@ -21,6 +21,8 @@ for (const name of ["llama3", "llama3_h256", "qwen3"]) {
         inputTokens: prompt.ids.length,
         outputTokens: completion.ids.length,
         totalTokens: prompt.ids.length + completion.ids.length,
+        cacheReadInputTokens: 0,
+        cacheWriteInputTokens: 0,
       });
     }
   });

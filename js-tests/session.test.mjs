@@ -1,6 +1,7 @@
 // Sessions: devices, closing, worker threads, both module systems.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { Worker } from "node:worker_threads";
@@ -23,6 +24,39 @@ test("a device that is not there is an error", () => {
   assert.throws(() => new Session({ home, device: "cuda" }), { name: "ValidationException" });
   assert.throws(() => new Session({ home, device: "gpu" }), /gpu/);
   assert.throws(() => new Session({ home, devise: "cpu" }), /devise/);
+});
+
+test("options of an open model agree or conflict", async () => {
+  const session = openSession();
+  const open = (options) => session.model(fixture("llama3"), options);
+  assert.equal((await open({ contextLength: 64, maxBatch: 2 })).info.contextLength, 64);
+  assert.equal((await open()).info.contextLength, 64);
+  assert.equal((await open({ contextLength: 64 })).info.contextLength, 64);
+  await assert.rejects(open({ contextLength: 32 }), {
+    name: "ConflictException",
+    message: /^contextLength: .* with 64, and 32 is asked for/,
+  });
+});
+
+test("a damaged record is listed as damaged", async () => {
+  const session = openSession();
+  await session.importModel(fixture("llama3"), "acme.good-v1");
+  await session.importModel(fixture("qwen3"), "acme.bad-v1");
+  const folder = join(session.home, "records/models");
+  const file = join(folder, readdirSync(folder).find((name) => name.includes("bad")));
+  writeFileSync(file, "{");
+  const models = new Map((await session.models()).map((model) => [model.id, model]));
+  assert.ok(models.get("acme.good-v1").bytes > 1000);
+  assert.equal(models.get("acme.good-v1").damaged, undefined);
+  assert.ok(models.get("acme.bad-v1").damaged.includes(file));
+  assert.equal(models.get("acme.bad-v1").available, false);
+});
+
+test("a session says its device and whether it is closed", () => {
+  const session = openSession();
+  assert.deepEqual([session.device, session.closed], ["cpu", false]);
+  session.close();
+  assert.equal(session.closed, true);
 });
 
 test("a closed session refuses calls", async () => {

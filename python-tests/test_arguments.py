@@ -30,9 +30,12 @@ def test_whole_numbers(llama, name, value):
 
 def test_numpy_numbers_are_numbers(llama):
     plain = llama.generate("Hi", max_tokens=3, temperature=0.5, seed=3)
-    assert plain.ids == llama.generate(
-        "Hi", max_tokens=numpy.int64(3), temperature=numpy.float32(0.5), seed=numpy.uint8(3)
-    ).ids
+    assert (
+        plain.ids
+        == llama.generate(
+            "Hi", max_tokens=numpy.int64(3), temperature=numpy.float32(0.5), seed=numpy.uint8(3)
+        ).ids
+    )
 
 
 @pytest.mark.parametrize(

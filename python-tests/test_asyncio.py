@@ -10,7 +10,7 @@ from outcrop.errors import ValidationException
 
 
 def test_every_waiting_method_has_its_twin():
-    instant = {"close", "aclose", "tokenize", "detokenize", "chat_prompt"}
+    instant = {"close", "aclose", "tokenize", "detokenize", "chat_prompt", "unload_adapter"}
     for kind in (outcrop.Session, outcrop.Model, outcrop.KnowledgeBase):
         methods = {n for n, f in inspect.getmembers(kind, inspect.isfunction) if n[0] != "_"}
         twins = {n for n in methods if n == "async_" or n[0] == "a" and n[1:] in methods}
@@ -20,7 +20,7 @@ def test_every_waiting_method_has_its_twin():
             there, here = getattr(kind, twin), getattr(kind, name)
             same = inspect.signature(there).parameters == inspect.signature(here).parameters
             assert same, f"{kind.__name__}.{twin}"
-            assert inspect.iscoroutinefunction(there) or twin == "astream"
+            assert inspect.iscoroutinefunction(there) or twin in ("astream", "agenerate_stream")
 
 
 def test_twins_give_the_same(llama, embedder, cross_encoder):

@@ -1,7 +1,11 @@
 """Conversations: replies, streams, tools and their arguments."""
 
+import inspect
 import json
+import math
+import re
 
+import numpy as np
 import pytest
 from outcrop import requests
 from outcrop.errors import ValidationException
@@ -34,6 +38,42 @@ def test_a_stream_is_the_reply(llama):
     assert list(stream) == []
 
 
+def test_a_generated_stream_is_the_completion(llama):
+    done = llama.generate("The river", max_tokens=20, temperature=1.0, seed=3)
+    stream = llama.generate_stream("The river", max_tokens=20, temperature=1.0, seed=3)
+    assert "".join(stream) == done.text
+    assert stream.reply.ids == done.ids and stream.reply.usage == done.usage
+
+
+def test_logprobs(llama):
+    done = llama.generate("The river", max_tokens=6, logprobs=3, temperature=1.5, seed=5)
+    assert [entry.id for entry in done.logprobs] == done.ids
+    ids = llama.tokenize("The river") + done.ids
+    rows = llama.logits(ids[:-1])[-len(done.ids) :].astype("float64")
+    for entry, row in zip(done.logprobs, rows):
+        expected = row - row.max() - math.log(np.exp(row - row.max()).sum())
+        assert abs(entry.logprob - expected[entry.id]) < 1e-4
+        assert [other.id for other in entry.top] == list(np.argsort(-row, kind="stable")[:3])
+        assert entry.top[0].logprob >= entry.top[1].logprob >= entry.top[2].logprob
+        assert entry.text == llama.detokenize([entry.id], skip_special=False)
+        assert 0 < entry.probability <= 1
+    assert (
+        done.logprobs
+        == llama.generate(
+            "The river", max_tokens=6, logprobs=3, temperature=1.5, seed=5, repetition_penalty=1.0
+        ).logprobs
+    )
+    reply = llama.converse("Hi", max_tokens=4, logprobs=0)
+    assert len(reply.logprobs) == 4 and all(entry.top == [] for entry in reply.logprobs)
+    assert llama.converse("Hi", max_tokens=4).logprobs == []
+    stream = llama.stream("Hi", max_tokens=4, logprobs=2)
+    assert list(stream) and [entry.id for entry in stream.reply.logprobs] == [
+        entry.id for entry in reply.logprobs
+    ]
+    table = done.logprobs._repr_html_()
+    assert table.startswith("<table>") and "likeliest" in table and "%" in repr(done.logprobs)
+
+
 def test_a_closed_stream_ends(llama):
     with llama.stream("Tell me of rivers.", max_tokens=500) as stream:
         next(stream)
@@ -60,7 +100,7 @@ def test_generate_takes_text_or_ids(llama):
 
 
 def request(*positional, **named):
-    return json.loads(requests.converse_request(*positional, **named))
+    return json.loads(requests.converse_request(*positional, **named).json)
 
 
 def test_messages_become_converse_messages():
@@ -81,7 +121,8 @@ def test_chat_completion_messages_become_converse_messages():
             {"role": "user", "content": "Hi"},
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "c1", "name": "f", "content": "3"},
-        ]
+        ],
+        max_tokens=None,
     ) == {
         "system": "Be brief.",
         "messages": [
@@ -120,14 +161,45 @@ def test_arguments_reach_the_request():
     made = request(
         "Hi", max_tokens=5, temperature=1, top_p=0.5, top_k=3, min_p=0.1, repetition_penalty=1.1,
         stop=["a", "b"], seed=7, reasoning=False, tool_choice="any", response_schema=SCHEMA,
+        logprobs=4, adapter="tone", speculation="prompt_lookup", caller="ana", priority=-2,
+        deadline=1.5,
     )  # fmt: skip
     assert made["inferenceConfig"] == {
         "maxTokens": 5, "temperature": 1.0, "topP": 0.5, "topK": 3, "minP": 0.1,
-        "repetitionPenalty": 1.1, "seed": 7, "stopSequences": ["a", "b"],
+        "repetitionPenalty": 1.1, "seed": 7, "logprobs": 4, "stopSequences": ["a", "b"],
     }  # fmt: skip
+    assert made["adapter"] == "tone" and made["speculation"] == "prompt_lookup"
+    assert made["scheduling"] == {"caller": "ana", "priority": -2, "deadlineMs": 1500}
     assert made["templateVariables"] == {"enable_thinking": False}
     assert made["toolChoice"] == {"any": {}}
     assert made["outputFormat"] == {"jsonSchema": SCHEMA}
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"regex": "a+"}, {"regex": "a+"}),
+        ({"regex": re.compile("a+")}, {"regex": "a+"}),
+        ({"lark": "start: /a/"}, {"lark": "start: /a/"}),
+        ({"quote": "one"}, {"quote": ["one"]}),
+        ({"quote": ["one", "two"]}, {"quote": ["one", "two"]}),
+        ({"response_schema": SCHEMA}, {"jsonSchema": SCHEMA}),
+    ],
+)
+def test_formats_reach_the_request(named, expected):
+    assert request("Hi", **named)["outputFormat"] == expected
+    made = json.loads(requests.generate_request("Hi", **named).json)
+    assert made["outputFormat"] == expected
+
+
+def test_all_calls_show_their_arguments(llama):
+    shown = inspect.signature(requests.converse_request).parameters
+    for call in (llama.converse, llama.aconverse, llama.stream, llama.astream):
+        assert dict(inspect.signature(call).parameters) == dict(shown), call
+    shown = inspect.signature(requests.generate_request).parameters
+    streams = (llama.generate_stream, llama.agenerate_stream)
+    for call in (llama.generate, llama.agenerate, *streams):
+        assert dict(inspect.signature(call).parameters) == dict(shown), call
 
 
 @pytest.mark.parametrize(
@@ -162,6 +234,16 @@ def test_arguments_reach_the_request():
         ({"reasoning": "high"}, "reasoning: expected True, False or None"),
         ({"system": 1}, "system: expected a str"),
         ({"response_schema": "s"}, "response_schema: expected a JSON schema"),
+        ({"response_schema": int}, "response_schema: expected a JSON schema, a dataclass or"),
+        ({"response_schema": {}, "regex": "a"}, "response_schema, regex: expected at most one of"),
+        ({"regex": 1}, "regex: expected a str, got 1 (int)"),
+        ({"quote": [1]}, "quote[0]: expected a str"),
+        ({"speculation": "fast"}, "speculation: expected one of 'off', 'prompt_lookup', 'draft'"),
+        ({"priority": 1 << 31}, "priority: expected -2^31 to 2^31 - 1, got 2147483648"),
+        ({"deadline": -1}, "deadline: expected seconds, 0 or more, got -1 (int)"),
+        ({"caller": 7}, "caller: expected a str"),
+        ({"adapter": 5}, "adapter: expected a str"),
+        ({"logprobs": 21}, "logprobs"),
     ],
 )
 def test_a_wrong_argument_is_named(llama, named, message):

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import outcrop
 import pytest
-from outcrop.errors import ConflictException, ValidationException
+from outcrop.errors import (
+    ConflictException,
+    InternalServerException,
+    ResourceNotFoundException,
+    ValidationException,
+)
 
 from conftest import FIXTURES
 
@@ -112,3 +117,49 @@ with outcrop.Session(home=sys.argv[1], offline=True) as session:
     )
     assert names == ["notes"]
     assert [d.id for d in own_session.knowledge_base("notes").documents()] == ["a"]
+
+
+def test_how_a_model_is_opened(own_session):
+    folder = FIXTURES / "llama3"
+    model = own_session.model(folder, context_length=64, max_batch=2, kv_tokens=128)
+    assert model.info.context_length == 64
+    with pytest.raises(ValidationException, match="context of 64"):
+        model.generate("The river", max_tokens=64)
+    # What is not given agrees; so does what is the same.
+    assert own_session.model(folder).info.context_length == 64
+    assert own_session.model(folder, context_length=64).info.context_length == 64
+    with pytest.raises(ConflictException) as raised:
+        own_session.model(folder, context_length=32)
+    assert "with 64, and 32 is asked for" in str(raised.value)
+    for wrong, message in [
+        ({"context_length": 1}, "context_length: expected 2..=2048"),
+        ({"context_length": 5000}, "got 5000"),
+        ({"max_batch": 0}, "max_batch: expected at least 1, got 0"),
+        ({"kv_tokens": 1.5}, "kv_tokens: expected a whole number, got 1.5 (float)"),
+    ]:
+        with pytest.raises(ValidationException) as raised:
+            own_session.model(FIXTURES / "qwen3", **wrong)
+        assert message in str(raised.value)
+    # A model that could not be opened may be opened otherwise.
+    assert own_session.model(FIXTURES / "qwen3", max_batch=1).info.kind == "chat"
+    with pytest.raises(ValidationException, match="max_batch: model .* is an embedding model"):
+        own_session.model(FIXTURES / "bert_minilm", max_batch=2)
+
+
+def test_a_damaged_record_is_listed_as_damaged(own_session):
+    own_session.import_model(FIXTURES / "llama3", "acme.good-v1")
+    own_session.import_model(FIXTURES / "qwen3", "acme.bad-v1")
+    [file] = Path(own_session.home).glob("records/models/*bad*")
+    file.write_bytes(file.read_bytes()[:-9])
+    found = {entry.id: entry for entry in own_session.models()}
+    assert found["acme.good-v1"].damaged is None
+    assert found["acme.good-v1"].bytes > 1000 and found["acme.good-v1"].kind == "chat"
+    bad = found["acme.bad-v1"]
+    assert str(file) in bad.damaged and not bad.available and bad.kind is None
+    assert "acme.bad-v1" in own_session.models()._repr_html_()
+    with pytest.raises(InternalServerException):
+        own_session.model("acme.bad-v1")
+    with pytest.raises(ResourceNotFoundException, match="did you mean acme.good-v1"):
+        own_session.model("acme.god-v1")
+    own_session.import_model(FIXTURES / "qwen3", "acme.bad-v1")
+    assert own_session.model("acme.bad-v1").info.architecture == "qwen3"

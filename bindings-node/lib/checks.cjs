@@ -42,6 +42,19 @@ function integer(field, value, most = 2n ** 64n - 1n) {
   return value;
 }
 
+/** A whole number that 32 bits hold. */
+function signed(field, value) {
+  if (!Number.isSafeInteger(value)) throw wrong(field, "a whole number", value);
+  if (value < -(2 ** 31) || value >= 2 ** 31) throw wrong(field, "-2^31 to 2^31 - 1", value);
+  return value;
+}
+
+/** One of some words. */
+function choice(field, value, choices) {
+  if (!choices.includes(value)) throw wrong(field, `one of ${choices.join(", ")}`, value);
+  return value;
+}
+
 /** A finite number, within what a float32 holds. */
 function real(field, value) {
   if (typeof value !== "number" || !(Math.abs(value) <= 3.4e38)) {
@@ -106,5 +119,5 @@ function ids(field, values) {
 }
 
 module.exports = {
-  absent, flag, ids, integer, object, optional, plain, real, text, texts, wrong,
+  absent, choice, flag, ids, integer, object, optional, plain, real, signed, text, texts, wrong,
 };

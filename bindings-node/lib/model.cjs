@@ -2,7 +2,8 @@
 "use strict";
 
 const { call, callSync, checkOptions, signalOf } = require("./call.cjs");
-const { flag, ids: idsOf, optional, text: textOf, texts: textsOf } = require("./checks.cjs");
+const { flag, ids: idsOf, integer, optional, text: textOf, texts: textsOf } =
+  require("./checks.cjs");
 const { Completion, Reply } = require("./replies.cjs");
 const { PROMPT, compact, converseRequest, generateRequest, promptRequest } =
   require("./requests.cjs");
@@ -13,6 +14,12 @@ function rows(values, width) {
   return Array.from({ length: width ? values.length / width : 0 }, (_, row) =>
     values.subarray(row * width, (row + 1) * width),
   );
+}
+
+/** A text or token ids, as JSON. */
+function promptOf(field, value) {
+  const given = typeof value === "string" ? textOf(field, value) : Array.from(idsOf(field, value));
+  return JSON.stringify(given);
 }
 
 /** A loaded model. */
@@ -31,17 +38,26 @@ class Model {
     return this.info.id;
   }
 
+  /** What a reply needs to know of its request. */
+  #asked(options) {
+    return {
+      schema: options?.responseSchema,
+      texts: (ids) => callSync(() => this.#native.tokenTexts(ids)),
+    };
+  }
+
   async converse(messages, options) {
     const request = converseRequest(messages, options, "converse");
     const signal = signalOf(options, "converse");
-    return new Reply(JSON.parse(await call(signal, (c) => this.#native.converse(request, c))));
+    const value = await call(signal, (c) => this.#native.converse(request, c));
+    return new Reply(JSON.parse(value), this.#asked(options));
   }
 
   stream(messages, options) {
     const request = converseRequest(messages, options, "stream");
     return new TextStream(
       () => this.#native.stream(request),
-      (gathered) => new Reply(gathered),
+      ({ reply }) => reply && new Reply(reply, this.#asked(options)),
       signalOf(options, "stream"),
     );
   }
@@ -49,23 +65,25 @@ class Model {
   async generate(prompt, options) {
     const request = generateRequest(prompt, options, "generate");
     const signal = signalOf(options, "generate");
-    return new Completion(JSON.parse(await call(signal, (c) => this.#native.generate(request, c))));
+    const value = await call(signal, (c) => this.#native.generate(request, c));
+    return new Completion(JSON.parse(value), this.#asked(options));
   }
 
   generateStream(prompt, options) {
     const request = generateRequest(prompt, options, "generateStream");
     return new TextStream(
       () => this.#native.generateStream(request),
-      (gathered) => new Completion(gathered),
+      ({ completion }) => completion && new Completion(completion, this.#asked(options)),
       signalOf(options, "generateStream"),
     );
   }
 
   async embed(texts, options) {
-    const given = checkOptions(options, ["normalize", "truncate", "signal"], "embed");
+    const given = checkOptions(options, ["normalize", "truncate", "prompt", "signal"], "embed");
     const embedOptions = JSON.stringify(compact({
       normalize: optional(flag, "normalize", given.normalize),
       truncate: optional(flag, "truncate", given.truncate),
+      prompt: optional(textOf, "prompt", given.prompt),
     }));
     const list = textsOf("texts", texts);
     const { values, width } = await call(signalOf(options, "embed"), (c) =>
@@ -102,11 +120,53 @@ class Model {
   }
 
   async logits(ids, options) {
-    checkOptions(options, ["signal"], "logits");
+    const given = checkOptions(options, ["adapter", "signal"], "logits");
     const list = idsOf("ids", ids);
+    const adapter = optional(textOf, "adapter", given.adapter);
     const { values, width } = await call(signalOf(options, "logits"), (c) =>
-      this.#native.logits(list, c));
+      this.#native.logits(list, adapter, c));
     return rows(values, width);
+  }
+
+  async score(prompt, continuation, options) {
+    const given = checkOptions(options, ["adapter", "signal"], "score");
+    const [before, after] = [promptOf("prompt", prompt), promptOf("continuation", continuation)];
+    const adapter = optional(textOf, "adapter", given.adapter);
+    return call(signalOf(options, "score"), (c) => this.#native.score(before, after, adapter, c));
+  }
+
+  get adapters() {
+    return callSync(() => JSON.parse(this.#native.adapters()));
+  }
+
+  async loadAdapter(name, path, options) {
+    checkOptions(options, ["signal"], "loadAdapter");
+    const [id, folder] = [textOf("name", name), textOf("path", path)];
+    const signal = signalOf(options, "loadAdapter");
+    return JSON.parse(await call(signal, (c) => this.#native.loadAdapter(id, folder, c)));
+  }
+
+  async unloadAdapter(name) {
+    const id = textOf("name", name);
+    callSync(() => this.#native.unloadAdapter(id));
+  }
+
+  async bench(options) {
+    checkOptions(options, ["signal"], "bench");
+    return JSON.parse(await call(signalOf(options, "bench"), (c) => this.#native.bench(c)));
+  }
+
+  async perplexity(texts, options) {
+    const given = checkOptions(options, ["window", "stride", "adapter", "signal"], "perplexity");
+    const list = textsOf("texts", texts);
+    const count = (name) => optional(integer, name, given[name], Number.MAX_SAFE_INTEGER);
+    const settings = JSON.stringify(compact({
+      window: count("window"),
+      stride: count("stride"),
+      adapter: optional(textOf, "adapter", given.adapter),
+    }));
+    const signal = signalOf(options, "perplexity");
+    return JSON.parse(await call(signal, (c) => this.#native.perplexity(list, settings, c)));
   }
 
   [Symbol.for("nodejs.util.inspect.custom")]() {

@@ -2,17 +2,23 @@
 "use strict";
 
 const { checkOptions } = require("./call.cjs");
-const { absent, flag, ids, integer, object, optional, plain, real, text, texts, wrong } =
-  require("./checks.cjs");
+const {
+  absent, choice, flag, ids, integer, object, optional, plain, real, signed, text, texts, wrong,
+} = require("./checks.cjs");
 const { validation } = require("./errors.cjs");
 const { conversation } = require("./messages.cjs");
 
 const SAMPLING = [
   "maxTokens", "temperature", "topP", "topK", "minP", "repetitionPenalty", "stop", "seed",
+  "logprobs",
 ];
+const FORMATS = ["responseSchema", "regex", "lark", "quote"];
+const SERVING = ["adapter", "speculation", "caller", "priority", "deadlineMs"];
 const PROMPT = ["system", "tools", "reasoning", "templateVariables"];
-const CONVERSE = [...PROMPT, ...SAMPLING, "toolChoice", "responseSchema", "signal"];
-const GENERATE = [...SAMPLING, "signal"];
+const GENERATE = [...SAMPLING, ...FORMATS, ...SERVING, "signal"];
+const CONVERSE = [...PROMPT, "toolChoice", ...GENERATE];
+/** Ways to guess tokens ahead. */
+const SPECULATION = ["off", "prompt_lookup", "draft"];
 
 /** Drops members that are undefined or null, so that the core's defaults hold. */
 function compact(object) {
@@ -30,6 +36,7 @@ function inferenceConfig(given) {
     repetitionPenalty: optional(real, "repetitionPenalty", given.repetitionPenalty),
     stopSequences: optional(texts, "stop", given.stop),
     seed: optional(integer, "seed", given.seed),
+    logprobs: optional(integer, "logprobs", given.logprobs),
   });
   const members = Object.entries(config).map(([name, value]) =>
     `"${name}":${typeof value === "bigint" ? value : JSON.stringify(value)}`);
@@ -73,6 +80,61 @@ function toolChoiceOf(choice, tools) {
   throw wrong("toolChoice", `one of ${["auto", "any", ...names].join(", ")}`, choice);
 }
 
+/** A JSON schema. */
+function schemaOf(field, schema) {
+  if (typeof schema?.safeParse === "function") {
+    throw validation(
+      `${field}: expected a JSON schema, got a validator; give the schema that it makes, ` +
+        "such as z.toJSONSchema(validator)",
+    );
+  }
+  return plain(field, object(field, schema, "a JSON schema"));
+}
+
+/** A regular expression's text. */
+function regexOf(field, regex) {
+  if (!(regex instanceof RegExp)) return text(field, regex);
+  if (regex.flags.replace(/[uv]/, "")) throw wrong(field, "a RegExp without flags", regex);
+  return regex.source;
+}
+
+/** What every answer must look like; undefined where nothing is asked. */
+function outputFormatOf(given) {
+  const asked = FORMATS.filter((name) => !absent(given[name]));
+  if (asked.length > 1) {
+    throw validation(
+      `${asked.join(", ")}: expected at most one of ${FORMATS.join(", ")}, got ${asked.length}`,
+    );
+  }
+  switch (asked[0]) {
+    case "responseSchema":
+      return { jsonSchema: schemaOf("responseSchema", given.responseSchema) };
+    case "regex":
+      return { regex: regexOf("regex", given.regex) };
+    case "lark":
+      return { lark: text("lark", given.lark) };
+    case "quote":
+      return { quote: texts("quote", given.quote) };
+    default:
+      return undefined;
+  }
+}
+
+/** The format, the adapter, the guessing ahead and the place in the queue. */
+function servingOf(given) {
+  const scheduling = compact({
+    caller: optional(text, "caller", given.caller),
+    priority: optional(signed, "priority", given.priority),
+    deadlineMs: optional(integer, "deadlineMs", given.deadlineMs, Number.MAX_SAFE_INTEGER),
+  });
+  return {
+    outputFormat: outputFormatOf(given),
+    adapter: optional(text, "adapter", given.adapter),
+    speculation: optional(choice, "speculation", given.speculation, SPECULATION),
+    scheduling: Object.keys(scheduling).length ? scheduling : undefined,
+  };
+}
+
 /** What a chat template is given. */
 function promptOf(messages, given) {
   const { system, messages: converse } = conversation(messages);
@@ -106,9 +168,7 @@ function converseRequest(messages, options, call) {
     ...prompt,
     toolChoice:
       absent(given.toolChoice) ? undefined : toolChoiceOf(given.toolChoice, prompt.tools),
-    outputFormat: absent(given.responseSchema)
-      ? undefined
-      : { jsonSchema: plain("responseSchema", object("responseSchema", given.responseSchema, "a JSON schema")) },
+    ...servingOf(given),
   });
   return withConfig(members, inferenceConfig(given));
 }
@@ -118,7 +178,7 @@ function generateRequest(prompt, options, call) {
   const given = checkOptions(options, GENERATE, call);
   const value = typeof prompt === "string"
     ? text("prompt", prompt) : Array.from(ids("prompt", prompt));
-  return withConfig({ prompt: value }, inferenceConfig(given));
+  return withConfig(compact({ prompt: value, ...servingOf(given) }), inferenceConfig(given));
 }
 
 module.exports = { PROMPT, compact, converseRequest, generateRequest, promptRequest };

@@ -2,7 +2,7 @@
 "use strict";
 
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
-const { flag, integer, object, optional, text } = require("./checks.cjs");
+const { absent, flag, integer, object, optional, text, wrong } = require("./checks.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
 const { compact } = require("./requests.cjs");
@@ -17,6 +17,56 @@ function chunkingOf(field, chunking) {
     return count === undefined ? undefined : Number(count);
   };
   return compact({ maxTokens: tokens("maxTokens"), overlapTokens: tokens("overlapTokens") });
+}
+
+const OPEN_OPTIONS = ["contextLength", "kvTokens", "maxBatch", "onProgress", "signal"];
+/** Milliseconds between two looks at a download. */
+const LOOK = 50;
+
+/** How a model is opened, as JSON. */
+function loadOptions(given) {
+  const count = (name) => optional(integer, name, given[name], Number.MAX_SAFE_INTEGER);
+  return JSON.stringify(compact({
+    contextLength: count("contextLength"),
+    kvTokens: count("kvTokens"),
+    maxBatch: count("maxBatch"),
+  }));
+}
+
+/** Runs `start(meter, cancellation)`, telling `onProgress` of a download on its way. */
+async function watched(options, name, start) {
+  const signal = signalOf(options, name);
+  const { onProgress } = options ?? {};
+  const meter = new native.Meter();
+  if (absent(onProgress)) return call(signal, (c) => start(meter, c));
+  if (typeof onProgress !== "function") throw wrong("onProgress", "a function", onProgress);
+  let last = null;
+  let timer;
+  const look = () => {
+    const latest = meter.latest();
+    if (latest !== null && latest !== last) onProgress(JSON.parse(latest));
+    last = latest;
+  };
+  const failed = new Promise((_, reject) => {
+    timer = setInterval(() => {
+      try {
+        look();
+      } catch (thrown) {
+        reject(thrown);
+      }
+    }, LOOK);
+  });
+  // Where `onProgress` throws, nobody waits for the rest.
+  const stop = new AbortController();
+  const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  try {
+    const value = await Promise.race([call(both, (c) => start(meter, c)), failed]);
+    look();
+    return value;
+  } finally {
+    clearInterval(timer);
+    stop.abort();
+  }
 }
 
 /** An open home. */
@@ -37,11 +87,19 @@ class Session {
     return callSync(() => this.#native.home());
   }
 
+  get device() {
+    return callSync(() => this.#native.device());
+  }
+
+  get closed() {
+    return callSync(() => this.#native.closed());
+  }
+
   async model(id, options) {
-    checkOptions(options, ["signal"], "model");
-    const signal = signalOf(options, "model");
+    const settings = loadOptions(checkOptions(options, OPEN_OPTIONS, "model"));
     const name = text("id", id);
-    return new Model(await call(signal, (c) => this.#native.model(name, c)));
+    return new Model(await watched(options, "model", (meter, c) =>
+      this.#native.model(name, settings, meter, c)));
   }
 
   async models() {
@@ -49,10 +107,10 @@ class Session {
   }
 
   async importModel(source, id, options) {
-    checkOptions(options, ["signal"], "importModel");
-    const signal = signalOf(options, "importModel");
+    checkOptions(options, ["onProgress", "signal"], "importModel");
     const [place, name] = [text("source", source), text("id", id)];
-    return JSON.parse(await call(signal, (c) => this.#native.importModel(place, name, c)));
+    return JSON.parse(await watched(options, "importModel", (meter, c) =>
+      this.#native.importModel(place, name, meter, c)));
   }
 
   async createKnowledgeBase(name, options) {

@@ -3,28 +3,9 @@
 
 const { fromNative } = require("./errors.cjs");
 
-/** Blocks of a reply, gathered from its events. */
-class Gathered {
-  content = [];
-  ids = [];
-  done = null;
-
-  /** Takes one event; gives the text that it adds, or undefined. */
-  take(event) {
-    if (event.textDelta !== undefined) {
-      const last = this.content.at(-1);
-      if (last && last.text !== undefined) last.text += event.textDelta;
-      else this.content.push({ text: event.textDelta });
-      return event.textDelta;
-    }
-    if (event.ids !== undefined) this.ids.push(...event.ids);
-    if (event.done !== undefined) this.done = event.done;
-    if (event.block !== undefined) {
-      this.content.push(event.block);
-      return event.block.citationsContent?.content.map((part) => part.text).join("");
-    }
-    return undefined;
-  }
+/** The text that an event adds; undefined where it adds none. */
+function textOf(event) {
+  return event.textDelta ?? event.block?.citationsContent?.content.map((part) => part.text).join("");
 }
 
 /**
@@ -37,8 +18,6 @@ class TextStream {
   #finish;
   #signal;
   #pending = [];
-  #gathered = new Gathered();
-  #started = performance.now();
   #ended = false;
   #stopped;
   #stop;
@@ -73,8 +52,12 @@ class TextStream {
         if (this.#pending.length === 0) await this.#fill();
         const event = this.#pending.shift();
         if (event === undefined) continue;
-        const text = this.#gathered.take(event);
-        if (this.#gathered.done) this.#complete();
+        const reply = this.#finish(event);
+        if (reply) {
+          this.reply = reply;
+          this.#end();
+        }
+        const text = textOf(event);
         if (text) return { value: text, done: false };
       }
       return { value: undefined, done: true };
@@ -101,30 +84,10 @@ class TextStream {
   }
 
   async #fill() {
-    if (!this.#native) await Promise.race([this.#open(), this.#stopped]);
-    if (this.#ended) return;
+    this.#native ??= this.#start();
     const events = await Promise.race([this.#native.next(), this.#stopped]);
     if (events === null) this.#end();
     else this.#pending.push(...JSON.parse(events));
-  }
-
-  async #open() {
-    this.#native = await this.#start();
-    // Left before the engine had answered: the work that began meanwhile ends here.
-    if (this.#ended) this.#native.cancel();
-  }
-
-  #complete() {
-    const { stopReason, usage } = this.#gathered.done;
-    this.reply = this.#finish({
-      content: this.#gathered.content,
-      ids: this.#gathered.ids,
-      text: this.#gathered.content.map((block) => block.text ?? "").join(""),
-      stopReason,
-      usage,
-      latencyMs: Math.round(performance.now() - this.#started),
-    });
-    this.#end();
   }
 
   #end() {

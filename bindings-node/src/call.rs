@@ -76,16 +76,3 @@ pub(crate) fn to_napi(error: Error) -> napi::Error {
     }});
     napi::Error::from_reason(value.to_string())
 }
-
-/// A request's JSON as its type.
-pub(crate) fn from_json<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T> {
-    serde_json::from_str(json)
-        .map_err(|error| Error::validation(format!("{what}: {error}")).with_source(error))
-}
-
-/// A value as JSON.
-pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| {
-        Error::internal(format!("the answer has no JSON form: {error}")).with_source(error)
-    })
-}

@@ -2,10 +2,10 @@
 
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
-use outcrop::Document;
+use outcrop::{Document, Feed, from_json, to_json};
 use serde_json::json;
 
-use crate::call::{Cancellation, from_json, promise, to_json, to_napi};
+use crate::call::{Cancellation, promise, to_napi};
 use crate::stream::EventQueue;
 
 /// A knowledge base of the session's home.
@@ -88,7 +88,7 @@ impl KnowledgeBase {
     #[napi]
     pub fn sync(&self) -> napi::Result<EventQueue> {
         let knowledge_base = self.knowledge_base.clone();
-        EventQueue::fill(|sender| async move {
+        Feed::fill(|sender| async move {
             let progress = sender.clone();
             let ended = knowledge_base
                 .sync(move |done| {
@@ -99,6 +99,7 @@ impl KnowledgeBase {
             let report = ended.map(|report| json!({ "report": report }).to_string());
             let _ = sender.send(report).await;
         })
+        .map(EventQueue)
         .map_err(to_napi)
     }
 

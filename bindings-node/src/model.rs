@@ -2,9 +2,10 @@
 
 use napi::bindgen_prelude::{Env, Float32Array, PromiseRaw, Uint32Array};
 use napi_derive::napi;
-use outcrop::api::{ConverseRequest, EmbedOptions, GenerateRequest};
+use outcrop::api::{EmbedOptions, GenerateRequest};
+use outcrop::{Feed, conversation, from_json, to_json};
 
-use crate::call::{Cancellation, from_json, promise, to_json, to_napi};
+use crate::call::{Cancellation, promise, to_napi};
 use crate::stream::EventQueue;
 
 /// A loaded model.
@@ -42,22 +43,15 @@ impl Model {
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
-            let request: ConverseRequest = from_json("converse", &request)?;
+            let request = conversation(&request)?;
             to_json(&model.converse(request).await?)
         })
     }
 
     #[napi]
-    pub fn stream<'env>(
-        &self,
-        env: &'env Env,
-        request: String,
-    ) -> napi::Result<PromiseRaw<'env, EventQueue>> {
-        let model = self.model.clone();
-        promise(env, &Cancellation::default(), async move {
-            let request: ConverseRequest = from_json("stream", &request)?;
-            EventQueue::of(model.stream(request).await?)
-        })
+    pub fn stream(&self, request: String) -> napi::Result<EventQueue> {
+        let feed = conversation(&request).and_then(|it| Feed::converse(self.model.clone(), it));
+        feed.map(EventQueue).map_err(to_napi)
     }
 
     #[napi]
@@ -69,22 +63,16 @@ impl Model {
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
-            let request: GenerateRequest = from_json("generate", &request)?;
+            let request: GenerateRequest = from_json("request", &request)?;
             to_json(&model.generate(request).await?)
         })
     }
 
     #[napi]
-    pub fn generate_stream<'env>(
-        &self,
-        env: &'env Env,
-        request: String,
-    ) -> napi::Result<PromiseRaw<'env, EventQueue>> {
-        let model = self.model.clone();
-        promise(env, &Cancellation::default(), async move {
-            let request: GenerateRequest = from_json("generateStream", &request)?;
-            EventQueue::of(model.generate_stream(request).await?)
-        })
+    pub fn generate_stream(&self, request: String) -> napi::Result<EventQueue> {
+        let request = from_json("request", &request);
+        let feed = request.and_then(|it| Feed::generate(self.model.clone(), it));
+        feed.map(EventQueue).map_err(to_napi)
     }
 
     #[napi]
@@ -148,6 +136,11 @@ impl Model {
     }
 
     #[napi]
+    pub fn token_texts(&self, ids: Vec<u32>) -> napi::Result<Vec<String>> {
+        self.model.token_texts(&ids).map_err(to_napi)
+    }
+
+    #[napi]
     pub fn chat_prompt<'env>(
         &self,
         env: &'env Env,
@@ -156,7 +149,7 @@ impl Model {
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, &Cancellation::default(), async move {
-            let request: ConverseRequest = from_json("chatPrompt", &request)?;
+            let request = conversation(&request)?;
             model.chat_prompt(&request, generation_prompt)
         })
     }
@@ -166,14 +159,84 @@ impl Model {
         &self,
         env: &'env Env,
         ids: Uint32Array,
+        adapter: Option<String>,
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, Matrix>> {
         let model = self.model.clone();
         let ids = ids.to_vec();
         promise(env, cancellation, async move {
             let width = model.info().vocabulary.unwrap_or(0) as u32;
-            let values = model.logits(ids).await?.into();
+            let values = model.logits(ids, adapter).await?.into();
             Ok(Matrix { values, width })
+        })
+    }
+
+    #[napi]
+    pub fn score<'env>(
+        &self,
+        env: &'env Env,
+        prompt: String,
+        continuation: String,
+        adapter: Option<String>,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, Float32Array>> {
+        let model = self.model.clone();
+        promise(env, cancellation, async move {
+            let prompt = from_json("prompt", &prompt)?;
+            let continuation = from_json("continuation", &continuation)?;
+            Ok(model.score(prompt, continuation, adapter).await?.into())
+        })
+    }
+
+    #[napi]
+    pub fn perplexity<'env>(
+        &self,
+        env: &'env Env,
+        texts: Vec<String>,
+        options: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let model = self.model.clone();
+        promise(env, cancellation, async move {
+            let options = from_json("options", &options)?;
+            to_json(&model.perplexity(texts, options).await?)
+        })
+    }
+
+    #[napi]
+    pub fn load_adapter<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        folder: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let model = self.model.clone();
+        promise(env, cancellation, async move {
+            to_json(&model.load_adapter(name, folder.into()).await?)
+        })
+    }
+
+    #[napi]
+    pub fn unload_adapter(&self, name: String) -> napi::Result<()> {
+        self.model.unload_adapter(&name).map_err(to_napi)
+    }
+
+    #[napi]
+    pub fn adapters(&self) -> napi::Result<String> {
+        let adapters = self.model.adapters();
+        adapters.and_then(|all| to_json(&all)).map_err(to_napi)
+    }
+
+    #[napi]
+    pub fn bench<'env>(
+        &self,
+        env: &'env Env,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let model = self.model.clone();
+        promise(env, cancellation, async move {
+            to_json(&model.bench(|_| {}).await?)
         })
     }
 }

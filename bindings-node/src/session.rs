@@ -2,11 +2,12 @@
 
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
-use outcrop::{KnowledgeBaseRequest, SessionOptions};
+use outcrop::{KnowledgeBaseRequest, SessionOptions, from_json, to_json};
 
-use crate::call::{Cancellation, from_json, promise, to_json, to_napi};
+use crate::call::{Cancellation, promise, to_napi};
 use crate::knowledge_base::KnowledgeBase;
 use crate::model::Model;
+use crate::stream::Meter;
 
 /// An open home.
 #[napi]
@@ -29,6 +30,16 @@ impl Session {
     }
 
     #[napi]
+    pub fn device(&self) -> &'static str {
+        self.session.device()
+    }
+
+    #[napi]
+    pub fn closed(&self) -> bool {
+        self.session.is_closed()
+    }
+
+    #[napi]
     pub fn close(&self) {
         self.session.close();
     }
@@ -38,11 +49,15 @@ impl Session {
         &self,
         env: &'env Env,
         id: String,
+        options: String,
+        meter: &Meter,
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, Model>> {
-        let session = self.session.clone();
+        let (session, progress) = (self.session.clone(), meter.0.downloads());
         promise(env, cancellation, async move {
-            Ok(Model::new(session.model(&id).await?))
+            let options = from_json("options", &options)?;
+            let model = session.open_model(&id, options, Some(progress)).await?;
+            Ok(Model::new(model))
         })
     }
 
@@ -66,11 +81,12 @@ impl Session {
         env: &'env Env,
         source: String,
         id: String,
+        meter: &Meter,
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
-        let session = self.session.clone();
+        let (session, progress) = (self.session.clone(), meter.0.downloads());
         promise(env, cancellation, async move {
-            to_json(&session.import_model(&source, &id, None).await?)
+            to_json(&session.import_model(&source, &id, Some(progress)).await?)
         })
     }
 
@@ -127,6 +143,18 @@ impl Session {
         let session = self.session.clone();
         promise(env, cancellation, async move {
             session.delete_knowledge_base(&name_or_id).await
+        })
+    }
+
+    /// Runs the command line; its exit code.
+    #[napi]
+    pub fn run_cli<'env>(
+        env: &'env Env,
+        arguments: Vec<String>,
+        options: String,
+    ) -> napi::Result<PromiseRaw<'env, i32>> {
+        promise(env, &Cancellation::default(), async move {
+            Ok(outcrop::cli::run(arguments, from_json("options", &options)?).await)
         })
     }
 }

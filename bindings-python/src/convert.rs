@@ -2,54 +2,18 @@
 
 use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyReadonlyArray1};
-use outcrop::api::{ContentBlock, ConverseRequest, Message};
-use outcrop::{Error, Result};
+use outcrop::{Error, to_json};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::error::raise;
 use crate::future::Object;
-
-/// `value` as JSON text.
-pub fn to_json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::internal(format!("a result could not be written as JSON: {error}")))
-}
 
 /// JSON text as a Python string.
 pub fn json_string(py: Python<'_>, value: &impl Serialize) -> PyResult<Object> {
     let text = to_json(value).map_err(|error| raise(py, error))?;
     Ok(PyString::new(py, &text).into_any().unbind())
-}
-
-/// The value of type `T` that the JSON of `field` holds.
-pub fn parse<T: DeserializeOwned>(field: &str, json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|error| Error::validation(format!("{field}: {error}")))
-}
-
-/// A conversation; an error names the message and the block that it is in.
-pub fn conversation(json: &str) -> Result<ConverseRequest> {
-    parse("request", json).map_err(|error| locate(json).unwrap_or(error))
-}
-
-/// The error of the first message or block that is not of the API's form.
-fn locate(json: &str) -> Option<Error> {
-    let request: Value = serde_json::from_str(json).ok()?;
-    for (index, message) in request["messages"].as_array()?.iter().enumerate() {
-        for (at, block) in message["content"].as_array()?.iter().enumerate() {
-            if let Err(error) = ContentBlock::deserialize(block) {
-                let path = format!("messages[{index}].content[{at}]");
-                return Some(Error::validation(format!("{path}: {error}")));
-            }
-        }
-        if let Err(error) = Message::deserialize(message) {
-            return Some(Error::validation(format!("messages[{index}]: {error}")));
-        }
-    }
-    None
 }
 
 /// Caller's vectors, one or none a document, as the numpy arrays that Python made of them.

@@ -1,31 +1,16 @@
 //! Work that is long enough to show how far it is: a sync, a download.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use outcrop::Result;
+use outcrop::{Meter, Result};
 use pyo3::prelude::*;
-use serde::Serialize;
 
-use crate::convert::to_json;
 use crate::error::{detached, raise};
 use crate::future::{Object, Running};
 use crate::process::PerProcess;
 
 type Value = Box<dyn FnOnce(Python<'_>) -> PyResult<Object> + Send>;
-
-/// The latest progress of a job, as JSON. Python looks at it; Rust never calls Python.
-#[derive(Clone, Default)]
-pub struct Meter(Arc<Mutex<Option<String>>>);
-
-impl Meter {
-    /// Replaces what was told before.
-    pub fn tell(&self, progress: &impl Serialize) {
-        if let Ok(text) = to_json(progress) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-        }
-    }
-}
 
 /// Work under way. Dropping the object stops it.
 #[pyclass(frozen)]
@@ -70,8 +55,7 @@ impl Job {
 
     /// The latest progress as JSON, or None where nothing was told yet.
     fn progress(&self) -> Option<String> {
-        let latest = self.meter.0.lock();
-        latest.unwrap_or_else(PoisonError::into_inner).clone()
+        self.meter.latest()
     }
 
     /// Stops the work; what it committed stays.

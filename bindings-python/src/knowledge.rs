@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use outcrop::Document;
+use outcrop::{Document, Meter};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::convert;
 use crate::error::raise;
 use crate::future::{Object, run_json};
-use crate::job::{Job, Meter};
+use crate::job::Job;
 use crate::process::PerProcess;
 
 /// A knowledge base. Where `awaitable`, a method gives an asyncio future.
@@ -71,7 +71,7 @@ impl KnowledgeBase {
         awaitable: bool,
     ) -> PyResult<Object> {
         let mut documents: Vec<Document> =
-            convert::parse("documents", documents).map_err(|error| raise(py, error))?;
+            outcrop::from_json("documents", documents).map_err(|error| raise(py, error))?;
         for (document, vector) in documents.iter_mut().zip(convert::vectors(embeddings)?) {
             document.embedding = vector;
         }

@@ -30,7 +30,7 @@ mod _native {
     #[pymodule_export]
     use super::model::Model;
     #[pymodule_export]
-    use super::session::Session;
+    use super::session::{Session, run_cli};
     #[pymodule_export]
     use super::stream::Stream;
 

@@ -1,7 +1,11 @@
 //! A loaded model's handle.
 
+use std::path::PathBuf;
+
+use outcrop::Feed;
 use outcrop::api::{EmbedOptions, GenerateRequest};
 use pyo3::prelude::*;
+use serde::de::DeserializeOwned;
 
 use crate::convert;
 use crate::error::{detached, raise};
@@ -22,24 +26,29 @@ impl Model {
 
     /// The reply to a `ConverseRequest`, both as JSON.
     fn converse(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
-        let request = convert::conversation(request).map_err(|error| raise(py, error))?;
+        let request = outcrop::conversation(request).map_err(|error| raise(py, error))?;
         let model = self.0.handle(py)?;
         run_json(py, awaitable, async move { model.converse(request).await })
     }
 
     /// The events of the reply to a `ConverseRequest`.
     fn stream(&self, py: Python<'_>, request: &str) -> PyResult<Stream> {
-        let request = convert::conversation(request).map_err(|error| raise(py, error))?;
+        let request = outcrop::conversation(request).map_err(|error| raise(py, error))?;
         let model = self.0.handle(py)?;
-        Stream::start(py, async move { model.stream(request).await })
+        Stream::of(py, Feed::converse(model, request))
     }
 
     /// The completion of a `GenerateRequest`, both as JSON.
     fn generate(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
-        let request: GenerateRequest =
-            convert::parse("request", request).map_err(|error| raise(py, error))?;
+        let request: GenerateRequest = parsed(py, "request", request)?;
         let model = self.0.handle(py)?;
         run_json(py, awaitable, async move { model.generate(request).await })
+    }
+
+    /// The events of the completion of a `GenerateRequest`.
+    fn generate_stream(&self, py: Python<'_>, request: &str) -> PyResult<Stream> {
+        let request: GenerateRequest = parsed(py, "request", request)?;
+        Stream::of(py, Feed::generate(self.0.handle(py)?, request))
     }
 
     /// Vectors of texts, float32 `(texts, dimensions)`.
@@ -47,15 +56,10 @@ impl Model {
         &self,
         py: Python<'_>,
         texts: Vec<String>,
-        normalize: bool,
-        truncate: bool,
+        options: &str,
         awaitable: bool,
     ) -> PyResult<Object> {
-        let options = EmbedOptions {
-            normalize,
-            truncate,
-            ..EmbedOptions::default()
-        };
+        let options: EmbedOptions = parsed(py, "options", options)?;
         let (model, rows) = (self.0.handle(py)?, texts.len());
         let call = async move { model.embed(texts, options).await };
         run(py, awaitable, call, move |py, vectors| {
@@ -77,13 +81,82 @@ impl Model {
     }
 
     /// Logits after each id, float32 `(ids, vocabulary)`.
-    fn logits(&self, py: Python<'_>, ids: Vec<u32>, awaitable: bool) -> PyResult<Object> {
+    fn logits(
+        &self,
+        py: Python<'_>,
+        ids: Vec<u32>,
+        adapter: Option<String>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
         let (model, rows) = (self.0.handle(py)?, ids.len());
         let columns = model.info().vocabulary.unwrap_or(0);
-        let call = async move { model.logits(ids).await };
+        let call = async move { model.logits(ids, adapter).await };
         run(py, awaitable, call, move |py, logits| {
             convert::matrix(py, logits, rows, columns)
         })
+    }
+
+    /// Log-probabilities of the tokens of a continuation, float32 `(tokens,)`; it and the prompt
+    /// as JSON.
+    fn score(
+        &self,
+        py: Python<'_>,
+        prompt: &str,
+        continuation: &str,
+        adapter: Option<String>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let prompt = parsed(py, "prompt", prompt)?;
+        let continuation = parsed(py, "continuation", continuation)?;
+        let model = self.0.handle(py)?;
+        let call = async move { model.score(prompt, continuation, adapter).await };
+        run(py, awaitable, call, convert::vector)
+    }
+
+    /// The perplexity of texts by `PerplexityOptions`, both as JSON.
+    fn perplexity(
+        &self,
+        py: Python<'_>,
+        texts: Vec<String>,
+        options: &str,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let options = parsed(py, "options", options)?;
+        let model = self.0.handle(py)?;
+        let call = async move { model.perplexity(texts, options).await };
+        run_json(py, awaitable, call)
+    }
+
+    /// Loads a PEFT LoRA adapter; what is known of it as JSON.
+    fn load_adapter(
+        &self,
+        py: Python<'_>,
+        name: String,
+        folder: PathBuf,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let model = self.0.handle(py)?;
+        let call = async move { model.load_adapter(name, folder).await };
+        run_json(py, awaitable, call)
+    }
+
+    /// Lets go of an adapter.
+    fn unload_adapter(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let model = self.0.handle(py)?;
+        detached(py, || model.unload_adapter(name))
+    }
+
+    /// The loaded adapters as a JSON list.
+    fn adapters(&self, py: Python<'_>) -> PyResult<Object> {
+        let model = self.0.handle(py)?;
+        let adapters = detached(py, || model.adapters())?;
+        convert::json_string(py, &adapters)
+    }
+
+    /// How fast the model is, as a JSON list of measurements.
+    fn bench(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let model = self.0.handle(py)?;
+        run_json(py, awaitable, async move { model.bench(|_| {}).await })
     }
 
     /// The token ids of a text.
@@ -98,6 +171,12 @@ impl Model {
         detached(py, || model.detokenize(&ids, skip_special))
     }
 
+    /// The text of each token id on its own.
+    fn token_texts(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<Vec<String>> {
+        let model = self.0.handle(py)?;
+        detached(py, || model.token_texts(&ids))
+    }
+
     /// The prompt that a `ConverseRequest` becomes.
     fn chat_prompt(
         &self,
@@ -107,8 +186,13 @@ impl Model {
     ) -> PyResult<String> {
         let model = self.0.handle(py)?;
         detached(py, || {
-            let request = convert::conversation(request)?;
+            let request = outcrop::conversation(request)?;
             model.chat_prompt(&request, add_generation_prompt)
         })
     }
+}
+
+/// The value that the JSON of `field` holds.
+fn parsed<T: DeserializeOwned>(py: Python<'_>, field: &str, json: &str) -> PyResult<T> {
+    outcrop::from_json(field, json).map_err(|error| raise(py, error))
 }

@@ -1,15 +1,14 @@
 //! One home folder, open.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use outcrop::{KnowledgeBaseRequest, SessionOptions};
+use outcrop::{KnowledgeBaseRequest, Meter, SessionOptions};
 use pyo3::prelude::*;
 
 use crate::convert;
 use crate::error::{detached, raise};
 use crate::future::{Object, run, run_json};
-use crate::job::{Job, Meter};
+use crate::job::Job;
 use crate::knowledge::KnowledgeBase;
 use crate::model::Model;
 use crate::process::PerProcess;
@@ -24,7 +23,7 @@ impl Session {
     #[new]
     fn open(py: Python<'_>, options: &str) -> PyResult<Self> {
         let desk = detached(py, || {
-            let options: SessionOptions = convert::parse("options", options)?;
+            let options: SessionOptions = outcrop::from_json("options", options)?;
             outcrop::Session::open(options)
         })?;
         Ok(Self(PerProcess::new(desk)))
@@ -49,11 +48,13 @@ impl Session {
         Ok(())
     }
 
-    /// Starts loading a model, downloading it where it is a hub name that the home does not hold.
-    fn model(&self, py: Python<'_>, id: String) -> PyResult<Job> {
+    /// Starts loading a model by `LoadOptions` given as JSON, downloading it where it is a hub name
+    /// that the home does not hold.
+    fn model(&self, py: Python<'_>, id: String, options: &str) -> PyResult<Job> {
+        let options = outcrop::from_json("options", options).map_err(|error| raise(py, error))?;
         let (desk, meter) = (self.0.handle(py)?, Meter::default());
-        let progress = download(&meter);
-        let call = async move { desk.load_model(&id, Some(progress)).await };
+        let progress = meter.downloads();
+        let call = async move { desk.open_model(&id, options, Some(progress)).await };
         Job::start(py, meter, call, |py, model| {
             Ok(Py::new(py, Model(PerProcess::new(model)))?.into_any())
         })
@@ -62,7 +63,7 @@ impl Session {
     /// Starts registering a folder, a GGUF file or a hub name under an id; the entry as JSON.
     fn import_model(&self, py: Python<'_>, source: String, id: String) -> PyResult<Job> {
         let (desk, meter) = (self.0.handle(py)?, Meter::default());
-        let progress = download(&meter);
+        let progress = meter.downloads();
         let call = async move { desk.import_model(&source, &id, Some(progress)).await };
         Job::start(py, meter, call, |py, entry| {
             convert::json_string(py, &entry)
@@ -83,7 +84,7 @@ impl Session {
         awaitable: bool,
     ) -> PyResult<Object> {
         let request: KnowledgeBaseRequest =
-            convert::parse("request", request).map_err(|error| raise(py, error))?;
+            outcrop::from_json("request", request).map_err(|error| raise(py, error))?;
         let desk = self.0.handle(py)?;
         let call = async move { desk.create_knowledge_base(request).await };
         run(py, awaitable, call, |py, made| {
@@ -119,8 +120,12 @@ impl Session {
     }
 }
 
-/// Tells `meter` of a download.
-fn download(meter: &Meter) -> outcrop::Progress {
-    let meter = meter.clone();
-    Arc::new(move |now| meter.tell(&now))
+/// Runs the command line by `SessionOptions` given as JSON; its exit code.
+#[pyfunction]
+pub fn run_cli(py: Python<'_>, arguments: Vec<String>, options: &str) -> PyResult<Object> {
+    let options = outcrop::from_json("options", options).map_err(|error| raise(py, error))?;
+    let call = async move { Ok(outcrop::cli::run(arguments, options).await) };
+    run(py, false, call, |py, code| {
+        Ok(code.into_pyobject(py)?.into_any().unbind())
+    })
 }

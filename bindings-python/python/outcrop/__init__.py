@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from . import errors
 from ._native import __version__
+from .adapters import AdapterInfo, AdapterList
+from .benchmark import Benchmark, Measurement
 from .documents import (
     Document,
     DocumentInfo,
@@ -19,16 +21,22 @@ from .documents import (
 )
 from .errors import OutcropError
 from .knowledge_base import KnowledgeBase
+from .logprobs import ChosenLogprob, LogprobList, TokenLogprob
 from .model import Model
 from .model_info import CatalogueEntry, ModelInfo, ModelList
 from .passages import Answer, Citation, Location, Passage, PassageList, Span
+from .perplexity import Perplexity, TextPerplexity
 from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
 from .stream import Stream
 
 __all__ = [
+    "AdapterInfo",
+    "AdapterList",
     "Answer",
+    "Benchmark",
     "CatalogueEntry",
+    "ChosenLogprob",
     "Citation",
     "Completion",
     "Document",
@@ -38,18 +46,23 @@ __all__ = [
     "KnowledgeBaseInfo",
     "KnowledgeBaseList",
     "Location",
+    "LogprobList",
+    "Measurement",
     "Model",
     "ModelInfo",
     "ModelList",
     "OutcropError",
     "Passage",
     "PassageList",
+    "Perplexity",
     "Reply",
     "Session",
     "SourceInfo",
     "Span",
     "Stream",
     "SyncReport",
+    "TextPerplexity",
+    "TokenLogprob",
     "ToolUse",
     "Usage",
     "__version__",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
@@ -58,6 +59,11 @@ def path(field: str, value: Path) -> str:
     return text(field, os.fspath(value))
 
 
+def folder(field: str, value: Path) -> str:
+    """A folder's path, made absolute, so that it outlives the working folder."""
+    return os.path.abspath(os.path.expanduser(path(field, value)))
+
+
 def model_name(field: str, value: Path) -> str:
     """A model's id, ARN or hub name; a path is made absolute, so that it outlives the folder."""
     name = path(field, value)
@@ -67,17 +73,45 @@ def model_name(field: str, value: Path) -> str:
     return name if named else os.path.abspath(os.path.expanduser(name))
 
 
-def integer(field: str, value: object) -> int:
-    """A whole number that is not negative."""
+def whole(field: str, value: object) -> int:
+    """A whole number."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise wrong(field, "a whole number", value)
     try:
-        number: int = value.__index__()
+        return int(value.__index__())
     except TypeError:  # An array of several numbers.
         raise wrong(field, "a whole number", value) from None
+
+
+def integer(field: str, value: object) -> int:
+    """A whole number that is not negative."""
+    number = whole(field, value)
     if not 0 <= number < 1 << 64:
         raise ValidationException(f"{field}: expected 0 or more, below 2^64, got {shown(number)}")
     return number
+
+
+def signed(field: str, value: object) -> int:
+    """A whole number that 32 bits hold."""
+    number = whole(field, value)
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ValidationException(f"{field}: expected -2^31 to 2^31 - 1, got {shown(number)}")
+    return number
+
+
+def milliseconds(field: str, value: object) -> int:
+    """Seconds, 0 or more, as whole milliseconds."""
+    seconds = real(field, value)
+    if not 0 <= seconds < 1e12:
+        raise wrong(field, "seconds, 0 or more", value)
+    return math.ceil(seconds * 1000)
+
+
+def choice(field: str, value: object, choices: tuple[str, ...]) -> str:
+    """One of some words."""
+    if not isinstance(value, str) or value not in choices:
+        raise wrong(field, f"one of {', '.join(map(repr, choices))}", value)
+    return value
 
 
 def real(field: str, value: object) -> float:

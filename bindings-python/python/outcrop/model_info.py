@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .tables import RecordList, Table, html_table, pairs, text_table
+from .tables import RecordList, Table, html_table, pairs, size, text_table
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,19 +50,27 @@ class CatalogueEntry:
     id: str
     #: The same as an ARN.
     arn: str
-    #: `chat`, `embedding` or `rerank`.
-    kind: str
     #: What it is.
     description: str
     #: Whether it opens without a download.
     available: bool
-    #: Where it is from: `built-in`, a path, or `hf:org/name`.
+    #: Where it is from: `built-in`, a path, or `hf:org/name`; empty where its record is damaged.
     source: str
+    #: `chat`, `embedding` or `rerank`; None where its record is damaged.
+    kind: str | None = None
+    #: Bytes of its files on this machine, where they are here.
+    bytes: int | None = None
+    #: Why its record in the home cannot be read, where it cannot: importing the model again under
+    #: this id mends it.
+    damaged: str | None = None
 
 
 class ModelList(RecordList[CatalogueEntry]):
     """The catalogue. Shows as a table."""
 
     def _table(self) -> Table:
-        rows = [(e.id, e.kind, e.available, e.source, e.description) for e in self]
-        return ("id", "kind", "available", "source", "description"), rows
+        rows = [
+            (e.id, e.kind, e.available, size(e.bytes), e.source, e.damaged or e.description)
+            for e in self
+        ]
+        return ("id", "kind", "available", "size", "source", "description"), rows

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from .errors import ValidationException
+from .logprobs import LogprobList, Texts
+from .schemas import Parser
 from .tables import record, shorten
 
 
@@ -20,6 +24,10 @@ class Usage:
     output_tokens: int
     #: Their sum.
     total_tokens: int
+    #: Of the prompt's tokens, those whose keys and values were found in the prefix cache.
+    cache_read_input_tokens: int = 0
+    #: Of the prompt's tokens, those that this call computed and left in the prefix cache.
+    cache_write_input_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,19 @@ def block_text(block: Mapping[str, Any]) -> str:
     return "".join(part.get("text", "") for part in parts)
 
 
+def parsed_value(text: str, stop_reason: str, usage: Usage, parser: Parser | None) -> Any:
+    """The value of the JSON that `response_schema` asked for."""
+    if parser is None:
+        raise ValidationException("parsed: the request had no response_schema")
+    if stop_reason in ("max_tokens", "stop_sequence"):
+        cut = "max_tokens" if stop_reason == "max_tokens" else "a stop sequence"
+        raise ValidationException(
+            f"parsed: the text was cut off by {cut} after {usage.output_tokens} tokens, so that "
+            f"its JSON is not whole: {shorten(text)!r}"
+        )
+    return parser(json.loads(text))
+
+
 @dataclass(frozen=True, repr=False)
 class Reply:
     """The whole answer to a conversation."""
@@ -56,6 +77,9 @@ class Reply:
     latency_ms: int
     #: The id of the model that answered.
     model: str
+    #: One entry a generated token, where `logprobs` asked for them. Shows as a table.
+    logprobs: LogprobList = field(default_factory=LogprobList)
+    _parser: Parser | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
@@ -69,6 +93,19 @@ class Reply:
         return [ToolUse(use["toolUseId"], use["name"], use["input"]) for use in uses]
 
     @property
+    def parsed(self) -> Any:
+        """The value of the JSON that `response_schema` asked for.
+
+        An instance of the dataclass or the pydantic model that was given as the schema; of a
+        schema given as a dict, the plain JSON value.
+
+        Raises:
+            ValidationException: No schema was asked for, or the text was cut off by `max_tokens`
+                or by a stop sequence before its end.
+        """
+        return parsed_value(self.text, self.stop_reason, self.usage, self._parser)
+
+    @property
     def message(self) -> dict[str, Any]:
         """The assistant's message, to append to the conversation."""
         return {"role": "assistant", "content": self.content}
@@ -79,9 +116,12 @@ class Reply:
         return None
 
     @classmethod
-    def _from(cls, value: Mapping[str, Any], model: str) -> Reply:
-        usage = record(Usage, value["usage"])
-        return cls(value["content"], value["stopReason"], usage, value["latencyMs"], model)
+    def _from(
+        cls, value: Mapping[str, Any], model: str, texts: Texts, parser: Parser | None
+    ) -> Reply:
+        usage, logprobs = record(Usage, value["usage"]), LogprobList._from(value, texts)
+        ended = value["stopReason"], usage, value["latencyMs"]
+        return cls(value["content"], *ended, model, logprobs, parser)
 
     def __str__(self) -> str:
         return self.text
@@ -116,11 +156,20 @@ class Completion:
     usage: Usage
     #: From the call to its end, in milliseconds of wall time.
     latency_ms: int
+    #: One entry a generated token, where `logprobs` asked for them. Shows as a table.
+    logprobs: LogprobList = field(default_factory=LogprobList)
+    _parser: Parser | None = field(default=None, compare=False)
 
     @classmethod
-    def _from(cls, value: Mapping[str, Any]) -> Completion:
-        usage = record(Usage, value["usage"])
-        return cls(value["text"], value["ids"], value["stopReason"], usage, value["latencyMs"])
+    def _from(cls, value: Mapping[str, Any], texts: Texts, parser: Parser | None) -> Completion:
+        usage, logprobs = record(Usage, value["usage"]), LogprobList._from(value, texts)
+        ended = value["stopReason"], usage, value["latencyMs"]
+        return cls(value["text"], value["ids"], *ended, logprobs, parser)
+
+    @property
+    def parsed(self) -> Any:
+        """The value of the JSON that `response_schema` asked for, as :attr:`Reply.parsed`."""
+        return parsed_value(self.text, self.stop_reason, self.usage, self._parser)
 
     def __str__(self) -> str:
         return self.text

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Optional, Union
 
 from .chat_messages import Messages, conversation
-from .checks import encode, ids, integer, real, text, texts, wrong
+from .checks import (
+    choice,
+    encode,
+    ids,
+    integer,
+    milliseconds,
+    real,
+    signed,
+    text,
+    texts,
+    wrong,
+)
 from .errors import ValidationException
+from .schemas import Parser, schema_and_parser
+
+Tools = Optional[Sequence[Mapping[str, Any]]]
+ToolChoice = Union[str, Mapping[str, Any], None]
+Stop = Union[str, Sequence[str], None]
+Schema = Union[Mapping[str, Any], type, None]
+Quote = Union[str, Sequence[str], None]
 
 #: Arguments of a request by the API's member name, with their type.
 NUMBERS = {
@@ -18,7 +36,19 @@ NUMBERS = {
     "min_p": ("minP", float),
     "repetition_penalty": ("repetitionPenalty", float),
     "seed": ("seed", int),
+    "logprobs": ("logprobs", int),
 }
+#: Ways to guess tokens ahead.
+SPECULATION = ("off", "prompt_lookup", "draft")
+
+
+class Request(NamedTuple):
+    """A request on its way to the core."""
+
+    #: Its JSON text.
+    json: str
+    #: What makes a reply's JSON value the caller's; None where no schema was asked for.
+    parser: Parser | None
 
 
 def inference_config(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,36 +94,71 @@ def tool_choice_of(choice: object, names: Sequence[str]) -> Any:
     raise wrong("tool_choice", f"one of {allowed}", choice)
 
 
-def converse_request(
+def output_format(
+    response_schema: Any, regex: str | None, lark: str | None, quote: Quote
+) -> tuple[dict[str, Any], Parser | None]:
+    """What every reply must look like, as the member of a request, where anything is asked."""
+    asked = {"response_schema": response_schema, "regex": regex, "lark": lark, "quote": quote}
+    names = [name for name, value in asked.items() if value is not None]
+    if len(names) > 1:
+        raise ValidationException(
+            f"{', '.join(names)}: expected at most one of {', '.join(asked)}, got {len(names)}"
+        )
+    if response_schema is not None:
+        schema, parser = schema_and_parser("response_schema", response_schema)
+        return {"outputFormat": {"jsonSchema": schema}}, parser
+    if regex is not None:
+        return {"outputFormat": {"regex": text("regex", getattr(regex, "pattern", regex))}}, None
+    if lark is not None:
+        return {"outputFormat": {"lark": text("lark", lark)}}, None
+    if quote is not None:
+        return {"outputFormat": {"quote": texts("quote", quote)}}, None
+    return {}, None
+
+
+def serving(
+    adapter: str | None,
+    speculation: str | None,
+    caller: str | None,
+    priority: int | None,
+    deadline: float | None,
+) -> dict[str, Any]:
+    """The adapter, the guessing ahead and the place in the queue, where anything is asked."""
+    request: dict[str, Any] = {}
+    if adapter is not None:
+        request["adapter"] = text("adapter", adapter)
+    if speculation is not None:
+        request["speculation"] = choice("speculation", speculation, SPECULATION)
+    scheduling: dict[str, Any] = {}
+    if caller is not None:
+        scheduling["caller"] = text("caller", caller)
+    if priority is not None:
+        scheduling["priority"] = signed("priority", priority)
+    if deadline is not None:
+        scheduling["deadlineMs"] = milliseconds("deadline", deadline)
+    if scheduling:
+        request["scheduling"] = scheduling
+    return request
+
+
+def prompt_members(
     messages: Messages,
-    system: str | None = None,
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    tool_choice: object = None,
-    response_schema: Mapping[str, Any] | None = None,
-    reasoning: bool | None = None,
-    template_variables: Mapping[str, Any] | None = None,
-    **config: Any,
-) -> str:
-    """A `ConverseRequest` as JSON text."""
+    system: str | None,
+    tools: Tools,
+    reasoning: bool | None,
+    template_variables: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What a chat template is given."""
     first, converse = conversation(messages)
     request: dict[str, Any] = {"messages": converse}
     if system is not None and first is not None:
         raise ValidationException("system: messages[0] gives a system text too")
     if system is not None or first is not None:
         request["system"] = first if system is None else text("system", system)
-    if config:
-        request["inferenceConfig"] = inference_config(config)
     if tools is not None:
         if isinstance(tools, Mapping) or not isinstance(tools, Sequence):
             raise wrong("tools", "a list of tools", tools)
         request["tools"] = [tool(f"tools[{index}]", t) for index, t in enumerate(tools)]
-    if tool_choice is not None:
-        names = [t["name"] for t in request.get("tools", [])]
-        request["toolChoice"] = tool_choice_of(tool_choice, names)
-    if response_schema is not None:
-        if not isinstance(response_schema, Mapping):
-            raise wrong("response_schema", "a JSON schema", response_schema)
-        request["outputFormat"] = {"jsonSchema": response_schema}
     variables = {} if template_variables is None else template_variables
     if not isinstance(variables, Mapping):
         raise wrong("template_variables", "a dict", template_variables)
@@ -103,10 +168,88 @@ def converse_request(
         variables = {**variables, "enable_thinking": reasoning}
     if variables:
         request["templateVariables"] = dict(variables)
-    return encode("", request)
+    return request
 
 
-def generate_request(prompt: str | Iterable[int], **config: Any) -> str:
-    """A `GenerateRequest` as JSON text."""
+def converse_request(
+    messages: Messages,
+    system: str | None = None,
+    max_tokens: int | None = 512,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    stop: Stop = None,
+    seed: int | None = None,
+    tools: Tools = None,
+    tool_choice: ToolChoice = None,
+    response_schema: Schema = None,
+    reasoning: bool | None = None,
+    *,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    template_variables: Mapping[str, Any] | None = None,
+    regex: str | None = None,
+    lark: str | None = None,
+    quote: Quote = None,
+    adapter: str | None = None,
+    logprobs: int | None = None,
+    speculation: str | None = None,
+    caller: str | None = None,
+    priority: int | None = None,
+    deadline: float | None = None,
+) -> Request:
+    """A `ConverseRequest`."""
+    config = inference_config(locals())
+    request = prompt_members(messages, system, tools, reasoning, template_variables)
+    if config:
+        request["inferenceConfig"] = config
+    if tool_choice is not None:
+        names = [t["name"] for t in request.get("tools", [])]
+        request["toolChoice"] = tool_choice_of(tool_choice, names)
+    form, parser = output_format(response_schema, regex, lark, quote)
+    request.update(form)
+    request.update(serving(adapter, speculation, caller, priority, deadline))
+    return Request(encode("", request), parser)
+
+
+def generate_request(
+    prompt: str | Iterable[int],
+    max_tokens: int | None = 512,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    stop: Stop = None,
+    seed: int | None = None,
+    *,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    response_schema: Schema = None,
+    regex: str | None = None,
+    lark: str | None = None,
+    quote: Quote = None,
+    adapter: str | None = None,
+    logprobs: int | None = None,
+    speculation: str | None = None,
+    caller: str | None = None,
+    priority: int | None = None,
+    deadline: float | None = None,
+) -> Request:
+    """A `GenerateRequest`."""
+    config = inference_config(locals())
     value = text("prompt", prompt) if isinstance(prompt, str) else ids("prompt", prompt)
-    return encode("", {"prompt": value, "inferenceConfig": inference_config(config)})
+    form, parser = output_format(response_schema, regex, lark, quote)
+    request = {"prompt": value, "inferenceConfig": config, **form}
+    request.update(serving(adapter, speculation, caller, priority, deadline))
+    return Request(encode("", request), parser)
+
+
+def prompt_request(
+    messages: Messages,
+    system: str | None,
+    tools: Tools,
+    reasoning: bool | None,
+    template_variables: Mapping[str, Any] | None,
+) -> str:
+    """A `ConverseRequest` that only its prompt is wanted of."""
+    members = prompt_members(messages, system, tools, reasoning, template_variables)
+    return encode("", members)

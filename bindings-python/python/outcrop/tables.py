@@ -35,6 +35,16 @@ def cell(value: Any) -> str:
     return " ".join(str(value).split())
 
 
+def size(count: int | None) -> str | None:
+    """A number of bytes, for people."""
+    if count is None:
+        return None
+    value, unit = float(count), 0
+    while value >= 1000 and unit < 4:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
 def shorten(text: str, length: int = CELL) -> str:
     """A text of at most `length` characters; what was cut shows as an ellipsis."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -8,6 +8,7 @@ mod converse;
 mod embedding;
 mod error;
 mod evaluation;
+mod gathered;
 mod message;
 mod model;
 mod seams;
@@ -20,6 +21,7 @@ pub use converse::{
 pub use embedding::{DOCUMENT_PROMPT, EmbedOptions, Embeddings, QUERY_PROMPT};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Perplexity, PerplexityOptions, TextPerplexity};
+pub use gathered::Gathered;
 pub use message::{
     CitationLocation, CitationsContent, ContentBlock, DocumentBlock, DocumentSource, GeneratedText,
     Message, Role, SearchResult, SourceCitation, TextContent, ToolResult, ToolResultContent,

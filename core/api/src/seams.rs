@@ -6,7 +6,7 @@ use std::pin::Pin;
 use crate::converse::{ConverseRequest, Reply, StreamEvent};
 use crate::embedding::{EmbedOptions, Embeddings};
 use crate::error::{Error, Result};
-use crate::message::ContentBlock;
+use crate::gathered::Gathered;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,27 +33,10 @@ pub trait ChatModel: Send + Sync {
         Box::pin(async move {
             let started = std::time::Instant::now();
             let mut stream = self.converse_stream(request).await?;
-            let mut content: Vec<ContentBlock> = Vec::new();
-            let mut logprobs = Vec::new();
+            let mut gathered = Gathered::default();
             while let Some(event) = stream.next().await {
-                match event? {
-                    StreamEvent::TextDelta(delta) => match content.last_mut() {
-                        Some(ContentBlock::Text(text)) => text.push_str(&delta),
-                        _ => content.push(ContentBlock::Text(delta)),
-                    },
-                    StreamEvent::Block(block) => content.push(block),
-                    StreamEvent::Ids(_) => {}
-                    StreamEvent::Logprobs(more) => logprobs.extend(more),
-                    StreamEvent::Done { stop_reason, usage } => {
-                        let latency_ms = started.elapsed().as_millis() as u64;
-                        return Ok(Reply {
-                            content,
-                            stop_reason,
-                            usage,
-                            latency_ms,
-                            logprobs,
-                        });
-                    }
+                if let Some(end) = gathered.push(event?) {
+                    return Ok(gathered.into_reply(end, started.elapsed().as_millis() as u64));
                 }
             }
             Err(Error::internal(format!(

@@ -16,14 +16,22 @@ pub struct CatalogueEntry {
     pub id: String,
     /// The same as an ARN.
     pub arn: String,
-    /// What it is for.
-    pub kind: ModelKind,
+    /// What it is for; absent where its record is damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ModelKind>,
     /// What it is.
     pub description: String,
     /// Whether it opens without a download.
     pub available: bool,
-    /// Where it is from: `built-in`, a path, or `hf:org/name`.
+    /// Where it is from: `built-in`, a path, or `hf:org/name`; empty where its record is damaged.
     pub source: String,
+    /// Bytes of its files on this machine, where they are here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Why its record in the home cannot be read, where it cannot: importing the model again under
+    /// this id mends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A model that is part of the product's catalogue.

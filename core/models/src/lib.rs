@@ -6,6 +6,8 @@
 mod catalogue;
 mod download;
 pub mod hub;
+mod listing;
+mod load_options;
 mod model;
 mod quote;
 mod record;
@@ -14,6 +16,7 @@ mod shelf;
 
 pub use catalogue::{CatalogueEntry, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 pub use download::{DownloadProgress, Progress};
+pub use load_options::LoadOptions;
 pub use model::Model;
 pub use quote::{NO_ANSWER, QuoteModel};
 pub use reference::{HubReference, Reference, arn};

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use outcrop_api::{ChatModel, Embedder, Error, ErrorKind, ModelInfo, ModelKind, Reranker, Result};
-use outcrop_inference::{EncoderModel, Engine, EngineOptions, Tokenizer};
+use outcrop_inference::{EncoderModel, Engine, Tokenizer};
 use serde_json::Value;
 
+use crate::load_options::LoadOptions;
 use crate::quote::QuoteModel;
 
 /// Most bytes of a `config.json`.
@@ -18,6 +20,7 @@ const MAX_CONFIG: u64 = 16 << 20;
 pub struct Model {
     info: ModelInfo,
     body: Body,
+    load_time: Duration,
 }
 
 enum Body {
@@ -31,24 +34,27 @@ impl Model {
     ///
     /// # Errors
     /// `ResourceNotFoundException` where nothing is there, `ModelErrorException` where the files are
-    /// damaged or of an unknown architecture.
-    pub fn load(path: &Path, id: &str) -> Result<Self> {
-        match kind_of(path)? {
+    /// damaged or of an unknown architecture, `ValidationException` for an option that the model
+    /// cannot follow.
+    pub fn load(path: &Path, id: &str, options: &LoadOptions) -> Result<Self> {
+        let started = Instant::now();
+        let kind = kind_of(path)?;
+        let (info, body) = match kind {
             ModelKind::Chat => {
-                let engine = Engine::load(path, id, EngineOptions::default())?;
-                Ok(Self {
-                    info: engine.info(),
-                    body: Body::Decoder(engine),
-                })
+                let engine = Engine::load(path, id, options.engine())?;
+                (engine.info(), Body::Decoder(engine))
             }
             ModelKind::Embedding | ModelKind::Rerank => {
+                options.refuse_decoder_options(id, is_what(kind))?;
                 let encoder = EncoderModel::load(path, id)?;
-                Ok(Self {
-                    info: encoder.info(),
-                    body: Body::Encoder(Arc::new(encoder)),
-                })
+                (encoder.info(), Body::Encoder(Arc::new(encoder)))
             }
-        }
+        };
+        Ok(Self {
+            info,
+            body,
+            load_time: started.elapsed(),
+        })
     }
 
     /// The quoting reader `id` over a loaded embedding model.
@@ -60,12 +66,18 @@ impl Model {
         Ok(Self {
             info: quote.info(&below.info),
             body: Body::Quote(Arc::new(quote)),
+            load_time: below.load_time,
         })
     }
 
     /// What is known of it.
     pub fn info(&self) -> ModelInfo {
         self.info.clone()
+    }
+
+    /// How long its files took to load, downloads left out.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
     }
 
     /// It as a model that answers conversations.
@@ -128,12 +140,19 @@ impl Model {
     fn cannot(&self, verb: &str) -> Error {
         let what = match (&self.body, self.info.kind) {
             (Body::Quote(_), _) => "quotes passages word for word",
-            (_, ModelKind::Chat) => "is a language model",
-            (_, ModelKind::Embedding) => "is an embedding model",
-            (_, ModelKind::Rerank) => "is a reranking model",
+            (_, kind) => is_what(kind),
         };
         let id = &self.info.id;
         Error::validation(format!("model {id} {what}: it cannot {verb}")).with_resource(id)
+    }
+}
+
+/// What a model of `kind` is, in a sentence about it.
+fn is_what(kind: ModelKind) -> &'static str {
+    match kind {
+        ModelKind::Chat => "is a language model",
+        ModelKind::Embedding => "is an embedding model",
+        ModelKind::Rerank => "is a reranking model",
     }
 }
 

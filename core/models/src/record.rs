@@ -51,9 +51,16 @@ impl ModelRecord {
         Ok(home.get_record(KIND, id)?)
     }
 
-    pub(crate) fn list(home: &Home) -> Result<Vec<Self>> {
-        let records = home.list_records(KIND)?;
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+    /// Every record by its id: what it says, or the error that names its damaged file.
+    pub(crate) fn list(home: &Home) -> Result<Vec<(String, Result<Self>)>> {
+        let mut records = Vec::new();
+        for id in home.list_record_ids(KIND)? {
+            // A record may be deleted between the listing and the reading.
+            if let Some(record) = Self::get(home, &id).transpose() {
+                records.push((id, record));
+            }
+        }
+        Ok(records)
     }
 
     pub(crate) fn put(&self, home: &Home) -> Result<()> {

@@ -12,9 +12,10 @@ use tokio::sync::OnceCell;
 use crate::catalogue::{BUILT_IN, BuiltIn, CatalogueEntry, Place, built_in, near};
 use crate::download::{self, Install, Progress};
 use crate::hub::{Hub, HubOptions};
+use crate::load_options::LoadOptions;
 use crate::model::{Model, kind_of};
 use crate::record::ModelRecord;
-use crate::reference::{HubReference, Reference, arn};
+use crate::reference::{HubReference, Reference};
 
 /// How a shelf finds models.
 #[derive(Clone, Debug, Default)]
@@ -47,17 +48,21 @@ impl ShelfOptions {
 /// Models by name. Clones are the same shelf.
 #[derive(Clone)]
 pub struct Shelf {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    home: Home,
+pub(crate) struct Inner {
+    pub(crate) home: Home,
     options: ShelfOptions,
-    loaded: Mutex<HashMap<String, Slot>>,
+    loaded: Mutex<HashMap<String, Arc<Slot>>>,
 }
 
-/// Filled by the first call that loads to the end; a call that is given up lets the next one load.
-type Slot = Arc<OnceCell<Arc<Model>>>;
+/// A model and what it is opened with.
+struct Slot {
+    options: LoadOptions,
+    /// Filled by the first call that loads to the end; a call that is given up lets the next load.
+    model: OnceCell<Arc<Model>>,
+}
 
 /// Where a model's files are, and the id that it reports.
 struct Found {
@@ -88,17 +93,52 @@ impl Shelf {
     /// how to get it; `ModelErrorException` where its files are damaged or of an unknown
     /// architecture.
     pub async fn resolve(&self, name: &str, progress: Option<Progress>) -> Result<Arc<Model>> {
+        self.open(name, LoadOptions::default(), progress).await
+    }
+
+    /// [`Shelf::resolve`], loading as `options` say. A model that is open already is shared where
+    /// what they state is what it was opened with.
+    ///
+    /// # Errors
+    /// As [`Shelf::resolve`]; `ConflictException` where the model is open with another value of an
+    /// option; `ValidationException` for an option that the model cannot follow.
+    pub async fn open(
+        &self,
+        name: &str,
+        options: LoadOptions,
+        progress: Option<Progress>,
+    ) -> Result<Arc<Model>> {
         let reference = Reference::parse(name)?;
         let key = match &reference {
             Reference::Id(id) => id.clone(),
             Reference::Path(path) => canonical(path)?.display().to_string(),
             Reference::Hub(hub) => hub.to_string(),
         };
-        let slot = self.loaded().entry(key).or_default().clone();
+        let slot = self.slot(key, options)?;
         let model = slot
-            .get_or_try_init(|| self.load(reference, progress))
+            .model
+            .get_or_try_init(|| self.load(reference, &slot.options, progress))
             .await?;
         Ok(model.clone())
+    }
+
+    /// The place of the model `key`: that which is there, where its options agree, or a new one
+    /// where nobody has loaded it or is about to.
+    fn slot(&self, key: String, options: LoadOptions) -> Result<Arc<Slot>> {
+        let mut loaded = self.loaded();
+        if let Some(slot) = loaded.get(&key) {
+            let is_used = slot.model.initialized() || Arc::strong_count(slot) > 1;
+            if is_used {
+                options.check_against(&slot.options, &key)?;
+                return Ok(slot.clone());
+            }
+        }
+        let slot = Arc::new(Slot {
+            options,
+            model: OnceCell::new(),
+        });
+        loaded.insert(key, slot.clone());
+        Ok(slot)
     }
 
     /// Forgets every loaded model; its memory is given back when the last call that uses it ends.
@@ -106,36 +146,6 @@ impl Shelf {
         // Dropped outside the lock: an engine joins its threads.
         let all = std::mem::take(&mut *self.loaded());
         drop(all);
-    }
-
-    /// The built-in models and those of the home, by id.
-    ///
-    /// # Errors
-    /// An error that names the file where a record in the home is damaged.
-    pub fn catalogue(&self) -> Result<Vec<CatalogueEntry>> {
-        let mut entries: Vec<CatalogueEntry> = BUILT_IN
-            .iter()
-            .map(|model| CatalogueEntry {
-                id: model.id.into(),
-                arn: arn(model.id),
-                kind: model.kind,
-                description: model.description.into(),
-                available: self.is_here(model),
-                source: match model.place {
-                    Place::Hub { repo, .. } => format!("hf:{repo}"),
-                    Place::Over(_) => "built-in".into(),
-                },
-            })
-            .collect();
-        let records = ModelRecord::list(&self.inner.home)?;
-        entries.extend(
-            records
-                .into_iter()
-                .filter(|record| built_in(&record.id).is_none())
-                .map(|record| self.entry(&record)),
-        );
-        entries[BUILT_IN.len()..].sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(entries)
     }
 
     /// Registers a path or a model of the hub under `id`. A path stays where it is; what comes from
@@ -166,7 +176,8 @@ impl Shelf {
                 )));
             }
         };
-        if let Some(taken) = ModelRecord::get(&self.inner.home, id)?
+        // A record that cannot be read holds no id: it is mended here.
+        if let Ok(Some(taken)) = ModelRecord::get(&self.inner.home, id)
             && taken.source != record.source
         {
             return Err(Error::conflict(format!(
@@ -179,19 +190,29 @@ impl Shelf {
         Ok(self.entry(&record))
     }
 
-    async fn load(&self, reference: Reference, progress: Option<Progress>) -> Result<Arc<Model>> {
+    async fn load(
+        &self,
+        reference: Reference,
+        options: &LoadOptions,
+        progress: Option<Progress>,
+    ) -> Result<Arc<Model>> {
         let found = match reference {
             Reference::Path(path) => self.at_path(&path)?,
             Reference::Hub(hub) => self.at_hub(&hub, progress).await?,
             Reference::Id(id) => match built_in(&id) {
                 Some(model) => match model.place {
-                    Place::Over(below) => return self.over(model.id, below, progress).await,
+                    Place::Over(below) => {
+                        options
+                            .refuse_decoder_options(model.id, "quotes passages word for word")?;
+                        return self.over(model.id, below, progress).await;
+                    }
                     Place::Hub { .. } => self.built_in(model, progress).await?,
                 },
                 None => self.by_id(&id)?,
             },
         };
-        let model = blocking(move || Model::load(&found.path, &found.id)).await?;
+        let options = options.clone();
+        let model = blocking(move || Model::load(&found.path, &found.id, &options)).await?;
         Ok(Arc::new(model))
     }
 
@@ -238,7 +259,7 @@ impl Shelf {
         let known: Vec<&str> = BUILT_IN
             .iter()
             .map(|model| model.id)
-            .chain(records.iter().map(|record| record.id.as_str()))
+            .chain(records.iter().map(|(id, _)| id.as_str()))
             .collect();
         let near = near(id, known.iter().copied());
         let hint = match near.is_empty() {
@@ -364,7 +385,7 @@ impl Shelf {
         Hub::new(&self.inner.options.hub).map_err(download::hub_error)
     }
 
-    fn candidates(&self, id: &str) -> Vec<PathBuf> {
+    pub(crate) fn candidates(&self, id: &str) -> Vec<PathBuf> {
         self.inner
             .options
             .model_paths
@@ -381,20 +402,6 @@ impl Shelf {
         }
     }
 
-    fn is_here(&self, model: &BuiltIn) -> bool {
-        match model.place {
-            Place::Hub { .. } => {
-                let home = &self.inner.home;
-                let folder = home.models_dir().join(model.id);
-                let recorded = ModelRecord::get(home, model.id).ok().flatten();
-                recorded.is_some_and(|record| record.location(home).exists())
-                    || folder.join("config.json").exists()
-                    || !self.candidates(model.id).is_empty()
-            }
-            Place::Over(below) => built_in(below).is_none_or(|below| self.is_here(below)),
-        }
-    }
-
     fn record_of(&self, id: &str, path: &Path) -> Result<ModelRecord> {
         let path = canonical(path)?;
         Ok(ModelRecord {
@@ -408,21 +415,7 @@ impl Shelf {
         })
     }
 
-    fn entry(&self, record: &ModelRecord) -> CatalogueEntry {
-        CatalogueEntry {
-            id: record.id.clone(),
-            arn: arn(&record.id),
-            kind: record.kind,
-            description: match &record.commit {
-                Some(commit) => format!("{} at commit {commit}", record.source),
-                None => format!("imported from {}", record.source),
-            },
-            available: record.location(&self.inner.home).exists(),
-            source: record.source.clone(),
-        }
-    }
-
-    fn loaded(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
+    fn loaded(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
         self.inner
             .loaded
             .lock()

@@ -209,7 +209,7 @@ impl KnowledgeBase {
     pub async fn ask(&self, question: String, model: Option<String>, k: usize) -> Result<Answer> {
         validate_query("question", &question, k)?;
         let reader = model.as_deref().unwrap_or(DEFAULT_READER);
-        let chat = self.session.resolve(reader, None).await?.chat()?;
+        let chat = self.session.resolve(reader).await?.chat()?;
         let embedder = self.embedder().await?;
         self.stored.ask(embedder, chat, &question, k).await
     }
@@ -217,7 +217,7 @@ impl KnowledgeBase {
     async fn embedder(&self) -> Result<Arc<dyn Embedder>> {
         self.session.check()?;
         let id = self.stored.embedding_model();
-        self.session.resolve(id, None).await?.embedder()
+        self.session.resolve(id).await?.embedder()
     }
 
     async fn read<T: Send + 'static>(

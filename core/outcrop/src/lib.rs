@@ -4,14 +4,22 @@
 //! cloneable handles whose methods take and return owned values of [`outcrop_api`]. Every async
 //! method returns a `Send` future for [`runtime`]; dropping the future, or a stream, stops the work.
 
+mod bench;
+pub mod cli;
 mod device;
+mod feed;
 mod knowledge_base;
+mod meter;
 mod model;
 mod options;
+mod request;
 mod runtime;
 mod session;
 
+pub use bench::Measurement;
+pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};
+pub use meter::Meter;
 pub use model::Model;
 pub use options::SessionOptions;
 pub use outcrop_api as api;
@@ -19,6 +27,7 @@ pub use outcrop_api::{Error, ErrorKind, Result};
 pub use outcrop_knowledge::{
     Chunking, Document, DocumentInfo, KnowledgeBaseInfo, SourceInfo, SyncProgress, SyncReport,
 };
-pub use outcrop_models::{CatalogueEntry, DownloadProgress, Progress};
+pub use outcrop_models::{CatalogueEntry, DownloadProgress, LoadOptions, Progress};
+pub use request::{conversation, from_json};
 pub use runtime::runtime;
 pub use session::Session;

@@ -1,13 +1,16 @@
 //! A session's handle of a loaded model.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use outcrop_api::{
-    Completion, ConverseRequest, EmbedOptions, Embeddings, Error, EventStream, GenerateRequest,
-    ModelInfo, Reply, Result,
+    AdapterInfo, Completion, ConverseRequest, EmbedOptions, Embeddings, Error, EventStream,
+    GenerateRequest, ModelInfo, Perplexity, PerplexityOptions, Prompt, Reply, Result,
 };
+use outcrop_inference::Engine;
 
-use crate::session::Session;
+use crate::session::{Session, blocking};
 
 /// A loaded model. Handles are cheap, and all handles of one id share the loaded weights, which
 /// belong to the session: closing it frees them, whatever handles are left.
@@ -102,6 +105,19 @@ impl Model {
         self.loaded()?.tokenizer()?.decode(ids, skip_special)
     }
 
+    /// The text of each of `ids` on its own, special tokens included; bytes that are no whole
+    /// character show as U+FFFD.
+    ///
+    /// # Errors
+    /// As [`Model::detokenize`].
+    pub fn token_texts(&self, ids: &[u32]) -> Result<Vec<String>> {
+        let loaded = self.loaded()?;
+        let tokenizer = loaded.tokenizer()?;
+        ids.iter()
+            .map(|&id| tokenizer.decode(&[id], false))
+            .collect()
+    }
+
     /// The prompt that a conversation becomes, by the model's chat template.
     ///
     /// # Errors
@@ -117,12 +133,82 @@ impl Model {
     }
 
     /// Logits after each of `ids`, row-major `(ids, vocabulary)`; the width is
-    /// [`ModelInfo::vocabulary`].
+    /// [`ModelInfo::vocabulary`]. `adapter` names a loaded LoRA adapter.
     ///
     /// # Errors
-    /// `ValidationException` for more ids than the context holds, or a model that is no decoder.
-    pub async fn logits(&self, ids: Vec<u32>) -> Result<Vec<f32>> {
-        self.loaded()?.engine()?.logits(&ids).await
+    /// `ValidationException` for more ids than the context holds, or a model that is no decoder;
+    /// `ResourceNotFoundException` for an adapter that is not loaded.
+    pub async fn logits(&self, ids: Vec<u32>, adapter: Option<String>) -> Result<Vec<f32>> {
+        self.loaded()?
+            .engine()?
+            .logits_with(&ids, adapter.as_deref())
+            .await
+    }
+
+    /// Loads the PEFT LoRA adapter in `folder` beside the model. Requests then choose it by `name`;
+    /// an adapter of that name is replaced for requests to come.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where nothing is at `folder`; `ModelErrorException` for files
+    /// that are damaged, not supported or do not fit this model; `ValidationException` for an empty
+    /// name, or a model that is no decoder.
+    pub async fn load_adapter(&self, name: String, folder: PathBuf) -> Result<AdapterInfo> {
+        let loaded = self.loaded()?;
+        blocking(move || loaded.engine()?.load_adapter(&name, &folder)).await
+    }
+
+    /// Lets go of the adapter `name`. Requests that run with it end with it.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` that lists the loaded ones.
+    pub fn unload_adapter(&self, name: &str) -> Result<()> {
+        self.loaded()?.engine()?.unload_adapter(name)
+    }
+
+    /// The loaded adapters, by name; none for a model that takes none.
+    ///
+    /// # Errors
+    /// `ValidationException` where the session is closed.
+    pub fn adapters(&self) -> Result<Vec<AdapterInfo>> {
+        let loaded = self.loaded()?;
+        Ok(loaded.engine().map(Engine::adapters).unwrap_or_default())
+    }
+
+    /// Log-probabilities (natural) of each token of `continuation` after `prompt` and the tokens of
+    /// `continuation` before it, by the model's own softmax. Two texts are tokenised as one.
+    /// `adapter` names a loaded LoRA adapter.
+    ///
+    /// # Errors
+    /// `ValidationException` for a prompt or continuation without tokens, for more tokens than the
+    /// context holds, or a model that is no decoder.
+    pub async fn score(
+        &self,
+        prompt: Prompt,
+        continuation: Prompt,
+        adapter: Option<String>,
+    ) -> Result<Vec<f32>> {
+        self.loaded()?
+            .engine()?
+            .score(&prompt, &continuation, adapter.as_deref())
+            .await
+    }
+
+    /// How well the model predicts each of `texts`, and all of them together.
+    ///
+    /// # Errors
+    /// `ValidationException` for no texts, a text of fewer than two tokens, one that is longer than
+    /// the window where no stride is given, or a model that is no decoder.
+    pub async fn perplexity(
+        &self,
+        texts: Vec<String>,
+        options: PerplexityOptions,
+    ) -> Result<Perplexity> {
+        self.loaded()?.engine()?.perplexity(&texts, &options).await
+    }
+
+    /// How long its files took to load, downloads left out.
+    pub(crate) fn load_time(&self) -> Result<Duration> {
+        Ok(self.loaded()?.load_time())
     }
 
     fn loaded(&self) -> Result<Arc<outcrop_models::Model>> {

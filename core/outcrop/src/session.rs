@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use outcrop_api::{Error, Result};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::KnowledgeBaseInfo;
-use outcrop_models::{CatalogueEntry, Progress, Shelf, ShelfOptions};
+use outcrop_models::{CatalogueEntry, LoadOptions, Progress, Shelf, ShelfOptions};
 use outcrop_store::Home;
 
 use crate::device;
@@ -86,8 +86,8 @@ impl Session {
     /// The models that this session knows: the built-in ones and those in its home.
     ///
     /// # Errors
-    /// `ValidationException` where the session is closed; an error that names the file where a
-    /// record in the home is damaged.
+    /// `ValidationException` where the session is closed; an error where the home cannot be read. A
+    /// single record that cannot be read is listed as damaged.
     pub fn models(&self) -> Result<Vec<CatalogueEntry>> {
         self.check()?;
         self.inner.shelf.catalogue()
@@ -100,15 +100,23 @@ impl Session {
     /// `ResourceNotFoundException` where nothing is there by that name, `ModelErrorException` where
     /// its files are damaged or of an unknown architecture.
     pub async fn model(&self, id: &str) -> Result<Model> {
-        self.load_model(id, None).await
+        self.open_model(id, LoadOptions::default(), None).await
     }
 
-    /// [`Session::model`], telling `progress` of a download on its way.
+    /// [`Session::model`], loading it as `options` say and telling `progress` of a download on its
+    /// way. A model that is open already is shared where what the options state is what it was
+    /// opened with.
     ///
     /// # Errors
-    /// As [`Session::model`].
-    pub async fn load_model(&self, id: &str, progress: Option<Progress>) -> Result<Model> {
-        let loaded = self.resolve(id, progress).await?;
+    /// As [`Session::model`]; `ConflictException` where the model is open with another value of an
+    /// option; `ValidationException` for an option that the model cannot follow.
+    pub async fn open_model(
+        &self,
+        id: &str,
+        options: LoadOptions,
+        progress: Option<Progress>,
+    ) -> Result<Model> {
+        let loaded = self.load(id, options, progress).await?;
         Ok(Model::new(self.clone(), &loaded))
     }
 
@@ -139,10 +147,7 @@ impl Session {
     ) -> Result<KnowledgeBase> {
         self.check()?;
         validate_name(&request.name)?;
-        let embedder = self
-            .resolve(request.embedding_model(), None)
-            .await?
-            .embedder()?;
+        let embedder = self.resolve(request.embedding_model()).await?.embedder()?;
         let spec = request.into_spec(embedder.as_ref())?;
         let home = self.inner.home.clone();
         let stored = blocking(move || knowledge::KnowledgeBase::create(&home, spec)).await?;
@@ -181,13 +186,18 @@ impl Session {
     }
 
     /// The loaded model, as the shelf holds it.
-    pub(crate) async fn resolve(
+    pub(crate) async fn resolve(&self, id: &str) -> Result<Arc<outcrop_models::Model>> {
+        self.load(id, LoadOptions::default(), None).await
+    }
+
+    async fn load(
         &self,
         id: &str,
+        options: LoadOptions,
         progress: Option<Progress>,
     ) -> Result<Arc<outcrop_models::Model>> {
         self.check()?;
-        let model = self.inner.shelf.resolve(id, progress).await?;
+        let model = self.inner.shelf.open(id, options, progress).await?;
         // Closed while the model was being loaded: it must not outlive the session.
         if self.is_closed() {
             self.inner.shelf.clear();

@@ -154,7 +154,7 @@ async fn an_import_is_remembered_by_the_home() {
         .import(&source, "acme.embed", None)
         .await
         .unwrap();
-    assert_eq!(entry.kind, ModelKind::Embedding);
+    assert_eq!(entry.kind, Some(ModelKind::Embedding));
     let shelf = offline(&home);
     let model = shelf.resolve("acme.embed", None).await.unwrap();
     assert_eq!(model.info().id, "acme.embed");

@@ -66,7 +66,7 @@ fn a_decoder_converses_streams_generates_and_tokenizes() {
         assert_eq!(reply.content, [outcrop::api::ContentBlock::Text(text)]);
         let ids = model.tokenize("Hello world", false).unwrap();
         assert_eq!(model.detokenize(&ids, true).unwrap(), "Hello world");
-        let logits = model.logits(ids.clone()).await.unwrap();
+        let logits = model.logits(ids.clone(), None).await.unwrap();
         assert_eq!(logits.len(), ids.len() * model.info().vocabulary.unwrap());
         let completion = model
             .generate(GenerateRequest {

@@ -1,0 +1,129 @@
+//! What a model is opened with.
+
+use outcrop_api::{Error, Result};
+use outcrop_inference::EngineOptions;
+use serde::{Deserialize, Serialize};
+
+/// What a model is opened with. What is absent is the engine's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct LoadOptions {
+    /// Most tokens of one sequence, at least 2, for a decoder. Default: the model's context, or what
+    /// the KV cache holds where that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<usize>,
+    /// Tokens that the KV cache holds for all sequences together, for a decoder. Default:
+    /// `max_batch` full contexts, or what the default budget of bytes holds where that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_tokens: Option<usize>,
+    /// Most sequences in flight, at least 1, for a decoder. Default 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch: Option<usize>,
+}
+
+impl LoadOptions {
+    /// The bounds of a decoder's engine.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        let mut engine = EngineOptions {
+            context_length: self.context_length,
+            kv_tokens: self.kv_tokens,
+            ..EngineOptions::default()
+        };
+        engine.max_batch = self.max_batch.unwrap_or(engine.max_batch);
+        engine
+    }
+
+    /// Refuses what a model that is no decoder does not follow; `what` says what it is.
+    ///
+    /// # Errors
+    /// `ValidationException` that names the first option that is set.
+    pub(crate) fn refuse_decoder_options(&self, id: &str, what: &str) -> Result<()> {
+        match self.stated()?.first() {
+            None => Ok(()),
+            Some((name, value)) => Err(Error::validation(format!(
+                "{name}: model {id} {what}, and this is an option of language models; expected \
+                 none, got {value}"
+            ))
+            .with_resource(id)),
+        }
+    }
+
+    /// Refuses these options for a model that is open with `open` already: what is stated here must
+    /// be what was stated there.
+    ///
+    /// # Errors
+    /// `ConflictException` that names the option and both values.
+    pub(crate) fn check_against(&self, open: &LoadOptions, id: &str) -> Result<()> {
+        let theirs = open.stated()?;
+        for (name, value) in self.stated()? {
+            let other = theirs.iter().find(|(other, _)| *other == name);
+            if other.is_none_or(|(_, other)| *other != value) {
+                let with = other.map_or("the default", |(_, other)| other);
+                return Err(Error::conflict(format!(
+                    "{name}: model {id} is open in this session with {with}, and {value} is asked \
+                     for; open it with other options in a session of its own"
+                ))
+                .with_resource(id));
+            }
+        }
+        Ok(())
+    }
+
+    /// The options that are set, by the names that callers write.
+    fn stated(&self) -> Result<Vec<(String, String)>> {
+        let value = serde_json::to_value(self)
+            .map_err(|error| Error::internal(format!("loading options: {error}")))?;
+        let members = value.as_object().into_iter().flatten();
+        Ok(members
+            .map(|(name, value)| (snake_case(name), value.to_string()))
+            .collect())
+    }
+}
+
+/// `contextLength` as `context_length`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_conflict_names_the_option_and_both_values() {
+        let open = LoadOptions {
+            context_length: Some(64),
+            ..LoadOptions::default()
+        };
+        let asked = |context_length, max_batch| LoadOptions {
+            context_length,
+            max_batch,
+            ..LoadOptions::default()
+        };
+        assert!(asked(None, None).check_against(&open, "m").is_ok());
+        assert!(asked(Some(64), None).check_against(&open, "m").is_ok());
+        let message = |asked: LoadOptions| {
+            let error = asked.check_against(&open, "m").unwrap_err();
+            assert_eq!(error.kind(), outcrop_api::ErrorKind::ConflictException);
+            error.message().to_string()
+        };
+        let other = message(asked(Some(32), None));
+        assert!(
+            other.starts_with("context_length: model m is open in this session with 64, and 32"),
+            "{other}"
+        );
+        let unstated = message(asked(None, Some(4)));
+        assert!(
+            unstated.contains("max_batch: model m is open in this session with the default, and 4"),
+            "{unstated}"
+        );
+    }
+}
