@@ -27,5 +27,5 @@ pub use message::{
     Message, Role, SearchResult, SourceCitation, TextContent, ToolResult, ToolResultContent,
     ToolResultStatus, ToolUse,
 };
-pub use model::{AdapterInfo, ModelInfo, ModelKind};
+pub use model::{AdapterInfo, MemoryEstimate, ModelInfo, ModelKind};
 pub use seams::{BoxFuture, ChatModel, Embedder, EventStream, Reranker};

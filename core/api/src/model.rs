@@ -55,3 +55,28 @@ pub struct AdapterInfo {
     /// Bytes of its matrices in memory.
     pub bytes: u64,
 }
+
+/// Memory that a model needs once it is loaded, from its files' headers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryEstimate {
+    /// Bytes of the weights.
+    pub weights: u64,
+    /// Bytes of keys and values that one token takes; 0 for an encoder.
+    pub kv_bytes_per_token: u64,
+    /// Tokens that the KV cache may hold for all sequences together.
+    pub kv_tokens: u64,
+    /// Bytes of the KV cache when it is full. It grows to them as sequences need it.
+    pub kv_bytes: u64,
+    /// Bytes of a forward pass, of the tokenizer's tables and of the program, at most.
+    pub working: u64,
+    /// Their sum.
+    pub total: u64,
+    /// Bytes that the machine, or the control group of this process, has left; absent where the
+    /// system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// Whether `total` is within `available`; absent where that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fits: Option<bool>,
+}

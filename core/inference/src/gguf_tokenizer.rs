@@ -1,4 +1,4 @@
-//! The tokenizer that a GGUF file's metadata describe, as the `tokenizer.json` it stands for.
+//! The tokenizer that a GGUF file's metadata describe.
 //!
 //! Two kinds: `gpt2`, byte-level BPE with its merges written out and its pre-tokenizer named, and
 //! `llama`, SentencePiece BPE, whose merges follow from the pieces' scores as in transformers'
@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::{AddedToken, Tokenizer};
 
+use crate::tokenizer::unbroken;
 use crate::weights::{GgufValue, WeightsError};
 
 /// Longest SentencePiece piece in bytes; the pieces of real vocabularies stay below 100.
@@ -68,8 +71,8 @@ const PRE_TOKENIZERS: &[PreTokenizer] = &[
 
 /// What the metadata say of a tokenizer.
 pub(crate) struct DescribedTokenizer {
-    /// The `tokenizer.json`.
-    pub json: Value,
+    /// The tokenizer.
+    pub inner: Tokenizer,
     /// The id that begins a sequence.
     pub bos: Option<u32>,
     /// The ids that end a generation.
@@ -87,7 +90,7 @@ pub(crate) fn describe(
 ) -> Result<DescribedTokenizer, WeightsError> {
     let vocabulary = Vocabulary::read(file, metadata)?;
     let kind = vocabulary.text("model")?;
-    let (model, around) = match kind {
+    let (pieces, around) = match kind {
         "gpt2" => byte_level(&vocabulary)?,
         "llama" => sentence_piece(&vocabulary)?,
         _ => {
@@ -111,14 +114,47 @@ pub(crate) fn describe(
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": vocabulary.added_tokens(),
+        "added_tokens": [],
         "normalizer": around.normalizer,
         "pre_tokenizer": around.pre_tokenizer,
         "post_processor": post_processor,
         "decoder": around.decoder,
-        "model": model,
+        "model": {"type": "BPE", "vocab": {}, "merges": []},
     });
-    Ok(DescribedTokenizer { json, bos, eos })
+    // The vocabulary does not go by way of JSON: of a large one that would take a hundred
+    // megabytes.
+    let inner = unbroken(|| {
+        let model = pieces.model(vocabulary.ids())?;
+        let mut inner = Tokenizer::from_bytes(json.to_string())?;
+        inner.with_model(model);
+        inner.add_tokens(vocabulary.added_tokens())?;
+        Ok(inner)
+    })
+    .map_err(|detail| WeightsError::corrupt(file, format!("tokenizer.ggml: {detail}")))?;
+    Ok(DescribedTokenizer { inner, bos, eos })
+}
+
+/// What BPE goes by, the vocabulary apart.
+struct Pieces {
+    merges: Merges,
+    ignores_merges: bool,
+    /// SentencePiece's token for what no piece spells; it falls back to bytes first.
+    unknown: Option<String>,
+}
+
+impl Pieces {
+    fn model(self, vocabulary: Vocab) -> tokenizers::Result<BPE> {
+        let mut builder = BPE::builder()
+            .vocab_and_merges(vocabulary, self.merges)
+            .ignore_merges(self.ignores_merges);
+        if let Some(unknown) = self.unknown {
+            builder = builder
+                .unk_token(unknown)
+                .fuse_unk(true)
+                .byte_fallback(true);
+        }
+        builder.build()
+    }
 }
 
 /// What stands around the BPE model, in the words of `tokenizer.json`.
@@ -130,7 +166,7 @@ struct Around {
 }
 
 /// Byte-level BPE, as of GPT-2, Llama 3 and Qwen.
-fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), WeightsError> {
+fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Pieces, Around), WeightsError> {
     let name = match vocabulary.get("pre") {
         Some(_) => vocabulary.text("pre")?,
         None => "default",
@@ -160,17 +196,14 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), WeightsErr
             let (left, right) = merge.split_once(' ').ok_or_else(|| {
                 vocabulary.corrupt("merges", &format!("expected two pieces, got {merge:?}"))
             })?;
-            Ok(json!([left, right]))
+            Ok((left.to_owned(), right.to_owned()))
         })
-        .collect::<Result<Vec<_>, WeightsError>>()?;
-    let model = json!({
-        "type": "BPE",
-        "vocab": vocabulary.ids(),
-        "merges": merges,
-        "ignore_merges": pre.ignores_merges,
-        "byte_fallback": false,
-        "fuse_unk": false,
-    });
+        .collect::<Result<Merges, WeightsError>>()?;
+    let pieces = Pieces {
+        merges,
+        ignores_merges: pre.ignores_merges,
+        unknown: None,
+    };
     let bytes = |split: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split});
     let pre_tokenizer = match pre.pattern {
         None => bytes(true),
@@ -189,11 +222,11 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), WeightsErr
         decoder: bytes(true),
         adds_bos: pre.adds_bos,
     };
-    Ok((model, around))
+    Ok((pieces, around))
 }
 
 /// SentencePiece BPE with byte fallback, as of Llama 2.
-fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), WeightsError> {
+fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Pieces, Around), WeightsError> {
     let scores = vocabulary
         .get("scores")
         .and_then(GgufValue::to_f32s)
@@ -207,14 +240,11 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), Weight
         return Err(vocabulary.corrupt("scores", &detail));
     }
     let unknown = vocabulary.id("unknown_token_id")?.unwrap_or(0);
-    let model = json!({
-        "type": "BPE",
-        "vocab": vocabulary.ids(),
-        "merges": merges_by_score(vocabulary, &scores)?,
-        "unk_token": vocabulary.tokens.get(unknown as usize),
-        "fuse_unk": true,
-        "byte_fallback": true,
-    });
+    let pieces = Pieces {
+        merges: merges_by_score(vocabulary, &scores)?,
+        ignores_merges: false,
+        unknown: vocabulary.tokens.get(unknown as usize).cloned(),
+    };
     let space = json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"});
     let prefixes = vocabulary.flag("add_space_prefix", true)?;
     let mut decoders = vec![
@@ -234,17 +264,14 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>) -> Result<(Value, Around), Weight
         decoder: json!({"type": "Sequence", "decoders": decoders}),
         adds_bos: true,
     };
-    Ok((model, around))
+    Ok((pieces, around))
 }
 
 /// The merges that make each piece of two others, the best piece first.
 ///
 /// Among the ways to make one piece, that of the better left part goes first, then that of the
 /// better right part.
-fn merges_by_score(
-    vocabulary: &Vocabulary<'_>,
-    scores: &[f32],
-) -> Result<Vec<Value>, WeightsError> {
+fn merges_by_score(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Result<Merges, WeightsError> {
     let is_piece = |id: usize| !matches!(vocabulary.types[id], CONTROL | UNUSED | BYTE);
     let mut score_of: HashMap<&str, f32> = HashMap::new();
     for (id, token) in vocabulary
@@ -287,7 +314,7 @@ fn merges_by_score(
     merges.sort_by(|a, b| b.0.total_cmp(&a.0));
     Ok(merges
         .iter()
-        .map(|(_, left, right)| json!([left, right]))
+        .map(|(_, left, right)| ((*left).to_owned(), (*right).to_owned()))
         .collect())
 }
 
@@ -372,28 +399,27 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// Each token with its id. Rows that only pad the vocabulary are no tokens.
-    fn ids(&self) -> Value {
-        let mut ids = Map::new();
+    fn ids(&self) -> Vocab {
+        let mut ids = Vocab::with_capacity(self.tokens.len());
         for (id, token) in self.tokens.iter().enumerate() {
             let pads = self.types[id] == UNUSED && *token == format!("[PAD{id}]");
             if !pads && !ids.contains_key(token) {
-                ids.insert(token.clone(), json!(id));
+                ids.insert(token.clone(), id as u32);
             }
         }
-        Value::Object(ids)
+        ids
     }
 
     /// The tokens that are matched before the text is split: control and user-defined ones. The
     /// former, and a SentencePiece unknown token (type 2), are special.
-    fn added_tokens(&self) -> Value {
-        let added = self.tokens.iter().zip(&self.types).enumerate();
+    fn added_tokens(&self) -> Vec<AddedToken> {
+        let added = self.tokens.iter().zip(&self.types);
         added
-            .filter(|(_, (token, kind))| {
+            .filter(|(token, kind)| {
                 matches!(**kind, 2 | CONTROL | USER_DEFINED) && !token.is_empty()
             })
-            .map(|(id, (token, kind))| {
-                json!({"id": id, "content": token, "single_word": false, "lstrip": false,
-                    "rstrip": false, "normalized": false, "special": *kind != USER_DEFINED})
+            .map(|(token, kind)| {
+                AddedToken::from(token.as_str(), *kind != USER_DEFINED).normalized(false)
             })
             .collect()
     }

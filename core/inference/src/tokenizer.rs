@@ -101,11 +101,9 @@ impl Tokenizer {
         metadata: &BTreeMap<String, GgufValue>,
     ) -> std::result::Result<Self, WeightsError> {
         let described = gguf_tokenizer::describe(file, metadata)?;
-        let inner = unbroken(|| tokenizers::Tokenizer::from_bytes(described.json.to_string()))
-            .map_err(|detail| WeightsError::corrupt(file, format!("tokenizer.ggml: {detail}")))?;
         Ok(Self::new(
             file.to_owned(),
-            inner,
+            described.inner,
             described.bos,
             described.eos,
             false,

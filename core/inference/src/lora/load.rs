@@ -187,7 +187,7 @@ impl Loader<'_> {
         for (row, out) in floats.chunks_exact_mut(inputs).enumerate() {
             down.dequantize_row(row, out);
         }
-        let down: Arc<[f32]> = floats.into();
+        let down = Arc::new(floats);
         let mut first = 0;
         let mut changes = Vec::new();
         for (&site, (outputs, _)) in module.sites.iter().zip(shapes) {

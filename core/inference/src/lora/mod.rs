@@ -43,7 +43,7 @@ struct LowRank {
     inputs: usize,
     outputs: usize,
     /// PEFT's A, `(rank, inputs)`; modules that were one in training share it.
-    down: Arc<[f32]>,
+    down: Arc<Vec<f32>>,
     /// PEFT's B, turned: `(rank, outputs)`.
     up: Vec<f32>,
     scale: f32,

@@ -9,6 +9,7 @@ mod encoder;
 mod engine;
 mod golden;
 mod lora;
+mod memory;
 mod reference;
 mod scoring;
 mod structured;
