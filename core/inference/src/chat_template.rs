@@ -246,6 +246,13 @@ impl ChatTemplate {
         })
     }
 
+    /// Whether one of the templates holds `text` as it stands.
+    pub(crate) fn holds(&self, text: &str) -> bool {
+        self.environment
+            .templates()
+            .any(|(_, template)| template.source().contains(text))
+    }
+
     /// The error of a model with named templates none of which is `default`.
     fn no_default(&self) -> Error {
         let names: Vec<&str> = self.environment.templates().map(|(name, _)| name).collect();

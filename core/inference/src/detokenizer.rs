@@ -18,6 +18,8 @@ pub struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
     pieces: Pieces,
     clean_up: Vec<Replacement>,
+    /// Special tokens that are part of the text nevertheless.
+    shown: Vec<u32>,
 }
 
 /// How pieces become text, by the kind of the tokenizer's decoder.
@@ -50,28 +52,38 @@ impl Detokenizer {
             pieces: Pieces::of(tokenizer.decoder()),
             tokenizer,
             clean_up,
+            shown: Vec::new(),
         }
     }
 
     /// A detokenizer whose text is the bytes that the ids spell, for an output that must have a
     /// form to the byte: spaces stay as they are, the first one too.
     pub(crate) fn verbatim(tokenizer: Arc<Tokenizer>) -> Self {
-        let mut pieces = Pieces::of(tokenizer.decoder());
-        match &mut pieces {
+        let mut detokenizer = Self::new(tokenizer).keeping_spaces();
+        match &mut detokenizer.pieces {
             Pieces::Fallback(run) => run.strip = None,
             Pieces::Alone { begun } => *begun = true,
             Pieces::Bytes(_) | Pieces::Whole(_) => {}
         }
-        Self {
-            pieces,
-            tokenizer,
-            clean_up: Vec::new(),
-        }
+        detokenizer
+    }
+
+    /// The detokenizer without the replacements of spaces before punctuation.
+    pub(crate) fn keeping_spaces(mut self) -> Self {
+        self.clean_up.clear();
+        self
+    }
+
+    /// The detokenizer with these special tokens as part of the text.
+    pub(crate) fn showing(mut self, ids: Vec<u32>) -> Self {
+        self.shown = ids;
+        self
     }
 
     /// The text that `id` completes; empty where a character is not whole yet.
     pub fn push(&mut self, id: u32) -> String {
-        let Some(piece) = self.tokenizer.piece(id, true) else {
+        let is_shown = self.shown.contains(&id);
+        let Some(piece) = self.tokenizer.piece(id, !is_shown) else {
             return String::new();
         };
         let text = match &mut self.pieces {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use outcrop_api::{
-    BoxFuture, ChatModel, Completion, ContentBlock, ConverseRequest, Error, EventStream,
-    GenerateRequest, InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result,
-    StreamEvent, ToolChoice,
+    BoxFuture, ChatModel, Completion, ConverseRequest, Error, EventStream, GenerateRequest,
+    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, StreamEvent,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -23,12 +22,13 @@ use crate::engine_thread::EngineThread;
 use crate::grammar::{Constraint, Grammars};
 use crate::inbox::stopped;
 use crate::lora::{Adapter, Adapters};
+use crate::reply::ReplyPlan;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::scheduler::{Scheduler, StepLimits};
 use crate::sequence::{Generation, Sequence, SequenceEvent};
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
-use crate::tool_calls::ToolCalls;
+use crate::tool_calls::{self, ToolFormat};
 use crate::weights::{Checkpoint, ModelSource};
 
 /// A constraint at the beginning of an output, with the tokens that the output must begin with.
@@ -52,6 +52,7 @@ struct Shared {
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
     grammars: Grammars,
+    tool_format: &'static ToolFormat,
     end_ids: Arc<[u32]>,
     decoder: Arc<Decoder>,
     is_gguf: bool,
@@ -105,11 +106,17 @@ impl Engine {
             device: "cpu".to_owned(),
             bytes: checkpoint.bytes(),
         };
+        let template = ChatTemplate::from_checkpoint(&checkpoint)?;
         let shared = Shared {
             id: id.to_owned(),
             info,
             end_ids: tokenizer.eos().into(),
-            template: ChatTemplate::from_checkpoint(&checkpoint)?,
+            tool_format: tool_calls::of_template(|text| {
+                template
+                    .as_ref()
+                    .is_some_and(|template| template.holds(text))
+            }),
+            template,
             grammars: Grammars::new(tokenizer.clone(), decoder.config().vocab_size),
             tokenizer,
             thread: thread(decoder.clone(), kv_tokens, &options),
@@ -175,7 +182,13 @@ impl Engine {
             };
             let form = self.form(request.output_format.as_ref())?;
             let adapter = self.shared.adapters.get(request.adapter.as_deref())?;
-            let events = self.start(prompt, request.inference_config, form, adapter)?;
+            let tokenizer = self.shared.tokenizer.clone();
+            let detokenizer = match &form {
+                Some(_) => Detokenizer::verbatim(tokenizer),
+                None => Detokenizer::new(tokenizer),
+            };
+            let events =
+                self.start(prompt, request.inference_config, form, detokenizer, adapter)?;
             Ok(Box::new(GenerateStream::new(events)) as Box<dyn EventStream>)
         })
     }
@@ -264,15 +277,11 @@ impl Engine {
         prompt: Vec<u32>,
         config: InferenceConfig,
         form: Option<Form>,
+        detokenizer: Detokenizer,
         adapter: Option<Arc<Adapter>>,
     ) -> Result<SequenceEvents> {
         let sampler = Sampler::new(&config)?;
         self.check_prompt("prompt", &prompt)?;
-        let tokenizer = self.shared.tokenizer.clone();
-        let detokenizer = match &form {
-            Some(_) => Detokenizer::verbatim(tokenizer),
-            None => Detokenizer::new(tokenizer),
-        };
         let (constraint, forced) = form.unzip();
         let generation = Generation {
             sampler,
@@ -366,40 +375,19 @@ impl ChatModel for Engine {
         request: ConverseRequest,
     ) -> BoxFuture<'_, Result<Box<dyn EventStream>>> {
         Box::pin(async move {
-            check_converse(&request)?;
+            let plan = ReplyPlan::new(&request, self.shared.tool_format)?;
             let text = self.chat_prompt(&request, true)?;
             // The template has written the special tokens itself.
             let prompt = self.shared.tokenizer.encode(&text, false)?;
-            let tool_calls = tool_calls(&request);
-            let form = self.form(request.output_format.as_ref())?;
+            let form = plan.form(&self.shared.grammars)?;
+            let detokenizer = plan.detokenizer(&self.shared.tokenizer);
+            let reader = plan.reader();
             let adapter = self.shared.adapters.get(request.adapter.as_deref())?;
-            let events = self.start(prompt, request.inference_config, form, adapter)?;
-            Ok(Box::new(ConverseStream::new(events, tool_calls)) as Box<dyn EventStream>)
+            let events =
+                self.start(prompt, request.inference_config, form, detokenizer, adapter)?;
+            Ok(Box::new(ConverseStream::new(events, reader)) as Box<dyn EventStream>)
         })
     }
-}
-
-/// Refuses what this version cannot keep its word on.
-fn check_converse(request: &ConverseRequest) -> Result<()> {
-    if request.messages.is_empty() {
-        return Err(Error::validation("messages: expected at least 1, got 0"));
-    }
-    match request.tool_choice {
-        None | Some(ToolChoice::Auto {}) => Ok(()),
-        Some(ToolChoice::Any {} | ToolChoice::Tool { .. }) => Err(Error::validation(
-            "tool_choice: expected auto; a forced tool needs structured output, which is not available in this version",
-        )),
-    }
-}
-
-/// What finds calls of the request's tools in the reply, where it declares any.
-fn tool_calls(request: &ConverseRequest) -> Option<ToolCalls> {
-    let blocks = request.messages.iter().flat_map(|message| &message.content);
-    let earlier = blocks
-        .filter(|block| matches!(block, ContentBlock::ToolUse(_)))
-        .count();
-    let names: Vec<String> = request.tools.iter().map(|tool| tool.name.clone()).collect();
-    (!names.is_empty()).then(|| ToolCalls::new(names, earlier))
 }
 
 /// The engine's scheduler thread, which starts at the first call.

@@ -6,7 +6,7 @@ use outcrop_api::{BoxFuture, EventStream, Result, StopReason, StreamEvent};
 
 use crate::engine::SequenceEvents;
 use crate::sequence::SequenceEvent;
-use crate::tool_calls::ToolCalls;
+use crate::tool_calls::ReplyReader;
 
 /// The events of `generate`: ids as they are chosen, text as soon as it is certain.
 pub(crate) struct GenerateStream {
@@ -31,18 +31,18 @@ impl EventStream for GenerateStream {
 /// The events of `converse`: text, and the calls of declared tools.
 pub(crate) struct ConverseStream {
     events: Option<SequenceEvents>,
-    /// `None` where the request declares no tools: then all is text.
-    tool_calls: Option<ToolCalls>,
+    /// `None` where all is text.
+    reader: Option<ReplyReader>,
     /// What comes before the next event of the sequence.
     ready: VecDeque<StreamEvent>,
 }
 
 impl ConverseStream {
     /// The stream of a submitted sequence.
-    pub fn new(events: SequenceEvents, tool_calls: Option<ToolCalls>) -> Self {
+    pub fn new(events: SequenceEvents, reader: Option<ReplyReader>) -> Self {
         Self {
             events: Some(events),
-            tool_calls,
+            reader,
             ready: VecDeque::new(),
         }
     }
@@ -53,15 +53,15 @@ impl ConverseStream {
                 return Some(Ok(event));
             }
             let event = next_event(&mut self.events, false).await?;
-            let (Some(calls), Ok(event)) = (&mut self.tool_calls, &event) else {
+            let (Some(reader), Ok(event)) = (&mut self.reader, &event) else {
                 return Some(event);
             };
             match event {
-                StreamEvent::TextDelta(delta) => self.ready.extend(calls.push(delta)),
+                StreamEvent::TextDelta(delta) => self.ready.extend(reader.push(delta)),
                 StreamEvent::Done { stop_reason, usage } => {
-                    self.ready.extend(calls.finish());
+                    self.ready.extend(reader.finish());
                     let stop_reason = match stop_reason {
-                        StopReason::EndTurn if calls.found() > 0 => StopReason::ToolUse,
+                        StopReason::EndTurn if reader.found() > 0 => StopReason::ToolUse,
                         other => *other,
                     };
                     self.ready.push_back(StreamEvent::Done {

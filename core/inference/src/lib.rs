@@ -25,6 +25,7 @@ mod memory_estimate;
 mod own_stack;
 mod pooling;
 mod prompts;
+mod reply;
 mod rope;
 mod sampler;
 mod scheduler;

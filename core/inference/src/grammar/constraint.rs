@@ -1,25 +1,45 @@
-//! What a grammar allows next in one output, token after token.
+//! What a form allows next in one output, token after token.
 
 use llguidance::Matcher;
 use outcrop_api::{Error, Result};
-use toktrie::SimpleVob;
+use toktrie::{SimpleVob, TokEnv};
+
+use super::quotation::Quotation;
 
 /// The state of an output that must have a form. It depends on the output's tokens only.
 pub(crate) struct Constraint {
-    matcher: Matcher,
+    form: Form,
+    environment: TokEnv,
+    /// The request's field, for messages.
+    field: &'static str,
     /// The tokens that may come next; empty where the output is complete.
     allowed: SimpleVob,
     is_complete: bool,
 }
 
+/// What the output must be.
+pub(super) enum Form {
+    /// Text of a grammar.
+    Grammar(Box<Matcher>),
+    /// A span of given texts.
+    Quotation(Quotation),
+}
+
 impl Constraint {
-    /// The state behind the tokens that `matcher` forces at its beginning, and those tokens.
+    /// The state behind the tokens that `form` forces at its beginning, and those tokens. `field`
+    /// of the request asked for it.
     ///
     /// # Errors
     /// `ValidationException` where no output has the form.
-    pub(super) fn start(matcher: Matcher) -> Result<(Self, Vec<u32>)> {
+    pub(super) fn start(
+        form: Form,
+        environment: TokEnv,
+        field: &'static str,
+    ) -> Result<(Self, Vec<u32>)> {
         let mut constraint = Self {
-            matcher,
+            form,
+            environment,
+            field,
             allowed: SimpleVob::new(),
             is_complete: false,
         };
@@ -29,9 +49,15 @@ impl Constraint {
 
     /// A state of its own that is equal to this one.
     pub(super) fn fork(&self) -> Self {
-        Self {
+        let form = match &self.form {
             // Regular clones share the lexer's states, and with them its limits.
-            matcher: self.matcher.deep_clone(),
+            Form::Grammar(matcher) => Form::Grammar(Box::new(matcher.deep_clone())),
+            Form::Quotation(quotation) => Form::Quotation(quotation.clone()),
+        };
+        Self {
+            form,
+            environment: self.environment.clone(),
+            field: self.field,
             allowed: self.allowed.clone(),
             is_complete: self.is_complete,
         }
@@ -52,12 +78,13 @@ impl Constraint {
     /// about: they are taken in too.
     ///
     /// They are the tokenizer's own spelling of the text that must follow, as far as no later token
-    /// could change that spelling.
+    /// could change that spelling. They depend on the tokens before them only, so that a request
+    /// gives the same ids however it is scheduled.
     ///
     /// # Errors
     /// `ValidationException` where the form takes more work to follow than is allowed.
     pub fn commit(&mut self, id: u32) -> Result<Vec<u32>> {
-        self.matcher.consume_token(id).map_err(broken)?;
+        self.consume(id)?;
         self.advance()
     }
 
@@ -65,25 +92,20 @@ impl Constraint {
     fn advance(&mut self) -> Result<Vec<u32>> {
         let mut forced = Vec::new();
         loop {
-            if self.stopped()? {
-                break;
-            }
-            let spelt = self.matcher.consume_ff_tokens();
+            let spelt = self.spelt()?;
             if !spelt.is_empty() {
                 forced.extend(spelt);
                 continue;
             }
-            if self.stopped()? {
-                break;
-            }
-            let allowed = match self.matcher.compute_mask() {
-                Ok(allowed) => allowed,
-                Err(_) if self.matcher.stop_reason().is_ok() => break,
-                Err(error) => return Err(broken(error)),
+            let Some(allowed) = self.compute_allowed()? else {
+                self.is_complete = true;
+                self.allowed = SimpleVob::new();
+                return Ok(forced);
             };
+            let ends = self.environment.tok_trie().eos_tokens();
             match only_one(&allowed) {
-                Some(id) if !self.ends(id)? => {
-                    self.matcher.consume_token(id).map_err(broken)?;
+                Some(id) if !ends.contains(&id) => {
+                    self.consume(id)?;
                     forced.push(id);
                 }
                 _ => {
@@ -92,23 +114,48 @@ impl Constraint {
                 }
             }
         }
-        self.is_complete = true;
-        self.allowed = SimpleVob::new();
-        Ok(forced)
     }
 
-    /// Whether the matcher has nothing left to match.
-    fn stopped(&self) -> Result<bool> {
-        match self.matcher.get_error() {
-            Some(error) => Err(broken(error)),
-            None => Ok(self.matcher.is_stopped()),
+    /// Takes in one token.
+    fn consume(&mut self, id: u32) -> Result<()> {
+        match &mut self.form {
+            Form::Grammar(matcher) => matcher
+                .consume_token(id)
+                .map_err(|error| broken(self.field, error)),
+            Form::Quotation(quotation) => {
+                quotation.commit(id);
+                Ok(())
+            }
         }
     }
 
-    /// Whether `id` ends the model's turn.
-    fn ends(&self, id: u32) -> Result<bool> {
-        let environment = self.matcher.tok_env().map_err(broken)?;
-        Ok(environment.tok_trie().eos_tokens().contains(&id))
+    /// Takes in the tokens that spell the text that must follow, and gives them.
+    fn spelt(&mut self) -> Result<Vec<u32>> {
+        let Form::Grammar(matcher) = &mut self.form else {
+            return Ok(Vec::new());
+        };
+        let spelt = match matcher.is_stopped() {
+            true => Vec::new(),
+            false => matcher.consume_ff_tokens(),
+        };
+        match matcher.get_error() {
+            Some(error) => Err(broken(self.field, error)),
+            None => Ok(spelt),
+        }
+    }
+
+    /// The tokens that may come next; `None` where the output is complete.
+    fn compute_allowed(&mut self) -> Result<Option<SimpleVob>> {
+        match &mut self.form {
+            Form::Grammar(matcher) if matcher.is_stopped() => Ok(None),
+            Form::Grammar(matcher) => match matcher.compute_mask() {
+                Ok(allowed) => Ok(Some(allowed)),
+                Err(_) if matcher.stop_reason().is_ok() => Ok(None),
+                Err(error) => Err(broken(self.field, error)),
+            },
+            Form::Quotation(quotation) if quotation.is_complete() => Ok(None),
+            Form::Quotation(quotation) => Ok(Some(quotation.allowed())),
+        }
     }
 }
 
@@ -120,11 +167,9 @@ fn only_one(set: &SimpleVob) -> Option<u32> {
     is_one.then(|| index as u32 * 32 + word.trailing_zeros())
 }
 
-/// The error of a form that cannot be followed, by the matcher's first line.
-pub(super) fn broken(error: impl std::fmt::Display) -> Error {
+/// The error of a form, asked for by `field`, that cannot be followed: the matcher's first line.
+pub(super) fn broken(field: &str, error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
-    Error::validation(format!(
-        "output_format: the form cannot be followed: {line}"
-    ))
+    Error::validation(format!("{field}: the form cannot be followed: {line}"))
 }

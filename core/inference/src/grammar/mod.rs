@@ -1,11 +1,14 @@
-//! Output that must have a form: JSON of a schema, a regular expression, a grammar, a quotation.
+//! Output that must have a form: JSON of a schema, a regular expression, a grammar, a quotation,
+//! calls of tools.
 
 mod constraint;
 mod json_schema;
+mod quotation;
+mod tools;
 mod vocabulary;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
@@ -17,6 +20,9 @@ use crate::own_stack::on_own_stack;
 use crate::tokenizer::Tokenizer;
 
 pub(crate) use constraint::Constraint;
+use constraint::{Form, broken};
+use quotation::Quotation;
+pub(crate) use tools::ToolForm;
 
 /// The request's field, for messages.
 const FIELD: &str = "output_format";
@@ -58,54 +64,59 @@ impl Grammars {
     /// `ValidationException` where `format` is not sound, takes more room or time than is allowed,
     /// or asks for what is not supported.
     pub fn start(&self, format: &OutputFormat) -> Result<(Constraint, Vec<u32>)> {
-        let grammar = match format {
-            OutputFormat::JsonSchema(schema) => {
-                GrammarWithLexer::from_json_schema(json_schema::compile(schema, FIELD)?)
+        match format {
+            OutputFormat::Quote(texts) => {
+                let environment = self.factory()?.tok_env().clone();
+                let quotation = Quotation::new(environment.clone(), texts)?;
+                Constraint::start(Form::Quotation(quotation), environment, FIELD)
             }
-            OutputFormat::Regex(pattern) => GrammarWithLexer::from_regex(pattern),
-            OutputFormat::Lark(text) => GrammarWithLexer::from_lark(text.clone()),
-            OutputFormat::Quote(_) => {
-                return Err(Error::validation(
-                    "output_format.quote: not available in this version",
-                ));
+            other => {
+                let grammar = TopLevelGrammar::from_grammar(grammar(other)?);
+                self.compiled(grammar, FIELD)
+            }
+        }
+    }
+
+    /// The state at the beginning of an assistant's reply that calls tools.
+    ///
+    /// # Errors
+    /// As [`Grammars::start`], naming the tool.
+    pub fn start_tools(&self, form: &ToolForm<'_>) -> Result<(Constraint, Vec<u32>)> {
+        self.compiled(form.grammar(&self.tokenizer)?, "tools")
+    }
+
+    /// The state at the beginning of an output of `grammar`, which `field` of the request asked for.
+    fn compiled(
+        &self,
+        grammar: TopLevelGrammar,
+        field: &'static str,
+    ) -> Result<(Constraint, Vec<u32>)> {
+        let key = serde_json::to_string(&grammar)
+            .map_err(|e| Error::validation(format!("{field}: expected JSON: {e}")))?;
+        let start = match self.kept(&key) {
+            Some(start) => start,
+            None => {
+                let compile = || self.compile(grammar, field);
+                let start = on_own_stack("grammar", compile).map_err(|e| broken(field, e))??;
+                self.keep(key, start)
             }
         };
-        let start = self.compile(TopLevelGrammar::from_grammar(grammar))?;
         Ok((start.constraint.fork(), start.forced.clone()))
     }
 
-    /// The compiled form of `grammar`.
-    fn compile(&self, grammar: TopLevelGrammar) -> Result<Arc<Start>> {
-        let key = serde_json::to_string(&grammar)
-            .map_err(|e| Error::validation(format!("output_format: expected JSON: {e}")))?;
-        if let Some(start) = self.kept(&key) {
-            return Ok(start);
-        }
-        let compiled = on_own_stack("grammar", || self.compile_new(grammar));
-        let start = compiled.map_err(constraint::broken)??;
-        let start = Arc::new(start);
-        let mut kept = self.lock();
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((key, start.clone()));
-        Ok(start)
-    }
-
-    fn compile_new(&self, grammar: TopLevelGrammar) -> Result<Start> {
-        let factory = match self.factory.get() {
-            Some(factory) => factory,
-            None => {
-                let made = self.make_factory()?;
-                self.factory.get_or_init(|| made)
-            }
-        };
+    fn compile(&self, grammar: TopLevelGrammar, field: &'static str) -> Result<Start> {
+        let factory = self.factory()?;
         let matcher = Matcher::new(factory.create_parser(grammar));
-        let (constraint, forced) = Constraint::start(matcher)?;
+        let form = Form::Grammar(Box::new(matcher));
+        let (constraint, forced) = Constraint::start(form, factory.tok_env().clone(), field)?;
         Ok(Start { constraint, forced })
     }
 
-    fn make_factory(&self) -> Result<ParserFactory> {
+    /// What compiles grammars over the model's vocabulary.
+    fn factory(&self) -> Result<&ParserFactory> {
+        if let Some(factory) = self.factory.get() {
+            return Ok(factory);
+        }
         let environment = vocabulary::token_environment(self.tokenizer.clone(), self.vocab_size)?;
         let capabilities = InferenceCapabilities {
             ff_tokens: true,
@@ -116,7 +127,7 @@ impl Grammars {
             .map_err(|e| Error::internal(format!("vocabulary: no trie of it: {e}")))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(factory)
+        Ok(self.factory.get_or_init(|| factory))
     }
 
     /// The compiled grammar of `key`, which then counts as the last used.
@@ -129,9 +140,35 @@ impl Grammars {
         Some(start)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(String, Arc<Start>)>> {
+    /// Keeps a compiled grammar in place of the one that was not used for longest.
+    fn keep(&self, key: String, start: Start) -> Arc<Start> {
+        let start = Arc::new(start);
+        let mut kept = self.lock();
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((key, start.clone()));
+        start
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Arc<Start>)>> {
         // Nothing that can panic runs under the lock.
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The grammar of a format.
+fn grammar(format: &OutputFormat) -> Result<GrammarWithLexer> {
+    match format {
+        OutputFormat::JsonSchema(schema) => {
+            let schema = json_schema::compile(schema, FIELD)?;
+            Ok(GrammarWithLexer::from_json_schema(schema))
+        }
+        OutputFormat::Regex(pattern) => Ok(GrammarWithLexer::from_regex(pattern)),
+        OutputFormat::Lark(text) => Ok(GrammarWithLexer::from_lark(text.clone())),
+        OutputFormat::Quote(_) => Err(Error::validation(
+            "output_format.quote: expected a request without tools",
+        )),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use outcrop_api::ErrorKind;
+use outcrop_api::{ContentBlock, ErrorKind, StreamEvent, Tool, ToolChoice};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -114,6 +114,174 @@ fn what_would_run_away_is_refused() {
     }
 }
 
+#[test]
+fn a_quotation_is_a_verbatim_span_that_ends_between_characters() {
+    let grammars = grammars();
+    let texts = vec!["Grüezi, weather 🌦️ in Bern.".to_owned(), "no".to_owned()];
+    let format = OutputFormat::Quote(texts.clone());
+    let mut seen = std::collections::BTreeSet::new();
+    for first in 0..40 {
+        let choices: Vec<usize> = (0..60).map(|n| first * 7 + n * n).collect();
+        let (ids, complete) = walk(&grammars, &format, &choices).unwrap();
+        let text = grammars.tokenizer.decode(&ids, true).unwrap();
+        assert!(complete && !text.is_empty());
+        assert!(texts.iter().any(|t| t.contains(&text)), "{text:?}");
+        seen.insert(text);
+    }
+    assert!(seen.len() > 5, "{seen:?}");
+    for empty in [vec![], vec![String::new()]] {
+        let error = grammars.start(&OutputFormat::Quote(empty)).err().unwrap();
+        assert!(
+            error.message().starts_with("output_format.quote"),
+            "{error}"
+        );
+    }
+}
+
+fn tools() -> Vec<Tool> {
+    let tool = |name: &str, schema: Value| Tool {
+        name: name.to_owned(),
+        description: String::new(),
+        input_schema: schema,
+    };
+    vec![
+        tool("now", json!({})),
+        tool(
+            "weather",
+            json!({"type": "object", "properties": {"city": {"enum": ["Bern", "Ulm"]}}, "required": ["city"]}),
+        ),
+    ]
+}
+
+/// Marks of the families' templates, with what stands before a call's first choice.
+const FAMILIES: [(&[&str], &str); 9] = [
+    (&["<tool_call>"], "So <tool_call>"),
+    (&["[TOOL_CALLS]"], "So [TOOL_CALLS]"),
+    (&["[TOOL_CALLS]", "[ARGS]"], "[TOOL_CALLS]"),
+    (&["<|tool|>", "<|/tool|>"], "So<|tool_call|>"),
+    (&["<|tool_call|>"], "<|tool_call|>"),
+    (
+        &["<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>"],
+        "So <｜tool▁calls▁begin｜>",
+    ),
+    (
+        &["<|channel|>", "<|message|>"],
+        "<|channel|>analysis<|message|>So.<|end|><|start|>assistant<|channel|>commentary to=",
+    ),
+    (
+        &["dictionary of argument name"],
+        "{ \"name\":\"weather\" , \"parameters\":",
+    ),
+    (&[], "{\"name\": \"weather\", \"parameters\": "),
+];
+
+/// Walks through a reply that begins with `begun`, and reads it: its calls and its text.
+fn reply(
+    form: &ToolForm<'_>,
+    begun: &str,
+    choices: &[usize],
+) -> Option<(Vec<(String, Value)>, String)> {
+    thread_local!(static GRAMMARS: Grammars = grammars());
+    GRAMMARS.with(|grammars| {
+        let (mut constraint, mut ids) = grammars.start_tools(form).unwrap();
+        let begun = grammars.tokenizer.encode(begun, false).unwrap();
+        let mut choices = choices.iter();
+        while !constraint.is_complete() {
+            let id = match begun.get(ids.len()) {
+                Some(&id) => {
+                    assert!(
+                        is_allowed(&constraint, id),
+                        "{:?}",
+                        grammars.tokenizer.decode(&ids, false)
+                    );
+                    id
+                }
+                None => {
+                    let allowed: Vec<u32> =
+                        (0..600).filter(|id| is_allowed(&constraint, *id)).collect();
+                    // What ends, where it may: a walk at random would write and write.
+                    let end = allowed
+                        .iter()
+                        .find(|id| grammars.tokenizer.eos().contains(id));
+                    match end {
+                        Some(_) => break,
+                        None => allowed[choices.next()? % allowed.len()],
+                    }
+                }
+            };
+            ids.push(id);
+            ids.extend(constraint.commit(id).unwrap());
+        }
+        let text = grammars.tokenizer.decode(&ids, false).unwrap();
+        let names = form.tools.iter().map(|tool| tool.name.clone()).collect();
+        let mut reader = crate::tool_calls::ReplyReader::new(form.format, names, 0).unwrap();
+        let mut events = reader.push(&text);
+        events.extend(reader.finish());
+        let (mut calls, mut plain) = (Vec::new(), String::new());
+        for event in events {
+            match event {
+                StreamEvent::Block(ContentBlock::ToolUse(call)) => {
+                    calls.push((call.name, call.input))
+                }
+                StreamEvent::TextDelta(delta) => plain.push_str(&delta),
+                _ => {}
+            }
+        }
+        Some((calls, plain))
+    })
+}
+
+fn is_sound(name: &str, input: &Value) -> bool {
+    let city = &input["city"];
+    input.is_object() && (name == "now" || name == "weather" && (city == "Bern" || city == "Ulm"))
+}
+
+#[test]
+fn a_tool_that_is_chosen_must_be_declared() {
+    let choice = ToolChoice::Tool {
+        name: "rain".to_owned(),
+    };
+    let tools = tools();
+    let form = ToolForm {
+        format: crate::tool_calls::of_template(|_| false),
+        tools: &tools,
+        choice: Some(&choice),
+        output: None,
+    };
+    let error = grammars().start_tools(&form).err().unwrap();
+    assert_eq!(
+        error.message(),
+        "tool_choice.tool.name: expected one of the tools now, weather, got \"rain\""
+    );
+}
+
+#[test]
+fn a_tools_schema_is_honoured_or_refused() {
+    for (schema, message) in [
+        (
+            json!({"type": "array"}),
+            "tools[0].input_schema: /type: expected \"object\", got \"array\"",
+        ),
+        (
+            json!({"not": {}}),
+            "tools[0].input_schema: /not: this keyword is not supported",
+        ),
+    ] {
+        let mut tools = tools();
+        tools[0].input_schema = schema;
+        let form = ToolForm {
+            format: crate::tool_calls::of_template(|_| false),
+            tools: &tools,
+            choice: None,
+            output: None,
+        };
+        assert_eq!(
+            grammars().start_tools(&form).err().unwrap().message(),
+            message
+        );
+    }
+}
+
 /// JSON that is often nearly a schema.
 fn schema() -> impl Strategy<Value = Value> {
     let keyword = prop::sample::select(vec![
@@ -176,6 +344,58 @@ fn schema() -> impl Strategy<Value = Value> {
             inner.prop_map(|value| json!({"a": value, "b": {"type": "null"}})),
         ]
     })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_forced_call_is_sound_in_every_family(choices in prop::collection::vec(0usize..500, 120)) {
+        let tools = tools();
+        for (marks, _) in FAMILIES {
+            let format = crate::tool_calls::of_template(|text| marks.contains(&text));
+            for choice in [ToolChoice::Any {}, ToolChoice::Tool { name: "weather".to_owned() }] {
+                let form = ToolForm { format, tools: &tools, choice: Some(&choice), output: None };
+                let Some((calls, text)) = reply(&form, "", &choices) else { continue };
+                prop_assert!(!calls.is_empty(), "{marks:?}: {text}");
+                prop_assert!(text.is_empty(), "{marks:?}: {text}");
+                prop_assert!(calls.iter().all(|(name, input)| is_sound(name, input)));
+                let is_named = matches!(choice, ToolChoice::Tool { .. });
+                prop_assert!(!is_named || calls.len() == 1 && calls[0].0 == "weather");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_begun_becomes_a_sound_one(choices in prop::collection::vec(0usize..500, 120)) {
+        let tools = tools();
+        for (marks, begun) in FAMILIES {
+            let format = crate::tool_calls::of_template(|text| marks.contains(&text));
+            let form = ToolForm { format, tools: &tools, choice: None, output: None };
+            let Some((calls, text)) = reply(&form, begun, &choices) else { continue };
+            prop_assert!(!calls.is_empty(), "{marks:?}: {text}");
+            prop_assert!(calls.iter().all(|(name, input)| is_sound(name, input)));
+        }
+    }
+
+    #[test]
+    fn beside_tools_the_text_has_the_output_format(choices in prop::collection::vec(0usize..500, 120)) {
+        let tools = tools();
+        let output = OutputFormat::JsonSchema(json!({"enum": [1, "two", {"three": 3}]}));
+        for (marks, _) in FAMILIES {
+            let format = crate::tool_calls::of_template(|text| marks.contains(&text));
+            let form = ToolForm { format, tools: &tools, choice: None, output: Some(&output) };
+            let Some((calls, text)) = reply(&form, "", &choices) else { continue };
+            match calls.is_empty() {
+                true => {
+                    let known = [json!(1), json!("two"), json!({"three": 3})];
+                    let document: Value = serde_json::from_str(&text).unwrap();
+                    prop_assert!(known.contains(&document), "{text}");
+                }
+                false => prop_assert!(calls.iter().all(|(name, input)| is_sound(name, input))),
+            }
+        }
+    }
 }
 
 proptest! {

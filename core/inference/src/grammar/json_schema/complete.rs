@@ -38,9 +38,10 @@ pub(super) fn define_any(root: &mut Map<String, Value>) {
     }
 }
 
-/// Completes one schema, whose parts are complete. With `closes` an object that names its
-/// properties, and says nothing of others, has no others.
-pub(super) fn complete(schema: &mut Map<String, Value>, closes: bool) {
+/// Completes one schema, whose parts are complete. Where objects are `told_once`, each by one schema
+/// only, one that names its properties, and says nothing of others, has no others; and what may be
+/// anything is [`any`], which the compiler cannot intersect with itself.
+pub(super) fn complete(schema: &mut Map<String, Value>, told_once: bool) {
     let has = |keyword: &str| schema.contains_key(keyword);
     if IN_PLACE.into_iter().any(has) && !has("type") {
         return;
@@ -49,9 +50,13 @@ pub(super) fn complete(schema: &mut Map<String, Value>, closes: bool) {
         .keys()
         .all(|keyword| keyword == "$defs" || keyword == "definitions")
     {
+        if !told_once {
+            return;
+        }
         schema.insert("$ref".to_owned(), any()["$ref"].clone());
         return;
     }
+    let anything = || if told_once { any() } else { json!(true) };
     let is_one_of = |names: &[&str]| match schema.get("type") {
         None => true,
         Some(Value::Array(types)) => types.iter().any(|t| names.iter().any(|name| t == name)),
@@ -60,13 +65,15 @@ pub(super) fn complete(schema: &mut Map<String, Value>, closes: bool) {
     let (array, object) = (is_one_of(&["array"]), is_one_of(&["object"]));
     let (number, integer) = (is_one_of(&["number"]), is_one_of(&["integer"]));
     if array {
-        schema.entry("items").or_insert_with(any);
+        schema.entry("items").or_insert_with(anything);
     }
     if object {
-        if closes && names_all(schema) {
+        if told_once && names_all(schema) {
             schema.insert("additionalProperties".to_owned(), json!(false));
         }
-        schema.entry("additionalProperties").or_insert_with(any);
+        schema
+            .entry("additionalProperties")
+            .or_insert_with(anything);
         name_shortly(schema);
     }
     if number || integer {

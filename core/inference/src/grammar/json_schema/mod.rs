@@ -59,7 +59,7 @@ pub(super) fn compile(schema: &Value, field: &str) -> Result<Value> {
     let walk = Walk {
         field,
         root: schema,
-        closes: !merges(schema, 0),
+        told_once: !merges(schema, 0),
     };
     let mut compiled = match schema {
         Value::Bool(true) => walk.schema(&json!({}), "", 0)?,
@@ -83,8 +83,8 @@ pub(super) fn compile(schema: &Value, field: &str) -> Result<Value> {
 struct Walk<'a> {
     field: &'a str,
     root: &'a Value,
-    /// Whether objects that say nothing of additional properties have none.
-    closes: bool,
+    /// Whether no value is told by several schemas at once.
+    told_once: bool,
 }
 
 impl Walk<'_> {
@@ -103,7 +103,7 @@ impl Walk<'_> {
             ));
         }
         let members = match schema {
-            Value::Bool(true) if depth > 0 => return Ok(complete::any()),
+            Value::Bool(true) if depth > 0 && self.told_once => return Ok(complete::any()),
             Value::Bool(false) if depth > 0 => return Ok(schema.clone()),
             Value::Object(members) => members,
             other => {
@@ -122,7 +122,7 @@ impl Walk<'_> {
             }
         }
         self.check_properties(members, path)?;
-        complete::complete(&mut compiled, self.closes);
+        complete::complete(&mut compiled, self.told_once);
         Ok(Value::Object(compiled))
     }
 
