@@ -367,4 +367,18 @@ impl StepModel for DecoderRunner {
         self.decoder
             .forward(pool, rows, &mut self.cache, &mut self.scratch, keep_going)
     }
+
+    fn rope_class(&self, rope_length: usize) -> usize {
+        // Those of one model that depend on the length agree on the original context.
+        let classes = self
+            .decoder
+            .ropes
+            .iter()
+            .map(|rope| rope.class(rope_length));
+        classes.max().unwrap_or(0)
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) {
+        self.cache.copy_page(from, to);
+    }
 }

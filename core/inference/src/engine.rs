@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use outcrop_api::{
     BoxFuture, ChatModel, Completion, ConverseRequest, Error, EventStream, GenerateRequest,
-    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, StreamEvent,
+    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, Scheduling, StreamEvent,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -26,6 +26,7 @@ use crate::reply::ReplyPlan;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::scheduler::{Scheduler, StepLimits};
 use crate::sequence::{Generation, Sequence, SequenceEvent};
+use crate::statistics::EngineStatistics;
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
 use crate::tool_calls::{self, ToolFormat};
@@ -139,6 +140,14 @@ impl Engine {
         &self.shared.tokenizer
     }
 
+    /// What the engine is doing and has done so far.
+    ///
+    /// # Errors
+    /// `InternalServerException` where the system gives no thread for its scheduler.
+    pub fn statistics(&self) -> Result<EngineStatistics> {
+        Ok(self.shared.thread.inbox()?.statistics())
+    }
+
     /// The text that the model's chat template makes of `request`.
     ///
     /// # Errors
@@ -181,14 +190,13 @@ impl Engine {
                 Prompt::Ids(ids) => ids,
             };
             let form = self.form(request.output_format.as_ref())?;
-            let adapter = self.shared.adapters.get(request.adapter.as_deref())?;
+            let place = Place::new(self, request.adapter.as_deref(), request.scheduling)?;
             let tokenizer = self.shared.tokenizer.clone();
             let detokenizer = match &form {
                 Some(_) => Detokenizer::verbatim(tokenizer),
                 None => Detokenizer::new(tokenizer),
             };
-            let events =
-                self.start(prompt, request.inference_config, form, detokenizer, adapter)?;
+            let events = self.start(prompt, request.inference_config, form, detokenizer, place)?;
             Ok(Box::new(GenerateStream::new(events)) as Box<dyn EventStream>)
         })
     }
@@ -278,7 +286,7 @@ impl Engine {
         config: InferenceConfig,
         form: Option<Form>,
         detokenizer: Detokenizer,
-        adapter: Option<Arc<Adapter>>,
+        place: Place,
     ) -> Result<SequenceEvents> {
         let sampler = Sampler::new(&config)?;
         self.check_prompt("prompt", &prompt)?;
@@ -295,7 +303,8 @@ impl Engine {
             forced: forced.map(VecDeque::from).unwrap_or_default(),
         };
         let (sender, receiver) = unbounded_channel();
-        let mut sequence = Sequence::generate(prompt, generation, sender).with_adapter(adapter);
+        let sequence = Sequence::generate(prompt, generation, sender);
+        let mut sequence = place.apply(sequence);
         match sequence.begin() {
             None => self.submit(sequence, receiver),
             Some(last) => {
@@ -382,11 +391,31 @@ impl ChatModel for Engine {
             let form = plan.form(&self.shared.grammars)?;
             let detokenizer = plan.detokenizer(&self.shared.tokenizer);
             let reader = plan.reader();
-            let adapter = self.shared.adapters.get(request.adapter.as_deref())?;
-            let events =
-                self.start(prompt, request.inference_config, form, detokenizer, adapter)?;
+            let place = Place::new(self, request.adapter.as_deref(), request.scheduling)?;
+            let events = self.start(prompt, request.inference_config, form, detokenizer, place)?;
             Ok(Box::new(ConverseStream::new(events, reader)) as Box<dyn EventStream>)
         })
+    }
+}
+
+/// How a sequence is served, whatever it is for.
+struct Place {
+    adapter: Option<Arc<Adapter>>,
+    scheduling: Scheduling,
+}
+
+impl Place {
+    fn new(engine: &Engine, adapter: Option<&str>, scheduling: Scheduling) -> Result<Self> {
+        Ok(Self {
+            adapter: engine.shared.adapters.get(adapter)?,
+            scheduling,
+        })
+    }
+
+    fn apply(self, sequence: Sequence) -> Sequence {
+        sequence
+            .with_adapter(self.adapter)
+            .scheduled(self.scheduling)
     }
 }
 
@@ -394,7 +423,7 @@ impl ChatModel for Engine {
 fn thread(decoder: Arc<Decoder>, kv_tokens: usize, options: &EngineOptions) -> EngineThread {
     let limits = StepLimits {
         max_batch: options.max_batch,
-        prefill_chunk: options.prefill_chunk,
+        step_tokens: options.step_tokens,
     };
     let threads = options.threads;
     EngineThread::new(options.max_batch + options.queue, move |inbox| {

@@ -2,6 +2,7 @@
 
 use outcrop_api::{Error, Result};
 
+use crate::block_pool::PAGE_TOKENS;
 use crate::decoder_config::DecoderConfig;
 
 /// Bytes that the KV cache may grow to where the options do not say.
@@ -12,15 +13,18 @@ const DEFAULT_KV_BYTES: usize = 4 << 30;
 pub struct EngineOptions {
     /// Most sequences in flight, at least 1. Default 16.
     pub max_batch: usize,
-    /// Most prompt tokens of one step, at least 1; a quarter of it beside decoding sequences.
-    /// Default 256.
-    pub prefill_chunk: usize,
+    /// Most tokens of one step, at least 1: those of decoding sequences first, then prompts, which
+    /// get at most a quarter of it beside decoding sequences. Default 256.
+    pub step_tokens: usize,
     /// Most requests that wait beside those in flight; one more is a `ThrottlingException`.
     /// Default 256.
     pub queue: usize,
-    /// Tokens that the KV cache holds for all sequences together. Default: `max_batch` full
-    /// contexts, or what 4 GiB hold where that is less. Memory is taken as sequences need it.
+    /// Tokens that the KV cache holds for all sequences and known prefixes together. Default:
+    /// `max_batch` full contexts, or what 4 GiB hold where that is less. Memory is taken as they
+    /// need it.
     pub kv_tokens: Option<usize>,
+    /// The same as a number of bytes: a bound of the KV cache's memory. One of the two at most.
+    pub kv_bytes: Option<usize>,
     /// Most tokens of one sequence. Default: the model's context, or what `kv_tokens` holds where
     /// that is less.
     pub context_length: Option<usize>,
@@ -32,9 +36,10 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             max_batch: 16,
-            prefill_chunk: 256,
+            step_tokens: 256,
             queue: 256,
             kv_tokens: None,
+            kv_bytes: None,
             context_length: None,
             threads: None,
         }
@@ -45,7 +50,7 @@ impl Default for EngineOptions {
 pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Result<(usize, usize)> {
     for (name, value) in [
         ("max_batch", options.max_batch),
-        ("prefill_chunk", options.prefill_chunk),
+        ("step_tokens", options.step_tokens),
     ] {
         if value == 0 {
             return Err(Error::validation(format!(
@@ -69,7 +74,7 @@ pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Resul
     }
     let context = options.context_length.unwrap_or(longest);
     let token_bytes = 2 * config.layers() * config.kv_size() * size_of::<f32>();
-    let kv_tokens = options.kv_tokens.unwrap_or_else(|| {
+    let kv_tokens = stated_tokens(options, token_bytes)?.unwrap_or_else(|| {
         let wanted = context.saturating_mul(options.max_batch);
         wanted.min((DEFAULT_KV_BYTES / token_bytes).max(2))
     });
@@ -82,4 +87,23 @@ pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Resul
         )));
     }
     Ok((kv_tokens, context.min(kv_tokens)))
+}
+
+/// The tokens that the stated budget holds, where there is one.
+fn stated_tokens(options: &EngineOptions, token_bytes: usize) -> Result<Option<usize>> {
+    let Some(bytes) = options.kv_bytes else {
+        return Ok(options.kv_tokens);
+    };
+    if let Some(tokens) = options.kv_tokens {
+        return Err(Error::validation(format!(
+            "kv_bytes: expected it or kv_tokens, got both: {bytes} bytes and {tokens} tokens"
+        )));
+    }
+    let page_bytes = PAGE_TOKENS * token_bytes;
+    if bytes < page_bytes {
+        return Err(Error::validation(format!(
+            "kv_bytes: expected at least {page_bytes}, what {PAGE_TOKENS} tokens take, got {bytes}"
+        )));
+    }
+    Ok(Some(bytes / page_bytes * PAGE_TOKENS))
 }

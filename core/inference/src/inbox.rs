@@ -1,11 +1,12 @@
 //! The bounded queue between callers and the scheduler.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use outcrop_api::{Error, ErrorKind, Result};
 
 use crate::sequence::Sequence;
+use crate::statistics::EngineStatistics;
+use crate::waiting_queue::WaitingQueue;
 
 /// Requests that wait for the scheduler. At most `limit` requests wait and run together.
 pub(crate) struct Inbox {
@@ -16,8 +17,10 @@ pub(crate) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Sequence>,
+    waiting: WaitingQueue,
     running: usize,
+    arrivals: u64,
+    statistics: EngineStatistics,
     is_closed: bool,
 }
 
@@ -36,13 +39,13 @@ impl Inbox {
     /// # Errors
     /// `ThrottlingException` when the queue is full, `InternalServerException` when the scheduler
     /// has ended.
-    pub fn submit(&self, sequence: Sequence) -> Result<()> {
+    pub fn submit(&self, mut sequence: Sequence) -> Result<()> {
         let mut state = self.lock();
         if state.is_closed {
             return Err(stopped());
         }
         if state.waiting.len() + state.running >= self.limit {
-            state.waiting.retain(|waiting| !waiting.is_cancelled());
+            state.waiting.take_ended(|s| s.is_cancelled().then_some(()));
         }
         let (waiting, running) = (state.waiting.len(), state.running);
         if waiting + running >= self.limit {
@@ -54,47 +57,76 @@ impl Inbox {
                 ),
             ));
         }
-        state.waiting.push_back(sequence);
+        state.arrivals += 1;
+        sequence.turn.arrival = state.arrivals;
+        state.waiting.push(sequence);
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Moves the waiting sequences that `admit` takes, first come first served, to `running`.
-    /// Sleeps while there is nothing to run. False when the engine was closed.
-    pub fn admit(
-        &self,
-        running: &mut Vec<Sequence>,
-        mut admit: impl FnMut(&mut Sequence, usize) -> bool,
-    ) -> bool {
-        let mut state = self.lock();
-        loop {
+    /// Lets go of the waiting requests that were cancelled or whose time is over. Sleeps while
+    /// nothing waits and nothing is `running`. False when the engine was closed.
+    pub fn wait(&self, running: usize) -> bool {
+        let ended = {
+            let mut state = self.lock();
+            state.running = running;
+            while !state.is_closed && running == 0 && state.waiting.len() == 0 {
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
             if state.is_closed {
                 return false;
             }
-            while let Some(mut first) = state.waiting.pop_front() {
-                if first.is_cancelled() {
-                    continue;
-                }
-                if !admit(&mut first, running.len()) {
-                    state.waiting.push_front(first);
-                    break;
-                }
-                running.push(first);
+            let ends =
+                |s: &Sequence| (s.is_cancelled().then_some(None)).or(s.turn.timeout().map(Some));
+            state.waiting.take_ended(ends)
+        };
+        for (sequence, why) in ended {
+            if let Some(timeout) = why {
+                sequence.end(Err(timeout));
             }
-            state.running = running.len();
-            if !running.is_empty() {
-                return true;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
         }
+        true
     }
 
-    /// Notes how many sequences run.
-    pub fn set_running(&self, running: usize) {
-        self.lock().running = running;
+    /// The waiting request whose turn it is beside those that are `running`, of a priority of at
+    /// least `least`.
+    pub fn next(&self, running: &[Sequence], least: Option<i32>) -> Option<Sequence> {
+        let mut state = self.lock();
+        let next = state.waiting.pop(running, least)?;
+        // It counts as running while the scheduler looks for room.
+        state.running = running.len() + 1;
+        Some(next)
+    }
+
+    /// Lets a request wait again that found no room, or had to make room for another.
+    pub fn put_back(&self, sequence: Sequence, running: usize) {
+        let mut state = self.lock();
+        state.running = running;
+        if state.is_closed {
+            drop(state);
+            return sequence.end(Err(stopped()));
+        }
+        state.waiting.push(sequence);
+    }
+
+    /// Notes what the scheduler tells of itself.
+    pub fn publish(&self, statistics: EngineStatistics) {
+        let mut state = self.lock();
+        state.running = statistics.running;
+        state.statistics = statistics;
+    }
+
+    /// What the scheduler last told of itself.
+    pub fn statistics(&self) -> EngineStatistics {
+        let state = self.lock();
+        EngineStatistics {
+            running: state.running,
+            waiting: state.waiting.len(),
+            ..state.statistics
+        }
     }
 
     /// Whether the engine was closed.
@@ -107,9 +139,9 @@ impl Inbox {
         let waiting = {
             let mut state = self.lock();
             state.is_closed = true;
-            std::mem::take(&mut state.waiting)
+            state.waiting.take_ended(|_| Some(()))
         };
-        for sequence in waiting {
+        for (sequence, ()) in waiting {
             sequence.end(Err(stopped()));
         }
         self.changed.notify_all();

@@ -61,6 +61,19 @@ impl KvCache {
         }
     }
 
+    /// Copies the page `from` to the page `to`.
+    pub fn copy_page(&mut self, from: u32, to: u32) {
+        let (from, to) = (from as usize, to as usize);
+        let Some(source) = self.pages[from].take() else {
+            return;
+        };
+        match &mut self.pages[to] {
+            Some(target) => target.copy_from_slice(&source),
+            target => *target = Some(source.clone()),
+        }
+        self.pages[from] = Some(source);
+    }
+
     /// A layer's attention of `queries`, `(rows, query_size)`: each row sees its own sequence's
     /// positions up to its own, which are written. `out` is of the queries' shape.
     pub fn attend(

@@ -1,6 +1,7 @@
 //! From messages to tokens: weights, tokenizer, chat template, decoder and encoder, paged KV cache, scheduler, sampler.
 
 mod block_pool;
+mod cache_account;
 mod chat_template;
 mod conversation;
 mod decoder;
@@ -24,6 +25,7 @@ mod lora;
 mod memory_estimate;
 mod own_stack;
 mod pooling;
+mod prefix_index;
 mod prompts;
 mod reply;
 mod rope;
@@ -31,10 +33,14 @@ mod sampler;
 mod scheduler;
 mod scoring;
 mod sequence;
+mod statistics;
 mod step;
+mod step_plan;
 mod stop;
 mod tokenizer;
 mod tool_calls;
+mod turn;
+mod waiting_queue;
 pub mod weights;
 
 pub use block_pool::{BlockPool, BlockTable, PAGE_TOKENS};
@@ -56,6 +62,7 @@ pub use memory_estimate::estimate;
 pub use pooling::Pooling;
 pub use rope::RotaryEmbedding;
 pub use sampler::{Sampler, SamplerScratch};
+pub use statistics::EngineStatistics;
 pub use step::{Rows, Wanted};
 pub use stop::{Passed, StopBuffer};
 pub use tokenizer::Tokenizer;

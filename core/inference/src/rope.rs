@@ -40,6 +40,19 @@ impl RotaryEmbedding {
         }
     }
 
+    /// A number that two sequences share only where a position is turned alike in both.
+    pub fn class(&self, rope_length: usize) -> usize {
+        match &self.config.scaling {
+            RopeScaling::LongRope {
+                original_context, ..
+            } => usize::from(rope_length > *original_context),
+            RopeScaling::Dynamic {
+                original_context, ..
+            } if rope_length > *original_context => rope_length,
+            _ => 0,
+        }
+    }
+
     /// Number of pairs of elements that are turned in a head.
     pub fn pairs(&self) -> usize {
         self.frequencies.len()

@@ -3,17 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use outcrop_api::{Result, StopReason, TokenLogprobs, Usage};
+use outcrop_api::{Result, Scheduling, StopReason, TokenLogprobs, Usage};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::block_pool::BlockTable;
+use crate::block_pool::{BlockTable, PAGE_TOKENS};
+use crate::cache_account::CacheAccount;
 use crate::detokenizer::Detokenizer;
 use crate::grammar::Constraint;
 use crate::logprobs::{logprob, token_logprobs};
 use crate::lora::Adapter;
+use crate::prefix_index::Scope;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::step::Wanted;
 use crate::stop::StopBuffer;
+use crate::turn::Turn;
 
 /// Rows of one step whose every logit is wanted: bounds the room that they take.
 const MAX_LOGIT_ROWS: usize = 32;
@@ -51,12 +54,22 @@ pub(crate) struct Sequence {
     /// Tokens whose keys and values are in the cache.
     computed: usize,
     rope_length: usize,
+    /// Positions whose logits were given out, where each position's are wanted.
+    given: usize,
     task: Task,
     events: Events,
     /// What changes the weights for this sequence; it lives as long.
     pub adapter: Option<Arc<Adapter>>,
     /// The sequence's pages, once it is admitted.
     pub blocks: BlockTable,
+    /// What its keys and values depend on beside its tokens, once it is admitted.
+    pub scope: Scope,
+    /// Its place in the queue.
+    pub turn: Turn,
+    /// The number of the step that last took some of it.
+    pub last_step: u64,
+    /// Where the prompt's keys and values came from.
+    pub account: CacheAccount,
 }
 
 /// What the logits are for.
@@ -150,18 +163,29 @@ impl Sequence {
         Self {
             prompt: tokens.len(),
             rope_length: tokens.len(),
+            account: CacheAccount::new(tokens.len()),
             tokens,
             computed: 0,
+            given: 0,
             task,
             events,
             adapter: None,
             blocks: BlockTable::default(),
+            scope: Scope::default(),
+            turn: Turn::new(Scheduling::default()),
+            last_step: 0,
         }
     }
 
-    /// Takes the tokens that the output must begin with. Gives the last event when that was all.
-    pub fn begin(&mut self) -> Option<Result<SequenceEvent>> {
-        self.take_forced().map(|reason| Ok(self.done(reason)))
+    /// The sequence with its place in the queue.
+    pub fn scheduled(mut self, scheduling: Scheduling) -> Self {
+        self.turn = Turn::new(scheduling);
+        self
+    }
+
+    /// Takes the tokens that the output must begin with. Says why it ends when that was all.
+    pub fn begin(&mut self) -> Option<Result<StopReason>> {
+        self.take_forced().map(Ok)
     }
 
     /// The sequence with its weights changed by `adapter`.
@@ -193,63 +217,103 @@ impl Sequence {
         self.rope_length
     }
 
-    /// The tokens that are to be computed: one in decoding, the rest of the prompt in prefill.
+    /// The tokens that are to be computed: one in decoding (several where a constraint left no
+    /// choice), the rest of the prompt in prefill.
     pub fn pending(&self) -> &[u32] {
         &self.tokens[self.computed..]
+    }
+
+    /// All tokens so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The tokens whose keys and values are in the cache.
+    pub fn computed_tokens(&self) -> &[u32] {
+        &self.tokens[..self.computed]
+    }
+
+    /// Whether a step of a few tokens makes another one.
+    pub fn is_decoding(&self) -> bool {
+        let pending = self.pending().len();
+        pending == 1 || self.computed >= self.prompt && pending <= PAGE_TOKENS
+    }
+
+    /// The first position whose logits are still wanted.
+    fn first_wanted(&self) -> usize {
+        match &self.task {
+            Task::Generate(_) => self.tokens.len() - 1,
+            Task::Logits => self.given,
+            Task::Score(score) => self.given.max(score.first - 1),
+        }
+    }
+
+    /// How many tokens may be taken from the prefix cache, where only keys and values are.
+    pub fn most_reusable(&self) -> usize {
+        self.first_wanted()
+    }
+
+    /// Takes in that the values of the first `known` tokens are there.
+    pub fn reuse(&mut self, known: usize) {
+        self.computed = self.computed.max(known);
+    }
+
+    /// Takes in that its pages are gone: all its tokens are to be computed again.
+    pub fn restart(&mut self) {
+        self.computed = 0;
     }
 
     /// Which logits a step over the next `count` pending tokens must give.
     pub fn wanted(&self, count: usize) -> Wanted {
         let end = self.computed + count;
         match &self.task {
-            Task::Logits => Wanted::All,
-            Task::Score(score) if end >= score.first => Wanted::All,
-            Task::Generate(_) if end == self.tokens.len() => Wanted::Last,
-            Task::Generate(_) | Task::Score(_) => Wanted::None,
+            _ if end <= self.first_wanted() => Wanted::None,
+            Task::Generate(_) => Wanted::Last,
+            Task::Logits | Task::Score(_) => Wanted::All,
         }
     }
 
     /// How many of `room` tokens a step may take of it, so that the logits that it gives stay few.
     pub fn most(&self, room: usize) -> usize {
-        let unscored = match &self.task {
-            Task::Generate(_) => return room,
-            Task::Logits => 0,
-            Task::Score(score) => (score.first - 1).saturating_sub(self.computed),
-        };
-        room.min(if unscored > 0 {
-            unscored
-        } else {
-            MAX_LOGIT_ROWS
-        })
+        if matches!(self.task, Task::Generate(_)) {
+            return room;
+        }
+        match self.first_wanted().saturating_sub(self.computed) {
+            0 => room.min(MAX_LOGIT_ROWS),
+            unwanted => room.min(unwanted),
+        }
     }
 
-    /// Takes in a step over the next `count` pending tokens with the `logits` that it gave. Gives
-    /// the last event when the sequence has ended, for [`Sequence::end`].
-    pub fn advance(&mut self, count: usize, logits: &[f32]) -> Option<Result<SequenceEvent>> {
+    /// Takes in a step over the next `count` pending tokens with the `logits` that it gave. Says why
+    /// the sequence has ended, when it has, for [`Sequence::end`].
+    pub fn advance(&mut self, count: usize, logits: &[f32]) -> Option<Result<StopReason>> {
         let start = self.computed;
         self.computed += count;
-        match &mut self.task {
-            Task::Logits => {
-                send(&self.events, SequenceEvent::Logits(logits.to_vec()));
-                (self.computed == self.prompt).then(|| Ok(self.done(StopReason::EndTurn)))
-            }
-            Task::Score(_) if logits.is_empty() => None,
-            Task::Score(score) => match score.logprobs(start + 1, logits, count) {
-                Ok(logprobs) => {
-                    send(&self.events, SequenceEvent::Scores(logprobs));
-                    (self.computed == self.prompt).then(|| Ok(self.done(StopReason::EndTurn)))
-                }
-                Err(error) => Some(Err(error)),
-            },
-            Task::Generate(_) if logits.is_empty() => None,
-            Task::Generate(generation) => match generation.choose(logits, &self.tokens) {
-                Ok((id, logprobs)) => {
-                    let reason = self.take(id, logprobs).or_else(|| self.take_forced());
-                    reason.map(|reason| Ok(self.done(reason)))
-                }
-                Err(error) => Some(Err(error)),
-            },
+        if start < self.prompt {
+            self.account.read(start);
+            self.account.compute(start, self.computed);
         }
+        if logits.is_empty() {
+            return None;
+        }
+        match &mut self.task {
+            Task::Logits => send(&self.events, SequenceEvent::Logits(logits.to_vec())),
+            Task::Score(score) => match score.logprobs(start + 1, logits, count) {
+                Ok(logprobs) => send(&self.events, SequenceEvent::Scores(logprobs)),
+                Err(error) => return Some(Err(error)),
+            },
+            Task::Generate(generation) => {
+                return match generation.choose(logits, &self.tokens) {
+                    Ok((id, logprobs)) => {
+                        let reason = self.take(id, logprobs).or_else(|| self.take_forced());
+                        reason.map(Ok)
+                    }
+                    Err(error) => Some(Err(error)),
+                };
+            }
+        }
+        self.given = self.computed;
+        (self.computed == self.prompt).then_some(Ok(StopReason::EndTurn))
     }
 
     /// Appends the tokens that the constraint leaves no choice about: the model computes them
@@ -311,18 +375,16 @@ impl Sequence {
         ends
     }
 
-    /// The event of a sequence that ended by itself.
-    fn done(&self, stop_reason: StopReason) -> SequenceEvent {
-        SequenceEvent::Done {
-            stop_reason,
-            usage: Usage::new(self.prompt, self.tokens.len() - self.prompt),
-        }
-    }
-
-    /// Sends the last event.
-    pub fn end(self, last: Result<SequenceEvent>) {
+    /// Sends the last event: why it ended by itself, or what ended it.
+    pub fn end(self, last: Result<StopReason>) {
+        let usage = Usage {
+            cache_read_input_tokens: self.account.read_tokens(),
+            cache_write_input_tokens: self.account.written_tokens(),
+            ..Usage::new(self.prompt, self.tokens.len() - self.prompt)
+        };
+        let done = |stop_reason| SequenceEvent::Done { stop_reason, usage };
         // A caller that has gone needs none.
-        let _ = self.events.send(last);
+        let _ = self.events.send(last.map(done));
     }
 }
 

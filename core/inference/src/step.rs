@@ -47,9 +47,16 @@ pub(crate) trait StepModel: Send {
     /// Number of tokens that a row of logits ranges over.
     fn vocab_size(&self) -> usize;
 
+    /// A number that two sequences of these rope lengths share only where their positions are turned
+    /// alike.
+    fn rope_class(&self, rope_length: usize) -> usize;
+
     /// Computes `rows` and gives the wanted logits, `(wanted rows, vocabulary)` in their order.
     ///
     /// `None` where `keep_going`, which is asked between layers, said no: then the same rows may be
     /// computed again.
     fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]>;
+
+    /// Copies a page of the cache to another.
+    fn copy_page(&mut self, from: u32, to: u32);
 }

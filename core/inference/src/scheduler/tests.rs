@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
-use outcrop_api::{ErrorKind, InferenceConfig, Result, StopReason};
+use outcrop_api::{ErrorKind, InferenceConfig, Result, Scheduling, StopReason};
 use proptest::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -15,7 +15,7 @@ use super::*;
 use crate::block_pool::PAGE_TOKENS;
 use crate::detokenizer::Detokenizer;
 use crate::sampler::{Sampler, SamplerScratch};
-use crate::sequence::Generation;
+use crate::sequence::{Generation, SequenceEvent};
 use crate::step::Wanted;
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
@@ -93,6 +93,16 @@ impl StepModel for HashModel {
         }
         Some(&self.logits)
     }
+
+    fn rope_class(&self, _: usize) -> usize {
+        0
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) {
+        let from = from as usize * PAGE_TOKENS;
+        self.cache
+            .copy_within(from..from + PAGE_TOKENS, to as usize * PAGE_TOKENS);
+    }
 }
 
 fn tokenizer() -> Arc<Tokenizer> {
@@ -157,7 +167,7 @@ fn collect(mut receiver: Receiver) -> Result<(Vec<u32>, StopReason)> {
 
 const WIDE: StepLimits = StepLimits {
     max_batch: 8,
-    prefill_chunk: 64,
+    step_tokens: 64,
 };
 
 proptest! {
@@ -165,8 +175,8 @@ proptest! {
 
     #[test]
     fn neighbours_chunks_and_waiting_change_no_output(
-        requests in prop::collection::vec((prop::collection::vec(4u32..500, 1..90), 1usize..40, 0u64..6), 1..10),
-        max_batch in 1usize..6, prefill_chunk in 1usize..40, pages in 5usize..12,
+        requests in prop::collection::vec((prop::collection::vec(prop_oneof![4u32..500, Just(5)], 1..90), 1usize..40, 0u64..6), 1..10),
+        max_batch in 1usize..6, step_tokens in 1usize..40, pages in 5usize..12,
     ) {
         let tokenizer = tokenizer();
         let alone: Vec<_> = requests.iter().map(|(prompt, max_tokens, seed)| {
@@ -178,7 +188,7 @@ proptest! {
             thread.join().unwrap();
             outcome
         }).collect();
-        let limits = StepLimits { max_batch, prefill_chunk };
+        let limits = StepLimits { max_batch, step_tokens };
         let (inbox, thread) = start(HashModel::new(pages * PAGE_TOKENS), 100, limits);
         let receivers: Vec<_> = requests.iter().map(|(prompt, max_tokens, seed)| {
             let (sequence, receiver) = sequence(&tokenizer, prompt, *max_tokens, *seed);
@@ -190,6 +200,211 @@ proptest! {
         thread.join().unwrap();
         prop_assert_eq!(together, alone);
     }
+}
+
+/// A sequence of `caller` at `priority`, of `prompt` equal tokens.
+fn of_caller(
+    tokenizer: &Arc<Tokenizer>,
+    caller: &str,
+    priority: i32,
+    prompt: usize,
+) -> (Sequence, Receiver) {
+    let (sequence, receiver) = sequence(tokenizer, &vec![7; prompt], 40, 0);
+    let scheduling = Scheduling {
+        caller: Some(caller.to_owned()),
+        priority,
+        deadline_ms: None,
+    };
+    (sequence.scheduled(scheduling), receiver)
+}
+
+#[test]
+fn sequences_that_outgrow_the_pages_give_way_and_come_out_the_same() {
+    let tokenizer = tokenizer();
+    let run = |tokens| {
+        let (inbox, thread) = start(HashModel::new(tokens), 100, WIDE);
+        let receivers: Vec<_> = (0..6u32)
+            .map(|i| {
+                let (sequence, receiver) = sequence(&tokenizer, &[10 + i; 20], 100, u64::from(i));
+                inbox.submit(sequence).unwrap();
+                receiver
+            })
+            .collect();
+        let outcomes: Vec<_> = receivers.into_iter().map(|r| collect(r).unwrap()).collect();
+        let statistics = inbox.statistics();
+        inbox.close();
+        thread.join().unwrap();
+        (outcomes, statistics)
+    };
+    let (wide, statistics) = run(2048);
+    assert_eq!(statistics.preemptions, 0);
+    // Together they need 24 pages; one alone needs four.
+    let (narrow, statistics) = run(7 * PAGE_TOKENS);
+    assert_eq!(narrow, wide);
+    assert!(statistics.preemptions > 0);
+    assert_eq!(statistics.free_pages + statistics.cached_pages, 7);
+}
+
+#[test]
+fn a_prompt_asked_again_is_read_from_the_cache_and_counted() {
+    let tokenizer = tokenizer();
+    let (inbox, thread) = start(HashModel::new(2048), 8, WIDE);
+    let mut prompt: Vec<u32> = (0..100).map(|i| 4 + i % 90).collect();
+    let ask = |prompt: &[u32]| {
+        let (sequence, mut receiver) = sequence(&tokenizer, prompt, 1, 0);
+        inbox.submit(sequence).unwrap();
+        loop {
+            if let SequenceEvent::Done { usage, .. } = receiver.blocking_recv().unwrap().unwrap() {
+                return (
+                    usage.cache_read_input_tokens,
+                    usage.cache_write_input_tokens,
+                );
+            }
+        }
+    };
+    assert_eq!(ask(&prompt), (0, 100));
+    // The last token is always computed; its page is known and stays the only one.
+    assert_eq!(ask(&prompt), (99, 0));
+    prompt.truncate(80);
+    prompt.extend([300; 30]);
+    assert_eq!(ask(&prompt), (80, 30));
+    prompt[0] = 300;
+    assert_eq!(ask(&prompt), (0, 110));
+    inbox.close();
+    thread.join().unwrap();
+}
+
+#[test]
+fn callers_take_turns_however_many_requests_one_has() {
+    let tokenizer = tokenizer();
+    let model = HashModel {
+        slow: true,
+        ..HashModel::new(4096)
+    };
+    let limits = StepLimits {
+        max_batch: 1,
+        step_tokens: 64,
+    };
+    let (inbox, thread) = start(model, 20, limits);
+    let mut receivers = Vec::new();
+    for (caller, count) in [("many", 8), ("few", 2)] {
+        for _ in 0..count {
+            let (sequence, receiver) = of_caller(&tokenizer, caller, 0, 5);
+            inbox.submit(sequence).unwrap();
+            receivers.push((caller, receiver));
+        }
+    }
+    // Who is done when the second of "few" is?
+    let (_, last) = receivers.pop().unwrap();
+    collect(last).unwrap();
+    let is_done = |receiver: &mut Receiver| {
+        while let Ok(event) = receiver.try_recv() {
+            if matches!(event, Ok(SequenceEvent::Done { .. })) {
+                return true;
+            }
+        }
+        false
+    };
+    let done = receivers
+        .iter_mut()
+        .filter_map(|(caller, r)| (*caller == "many" && is_done(r)).then_some(()));
+    assert!(done.count() <= 3);
+    inbox.close();
+    thread.join().unwrap();
+}
+
+#[test]
+fn callers_share_the_prompt_tokens_of_a_step_evenly() {
+    let tokenizer = tokenizer();
+    let (mut running, mut receivers) = (Vec::new(), Vec::new());
+    for (arrival, caller) in ["many", "many", "many", "few"].into_iter().enumerate() {
+        let (mut sequence, receiver) = of_caller(&tokenizer, caller, 0, 1000);
+        sequence.turn.arrival = arrival as u64;
+        running.push(sequence);
+        receivers.push(receiver);
+    }
+    let mut planner = StepPlanner::default();
+    assert_eq!(planner.plan(&running, 256), [128, 0, 0, 128]);
+    // Steps too small for both go to each in turn.
+    let mut sums = [0; 4];
+    for _ in 0..10 {
+        for (sum, count) in sums.iter_mut().zip(planner.plan(&running, 32)) {
+            *sum += count;
+        }
+    }
+    assert_eq!(sums, [160, 0, 0, 160]);
+    running[2].turn.priority = 1;
+    assert_eq!(planner.plan(&running, 256), [0, 0, 256, 0]);
+}
+
+#[test]
+fn the_more_urgent_take_the_place_of_the_others_and_both_come_to_their_end() {
+    let tokenizer = tokenizer();
+    let model = HashModel {
+        slow: true,
+        ..HashModel::new(4096)
+    };
+    let limits = StepLimits {
+        max_batch: 1,
+        step_tokens: 64,
+    };
+    let (inbox, thread) = start(model, 20, limits);
+    let (patient, mut first) = of_caller(&tokenizer, "a", 0, 200);
+    inbox.submit(patient).unwrap();
+    first.blocking_recv().unwrap().unwrap();
+    let (urgent, second) = of_caller(&tokenizer, "a", 1, 10);
+    inbox.submit(urgent).unwrap();
+    collect(second).unwrap();
+    let mut seen = 1;
+    while let Ok(event) = first.try_recv() {
+        seen += usize::from(matches!(event, Ok(SequenceEvent::Token(_))));
+    }
+    assert!(seen < 30, "{seen} of 40 tokens came before the urgent ones");
+    let mut rest = 0;
+    while let Some(Ok(event)) = first.blocking_recv() {
+        rest += usize::from(matches!(event, SequenceEvent::Token(_)));
+    }
+    assert_eq!(seen + rest, 40);
+    assert_eq!(inbox.statistics().preemptions, 1);
+    inbox.close();
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_deadline_ends_who_waits_and_who_runs() {
+    let tokenizer = tokenizer();
+    let model = HashModel {
+        slow: true,
+        ..HashModel::new(4096)
+    };
+    let limits = StepLimits {
+        max_batch: 1,
+        step_tokens: 64,
+    };
+    let (inbox, thread) = start(model, 20, limits);
+    let timed = |deadline_ms| {
+        let (sequence, receiver) = sequence(&tokenizer, &[7; 10], 3000, 0);
+        let scheduling = Scheduling {
+            deadline_ms: Some(deadline_ms),
+            ..Scheduling::default()
+        };
+        inbox.submit(sequence.scheduled(scheduling)).unwrap();
+        receiver
+    };
+    let (running, waiting) = (timed(60), timed(20));
+    for (receiver, limit) in [(waiting, "within 20 ms"), (running, "within 60 ms")] {
+        let error = collect(receiver).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ModelTimeoutException);
+        assert!(error.message().contains(limit), "{error}");
+    }
+    let statistics = inbox.statistics();
+    assert_eq!((statistics.running, statistics.waiting), (0, 0));
+    assert_eq!(
+        statistics.free_pages + statistics.cached_pages,
+        statistics.pages
+    );
+    inbox.close();
+    thread.join().unwrap();
 }
 
 #[test]
@@ -238,7 +453,7 @@ fn a_dropped_receiver_ends_its_sequence_within_a_step_and_frees_its_pages() {
     let steps = model.steps.clone();
     let limits = StepLimits {
         max_batch: 8,
-        prefill_chunk: 10,
+        step_tokens: 10,
     };
     let (inbox, thread) = start(model, 8, limits);
     // Its prefill alone would take a thousand steps, and its pages are all there are.
@@ -275,7 +490,7 @@ fn a_panic_in_a_step_is_an_error_for_all_who_wait() {
         8,
         StepLimits {
             max_batch: 1,
-            prefill_chunk: 64,
+            step_tokens: 64,
         },
     );
     let (running, first) = sequence(&tokenizer, &[499], 10, 0);
@@ -313,7 +528,7 @@ fn decoding_goes_on_beside_a_long_prompt() {
     let (long, prefilled) = sequence(&tokenizer, &vec![7; 640], 1, 0);
     inbox.submit(long).unwrap();
     collect(prefilled).unwrap();
-    let chunk = WIDE.prefill_chunk / CHUNK_SHARE_BESIDE_DECODE;
+    let chunk = WIDE.step_tokens / 4;
     let widest = steps.lock().unwrap().iter().copied().max().unwrap();
     assert_eq!(widest, chunk + 1);
     let mut tokens = 0;

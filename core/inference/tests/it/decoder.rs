@@ -117,14 +117,14 @@ proptest! {
     #[test]
     fn neighbours_chunks_and_threads_change_no_bit(
         prompts in prop::collection::vec(prop::collection::vec(0u32..544, 1..80), 1..7),
-        prefill_chunk in 1usize..70, max_batch in 1usize..7, threads in 1usize..4, which in 0usize..5,
+        step_tokens in 1usize..70, max_batch in 1usize..7, threads in 1usize..4, which in 0usize..5,
     ) {
         let name = ["llama3", "llama3_h256", "qwen3", "llama3/model-Q8_0.gguf", "llama3_h256/model-Q4_K_M.gguf"][which];
         let runtime = Runtime::new().unwrap();
         let reference = engine(name, on_threads(1));
         let alone: Vec<_> = prompts.iter()
             .map(|prompt| bits(&runtime.block_on(reference.logits(prompt)).unwrap())).collect();
-        let mixed = engine(name, EngineOptions { prefill_chunk, max_batch, ..on_threads(threads) });
+        let mixed = engine(name, EngineOptions { step_tokens, max_batch, ..on_threads(threads) });
         // Decoding sequences beside them make for steps of every shape.
         let beside = prompts.iter().map(|prompt| {
             let (engine, prompt) = (mixed.clone(), prompt.clone());

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use outcrop_api::{
     ChatModel, ContentBlock, ConverseRequest, ErrorKind, GenerateRequest, InferenceConfig, Message,
-    Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice,
+    Prompt, Role, StopReason, StreamEvent, Tool, ToolChoice, Usage,
 };
 use outcrop_inference::{Engine, EngineOptions};
 use serde_json::Value;
@@ -117,7 +117,14 @@ async fn a_stream_gives_the_ids_and_the_text_of_the_whole() {
     }
     assert_eq!(text, engine.tokenizer().decode(&ids, true).unwrap());
     assert_eq!((ids, text), (whole.ids, whole.text));
-    assert_eq!(done, Some((whole.stop_reason, whole.usage)));
+    // Asked again, all but the last token of the prompt was known.
+    assert_eq!(whole.usage.cache_write_input_tokens, 9);
+    let usage = Usage {
+        cache_read_input_tokens: 8,
+        cache_write_input_tokens: 0,
+        ..whole.usage
+    };
+    assert_eq!(done, Some((whole.stop_reason, usage)));
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn a_batch_of_adapters_gives_each_sequence_its_own_bits() {
     }
     for threads in [1, 2] {
         let options = EngineOptions {
-            prefill_chunk: 19,
+            step_tokens: 19,
             ..on_threads(threads)
         };
         let engine = with_adapters("llama3", options);

@@ -97,7 +97,7 @@ async fn neighbours_and_threads_change_no_score() {
     .await;
     assert_eq!(alone.len(), 80);
     let options = EngineOptions {
-        prefill_chunk: 23,
+        step_tokens: 23,
         ..on_threads(2)
     };
     let engine = engine("qwen3", options);
