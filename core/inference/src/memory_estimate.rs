@@ -47,7 +47,7 @@ pub fn estimate(path: &Path, options: &EngineOptions) -> Result<MemoryEstimate> 
 
 /// Bytes of a decoder's largest step.
 fn pass_bytes(config: &DecoderConfig, options: &EngineOptions) -> u64 {
-    let rows = options.prefill_chunk + options.max_batch;
+    let rows = options.step_tokens;
     let widths = 3 * config.hidden_size
         + 2 * config.query_size()
         + 2 * config.kv_size()
