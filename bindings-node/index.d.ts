@@ -41,6 +41,10 @@ export interface CatalogueEntry {
   source: string;
   /** Bytes of its files on this machine, where they are here. */
   bytes?: number;
+  /** Bytes of memory that it needs once it is loaded, its KV cache full, where its files are here. */
+  memory?: number;
+  /** Whether that is within what the machine has left, where the system tells. */
+  fits?: boolean;
   /**
    * Why its record in the home cannot be read, where it cannot: importing the model again under
    * this id mends it.

@@ -33,7 +33,10 @@ test("models", async () => {
   assert.equal(code, 0);
   const entries = out.trim().split("\n").map((line) => JSON.parse(line));
   assert.equal(entries.find((entry) => entry.id === "acme.reader-v1").kind, "chat");
-  assert.match((await outcrop("models")).out, /^ID +KIND +HERE +SIZE +SOURCE\n/);
+  assert.match((await outcrop("models")).out, /^ID +KIND +HERE +SIZE +FITS +SOURCE\n/);
+  const info = JSON.parse((await outcrop("models", "info", "acme.reader-v1", "--json")).out);
+  assert.equal(info.architecture, "llama");
+  assert.ok(info.memory.total > info.memory.weights);
 });
 
 test("bench, and its failure", async () => {

@@ -64,14 +64,35 @@ def test_models(cli, tmp_path):
     code, out, _ = cli("models")
     assert code == 0
     header, *rows = out.splitlines()
-    assert header.split() == ["ID", "KIND", "HERE", "SIZE", "SOURCE"]
+    assert header.split() == ["ID", "KIND", "HERE", "SIZE", "FITS", "SOURCE"]
     assert any(row.startswith("acme.reader-v1") and str(FIXTURES) in row for row in rows)
     _, out, _ = cli("models", "--json")
     entries = {entry["id"]: entry for entry in map(json.loads, out.splitlines())}
     assert entries["acme.reader-v1"]["kind"] == "chat"
     assert entries["acme.reader-v1"]["bytes"] > 1000
+    assert entries["acme.reader-v1"]["fits"] is True
     _, elsewhere, _ = cli("models", "--json", "--home", tmp_path / "other")
     assert "acme.reader-v1" not in elsewhere
+
+
+def test_what_is_known_of_a_model_before_it_is_loaded(cli):
+    code, out, _ = cli("models", "info", FIXTURES / "llama3", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["architecture"] == "llama" and found["quantization"] == "BF16"
+    assert found["kind"] == "chat" and found["contextLength"] == 2048
+    memory = found["memory"]
+    assert memory["kvBytes"] == memory["kvTokens"] * memory["kvBytesPerToken"]
+    assert memory["total"] == memory["weights"] + memory["kvBytes"] + memory["working"]
+    assert memory["fits"] is (memory["total"] <= memory["available"])
+    code, out, _ = cli("models", "info", FIXTURES / "llama3" / "model-Q8_0.gguf")
+    assert code == 0 and "Q8_0" in out and "fits" in out and "memory needed" in out
+    code, out, _ = cli("models", "info", FIXTURES / "bert_minilm", "--json")
+    assert json.loads(out)["kind"] == "embedding"
+    code, out, err = cli("models", "info", "hf:acme/reader")
+    assert (code, out) == (1, "") and "not on this machine" in err
+    assert cli("models", "info", "acme.nothing")[0] == 1
+    assert cli("models", "info")[0] == 2
 
 
 def test_bench(cli):

@@ -60,6 +60,10 @@ class CatalogueEntry:
     kind: str | None = None
     #: Bytes of its files on this machine, where they are here.
     bytes: int | None = None
+    #: Bytes of memory that it needs once it is loaded, its KV cache full, where its files are here.
+    memory: int | None = None
+    #: Whether that is within what the machine has left, where the system tells.
+    fits: bool | None = None
     #: Why its record in the home cannot be read, where it cannot: importing the model again under
     #: this id mends it.
     damaged: str | None = None
@@ -70,7 +74,17 @@ class ModelList(RecordList[CatalogueEntry]):
 
     def _table(self) -> Table:
         rows = [
-            (e.id, e.kind, e.available, size(e.bytes), e.source, e.damaged or e.description)
+            (
+                e.id,
+                e.kind,
+                e.available,
+                size(e.bytes),
+                size(e.memory),
+                e.fits,
+                e.source,
+                e.damaged or e.description,
+            )
             for e in self
         ]
-        return ("id", "kind", "available", "size", "source", "description"), rows
+        names = ("id", "kind", "available", "size", "memory", "fits", "source", "description")
+        return names, rows

@@ -28,6 +28,12 @@ pub struct CatalogueEntry {
     /// Bytes of its files on this machine, where they are here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Bytes of memory that it needs once it is loaded, its KV cache full, where its files are here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Whether that is within what the machine has left, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fits: Option<bool>,
     /// Why its record in the home cannot be read, where it cannot: importing the model again under
     /// this id mends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,6 +13,7 @@ mod quote;
 mod record;
 mod reference;
 mod shelf;
+mod summary;
 
 pub use catalogue::{CatalogueEntry, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 pub use download::{DownloadProgress, Progress};
@@ -21,3 +22,4 @@ pub use model::Model;
 pub use quote::{NO_ANSWER, QuoteModel};
 pub use reference::{HubReference, Reference, arn};
 pub use shelf::{Shelf, ShelfOptions};
+pub use summary::ModelSummary;

@@ -5,6 +5,7 @@ use std::path::Path;
 use outcrop_api::{Error, Result};
 
 use crate::catalogue::{BUILT_IN, BuiltIn, CatalogueEntry, Place, built_in};
+use crate::load_options::LoadOptions;
 use crate::record::ModelRecord;
 use crate::reference::arn;
 use crate::shelf::Shelf;
@@ -29,6 +30,8 @@ impl Shelf {
                     Place::Over(_) => "built-in".into(),
                 },
                 bytes: self.built_in_bytes(model),
+                memory: None,
+                fits: None,
                 damaged: None,
             })
             .collect();
@@ -42,6 +45,13 @@ impl Shelf {
                     Err(error) => damaged(id, &error),
                 }),
         );
+        for entry in entries.iter_mut().filter(|entry| entry.available) {
+            // A model that cannot be read is told of when it is opened.
+            if let Ok(summary) = self.summary(&entry.id, &LoadOptions::default()) {
+                entry.memory = Some(summary.memory.total);
+                entry.fits = summary.memory.fits;
+            }
+        }
         entries[BUILT_IN.len()..].sort_by(|a, b| a.id.cmp(&b.id));
         Ok(entries)
     }
@@ -59,6 +69,8 @@ impl Shelf {
             available: location.exists(),
             source: record.source.clone(),
             bytes: bytes_of(&location),
+            memory: None,
+            fits: None,
             damaged: None,
         }
     }
@@ -102,6 +114,8 @@ fn damaged(id: String, error: &Error) -> CatalogueEntry {
         available: false,
         source: String::new(),
         bytes: None,
+        memory: None,
+        fits: None,
         damaged: Some(error.message().to_string()),
     }
 }

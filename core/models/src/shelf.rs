@@ -255,6 +255,14 @@ impl Shelf {
         if Path::new(id).is_dir() {
             return self.at_path(Path::new(id));
         }
+        Err(self.unknown(id)?)
+    }
+
+    /// The error of a name that is no model, with what would be near.
+    ///
+    /// # Errors
+    /// Where the home cannot be read.
+    pub(crate) fn unknown(&self, id: &str) -> Result<Error> {
         let records = ModelRecord::list(&self.inner.home)?;
         let known: Vec<&str> = BUILT_IN
             .iter()
@@ -266,7 +274,7 @@ impl Shelf {
             true => format!("this home knows {}", known.join(", ")),
             false => format!("did you mean {}?", near.join(" or ")),
         };
-        Err(Error::not_found(format!(
+        Ok(Error::not_found(format!(
             "model {id:?}: no model by that id, and no folder of that name; {hint}"
         ))
         .with_resource(id))
@@ -423,7 +431,7 @@ impl Shelf {
     }
 }
 
-fn canonical(path: &Path) -> Result<PathBuf> {
+pub(crate) fn canonical(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|error| {
         Error::not_found(format!(
             "model: there is no folder and no file {}: {error}",

@@ -27,7 +27,7 @@ pub use outcrop_api::{Error, ErrorKind, Result};
 pub use outcrop_knowledge::{
     Chunking, Document, DocumentInfo, KnowledgeBaseInfo, SourceInfo, SyncProgress, SyncReport,
 };
-pub use outcrop_models::{CatalogueEntry, DownloadProgress, LoadOptions, Progress};
+pub use outcrop_models::{CatalogueEntry, DownloadProgress, LoadOptions, ModelSummary, Progress};
 pub use request::{conversation, from_json};
 pub use runtime::runtime;
 pub use session::Session;

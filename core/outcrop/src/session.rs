@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use outcrop_api::{Error, Result};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::KnowledgeBaseInfo;
-use outcrop_models::{CatalogueEntry, LoadOptions, Progress, Shelf, ShelfOptions};
+use outcrop_models::{CatalogueEntry, LoadOptions, ModelSummary, Progress, Shelf, ShelfOptions};
 use outcrop_store::Home;
 
 use crate::device;
@@ -118,6 +118,18 @@ impl Session {
     ) -> Result<Model> {
         let loaded = self.load(id, options, progress).await?;
         Ok(Model::new(self.clone(), &loaded))
+    }
+
+    /// What is known of the model by that name before it is loaded as `options` say: its size, and
+    /// the memory that it needs. Nothing is downloaded and no weights are read.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where it is not on this machine; `ModelErrorException` where its
+    /// files are damaged or of an unknown architecture.
+    pub async fn model_summary(&self, id: &str, options: LoadOptions) -> Result<ModelSummary> {
+        self.check()?;
+        let (shelf, id) = (self.inner.shelf.clone(), id.to_string());
+        blocking(move || shelf.summary(&id, &options)).await
     }
 
     /// Registers a folder, a `.gguf` file or `hf:org/name[@revision]` under an id of the caller's

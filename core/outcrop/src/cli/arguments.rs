@@ -6,6 +6,7 @@ pub(super) enum Command {
     Help,
     Version,
     Models,
+    Info(String),
     Bench(String),
 }
 
@@ -56,8 +57,12 @@ pub(super) fn parse(arguments: &[String]) -> Result<Given, String> {
     given.command = match words.as_slice() {
         [] => return Err("expected a command: models or bench".to_string()),
         ["models"] => Command::Models,
+        ["models", "info", model] => Command::Info((*model).to_string()),
+        ["models", "info", ..] => return Err(one_model("models info", &words[2..])),
         ["models", other, ..] => {
-            return Err(format!("models {other}: expected nothing more"));
+            return Err(format!(
+                "models {other}: expected info MODEL, or nothing more"
+            ));
         }
         ["bench", model] => Command::Bench((*model).to_string()),
         ["bench", ..] => return Err(one_model("bench", &words[1..])),
@@ -94,8 +99,8 @@ mod tests {
             Some("x")
         );
         assert_eq!(
-            parsed("bench -- -m").unwrap().command,
-            Command::Bench("-m".into())
+            parsed("models info -- -m").unwrap().command,
+            Command::Info("-m".into())
         );
         assert_eq!(parsed("bench --help").unwrap().command, Command::Help);
         assert_eq!(parsed("-V").unwrap().command, Command::Version);
@@ -108,7 +113,8 @@ mod tests {
             ("run", "run: expected a command"),
             ("bench", "bench: expected a model"),
             ("bench a b", "bench: expected one model, got a b"),
-            ("models show", "models show: expected nothing more"),
+            ("models show", "models show: expected info MODEL"),
+            ("models info", "models info: expected a model"),
             ("models --fast", "--fast: there is no such option"),
             ("models --home", "--home: expected a folder"),
         ] {

@@ -21,6 +21,7 @@ usage: outcrop COMMAND [options]
 
 commands:
   models               the models that the home knows
+  models info MODEL    size, architecture, quantisation, and whether it fits this machine's memory
   bench MODEL          how fast a model is: load, prefill of 512 tokens, decode after 128 tokens,
                        8 sequences at once; of an embedding or reranking model, texts a second
 
@@ -80,6 +81,7 @@ async fn dispatch(given: Given, mut options: SessionOptions, output: &mut Output
     let session = Session::open(options)?;
     let ended = match command {
         Command::Models => models::list(&session, output),
+        Command::Info(model) => models::info(&session, &model, output).await,
         Command::Bench(model) => bench::run(&session, &model, output).await,
         Command::Help | Command::Version => Ok(()),
     };

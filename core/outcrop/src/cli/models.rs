@@ -1,6 +1,7 @@
 //! `outcrop models` and `outcrop models info MODEL`.
 
 use outcrop_api::{ModelKind, Result};
+use outcrop_models::LoadOptions;
 
 use crate::cli::output::{Output, size};
 use crate::session::Session;
@@ -11,7 +12,7 @@ pub(super) fn list(session: &Session, output: &mut Output) -> Result<()> {
     if output.is_json {
         return entries.iter().try_for_each(|entry| output.json(entry));
     }
-    let rows: Vec<[String; 5]> = entries
+    let rows: Vec<[String; 6]> = entries
         .into_iter()
         .map(|entry| {
             let here = match (&entry.damaged, entry.available) {
@@ -24,11 +25,69 @@ pub(super) fn list(session: &Session, output: &mut Output) -> Result<()> {
                 entry.kind.map_or("", kind).to_string(),
                 here.to_string(),
                 entry.bytes.map(size).unwrap_or_default(),
+                match entry.fits {
+                    Some(true) => "yes",
+                    Some(false) => "no",
+                    None => "",
+                }
+                .to_string(),
                 entry.damaged.unwrap_or(entry.source),
             ]
         })
         .collect();
-    output.table(["ID", "KIND", "HERE", "SIZE", "SOURCE"], &rows)
+    output.table(["ID", "KIND", "HERE", "SIZE", "FITS", "SOURCE"], &rows)
+}
+
+/// What is known of a model before it is loaded.
+pub(super) async fn info(session: &Session, model: &str, output: &mut Output) -> Result<()> {
+    let summary = session.model_summary(model, LoadOptions::default()).await?;
+    if output.is_json {
+        return output.json(&summary);
+    }
+    let memory = &summary.memory;
+    let fits = match memory.fits {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    };
+    let mut rows = vec![
+        ("model", summary.id.clone()),
+        ("kind", kind(summary.kind).to_string()),
+        ("architecture", summary.architecture.clone()),
+        ("parameters", count(summary.parameters)),
+        ("quantisation", summary.quantization.clone()),
+        ("weights", size(summary.bytes)),
+    ];
+    if let Some(tokens) = summary.context_length {
+        rows.push(("context", format!("{} tokens", count(tokens as u64))));
+        let (full, tokens) = (size(memory.kv_bytes), count(memory.kv_tokens));
+        let each = size(memory.kv_bytes_per_token);
+        rows.push((
+            "KV cache",
+            format!("up to {full}: {tokens} tokens of {each}"),
+        ));
+    }
+    rows.push(("working memory", size(memory.working)));
+    rows.push(("memory needed", size(memory.total)));
+    if let Some(available) = memory.available {
+        rows.push(("memory available", size(available)));
+    }
+    rows.push(("fits", fits.to_string()));
+    let text: String = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<18}{value}\n"))
+        .collect();
+    output.text(&text)
+}
+
+/// A whole number with its thousands apart.
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<&str> = groups
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    groups.join(",")
 }
 
 fn kind(kind: ModelKind) -> &'static str {
@@ -36,5 +95,22 @@ fn kind(kind: ModelKind) -> &'static str {
         ModelKind::Chat => "chat",
         ModelKind::Embedding => "embedding",
         ModelKind::Rerank => "rerank",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (12_345_678, "12,345,678"),
+        ] {
+            assert_eq!(count(number), shown);
+        }
     }
 }
