@@ -153,10 +153,13 @@ impl Sequence {
     /// A sequence that gives the log-probabilities of the tokens of `text` from position `first`
     /// (at least 1 and within it) on.
     pub fn score(mut text: Vec<u32>, first: usize, events: Events) -> Self {
-        let targets = text[first..].to_vec();
+        let (targets, rope_length) = (text[first..].to_vec(), text.len());
         // What follows the last token is not asked for.
         text.pop();
-        Self::new(text, Task::Score(Score { targets, first }), events)
+        Self {
+            rope_length,
+            ..Self::new(text, Task::Score(Score { targets, first }), events)
+        }
     }
 
     fn new(tokens: Vec<u32>, task: Task, events: Events) -> Self {

@@ -36,12 +36,11 @@ fn named(adapter: Option<&str>, request: GenerateRequest) -> GenerateRequest {
 #[tokio::test]
 async fn adapters_give_pefts_logits_and_tokens() {
     let golden = golden::json("lora/golden.json");
-    let prompt = ids(&golden["ids"]);
     let engine = with_adapters("llama3", EngineOptions::default());
     let vocab = engine.info().vocabulary.unwrap();
-    let plain = engine.logits(&prompt).await.unwrap();
     for name in ADAPTERS {
-        let expected = &golden[name];
+        let (expected, prompt) = (&golden[name], ids(&golden[name]["ids"]));
+        let plain = engine.logits(&prompt).await.unwrap();
         let logits = engine.logits_with(&prompt, Some(name)).await.unwrap();
         let last = &logits[logits.len() - vocab..];
         let off = distance(last, &numbers(&expected["last_logits"]));
@@ -64,17 +63,17 @@ async fn adapters_give_pefts_logits_and_tokens() {
             expected,
             "{name}"
         );
+        assert_eq!(engine.logits(&prompt).await.unwrap(), plain);
     }
-    assert_eq!(engine.logits(&prompt).await.unwrap(), plain);
 }
 
 #[tokio::test]
 async fn a_gguf_base_turns_the_same_rows() {
     let golden = golden::json("lora/golden.json");
-    let prompt = ids(&golden["ids"]);
     let engine = with_adapters("llama3/model-Q8_0.gguf", EngineOptions::default());
     let vocab = engine.info().vocabulary.unwrap();
     for name in ADAPTERS {
+        let prompt = ids(&golden[name]["ids"]);
         let logits = engine.logits_with(&prompt, Some(name)).await.unwrap();
         let last = &logits[logits.len() - vocab..];
         let off = distance(last, &numbers(&golden[name]["last_logits"]));
@@ -287,19 +286,101 @@ fn what_does_not_fit_or_is_not_followed_is_named() {
 
 /// A safetensors file of F32 tensors of these names and shapes, all zero.
 fn zeros(tensors: &[(&str, [usize; 2])]) -> Vec<u8> {
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape)| (*name, *shape, vec![0.0; shape[0] * shape[1]]))
+        .collect();
+    safetensors(&tensors)
+}
+
+/// A safetensors file of F32 tensors: names, shapes and values.
+fn safetensors(tensors: &[(&str, [usize; 2], Vec<f32>)]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut end = 0;
-    for (name, shape) in tensors {
+    for (name, shape, values) in tensors {
         let start = end;
-        end += 4 * shape[0] * shape[1];
+        end += 4 * values.len();
         let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
         header.insert((*name).to_owned(), entry);
     }
     let header = Value::Object(header).to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
-    bytes.resize(bytes.len() + end, 0);
+    bytes.extend(
+        tensors
+            .iter()
+            .flat_map(|(_, _, values)| values)
+            .flat_map(|v| v.to_le_bytes()),
+    );
     bytes
+}
+
+#[tokio::test]
+async fn modules_that_are_one_matrix_are_the_same_change_as_their_parts() {
+    let engine = engine("llama3", EngineOptions::default());
+    let values = |seed: usize, count: usize| -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * 37 + seed * 101) % 29) as f32 / 50.0 - 0.28)
+            .collect()
+    };
+    let name = |module: &str, matrix: &str| {
+        format!("base_model.model.model.layers.1.{module}.lora_{matrix}.weight")
+    };
+    // Outputs of query, key and value, and of gate and up.
+    for (fused, parts, outputs) in [
+        (
+            "self_attn.qkv_proj",
+            &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"][..],
+            &[64, 32, 32][..],
+        ),
+        (
+            "mlp.gate_up_proj",
+            &["mlp.gate_proj", "mlp.up_proj"],
+            &[160, 160],
+        ),
+    ] {
+        let (down, all) = (values(1, 2 * 64), outputs.iter().sum::<usize>());
+        let up = values(2, 2 * all);
+        let (mut rest, mut apart) = (&up[..], Vec::new());
+        for (part, outputs) in parts.iter().zip(outputs) {
+            let (own, others) = rest.split_at(2 * outputs);
+            rest = others;
+            apart.push((name(part, "A"), [2, 64], down.clone()));
+            apart.push((name(part, "B"), [*outputs, 2], own.to_vec()));
+        }
+        let whole = vec![
+            (name(fused, "A"), [2, 64], down),
+            (name(fused, "B"), [all, 2], up),
+        ];
+        let mut logits = Vec::new();
+        for tensors in [whole, apart] {
+            let modules: Vec<&str> = tensors
+                .iter()
+                .map(|(name, ..)| name.split('.').nth(6).unwrap())
+                .collect();
+            let pattern = format!(r".*layers\.1\..*\.({})", modules.join("|"));
+            let folder = changed(&[("r", json!(2)), ("target_modules", json!(pattern))]);
+            let tensors: Vec<_> = tensors
+                .iter()
+                .map(|(n, s, v)| (&n[..], *s, v.clone()))
+                .collect();
+            std::fs::write(
+                folder.path().join("adapter_model.safetensors"),
+                safetensors(&tensors),
+            )
+            .unwrap();
+            engine.load_adapter("x", folder.path()).unwrap();
+            logits.push(
+                engine
+                    .logits_with(&[5, 9, 100, 3], Some("x"))
+                    .await
+                    .unwrap(),
+            );
+        }
+        assert_eq!(logits[0], logits[1], "{fused}");
+        let plain = engine.logits(&[5, 9, 100, 3]).await.unwrap();
+        assert!(distance(&logits[0], &plain) > 0.1, "{fused}");
+    }
 }
 
 #[test]
