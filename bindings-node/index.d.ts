@@ -82,6 +82,8 @@ export interface ModelOptions extends DownloadOptions {
    * `maxBatch` full contexts, or what the default budget of bytes holds.
    */
   kvTokens?: number;
+  /** The same as a number of bytes: a bound of the KV cache's memory. One of the two at most. */
+  kvBytes?: number;
   /** Most sequences that a language model runs at once. Default 16. */
   maxBatch?: number;
 }
@@ -434,6 +436,8 @@ export class Model {
   perplexity(texts: string | string[], options?: PerplexityOptions): Promise<Perplexity>;
   /** The loaded LoRA adapters, by name. */
   readonly adapters: AdapterInfo[];
+  /** What the engine of a language model is doing, and what it counted since it was loaded. */
+  readonly stats: EngineStatistics;
   /**
    * Loads a PEFT LoRA adapter (a folder of `adapter_config.json` and `adapter_model.safetensors`)
    * beside the model, which it leaves as it is. Requests choose it by `adapter: name`; those of
@@ -458,6 +462,28 @@ export class Model {
 export interface AdapterOptions extends CallOptions {
   /** Name of a loaded LoRA adapter. Default: the base model. */
   adapter?: string;
+}
+
+/** The state of an engine between two steps, and what it counted since it was loaded. */
+export interface EngineStatistics {
+  /** Requests that are being computed. */
+  running: number;
+  /** Requests that wait for their turn. */
+  waiting: number;
+  /** Tokens that a page of the KV cache holds. */
+  pageTokens: number;
+  /** Pages of the KV cache. */
+  pages: number;
+  /** Pages that hold nothing. */
+  freePages: number;
+  /** Pages that no request owns and that keep a known prefix. */
+  cachedPages: number;
+  /** Steps of the model so far. */
+  steps: number;
+  /** Tokens of prompts that were found in the prefix cache, of the requests that have ended. */
+  cacheReadTokens: number;
+  /** How often a request had to give its pages up, to compute them again later. */
+  preemptions: number;
 }
 
 /** What is known of a loaded LoRA adapter. */

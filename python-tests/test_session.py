@@ -136,6 +136,8 @@ def test_how_a_model_is_opened(own_session):
         ({"context_length": 5000}, "got 5000"),
         ({"max_batch": 0}, "max_batch: expected at least 1, got 0"),
         ({"kv_tokens": 1.5}, "kv_tokens: expected a whole number, got 1.5 (float)"),
+        ({"kv_tokens": 64, "kv_bytes": 1 << 20}, "kv_bytes: expected it or kv_tokens, got both"),
+        ({"kv_bytes": 1}, "kv_bytes: expected at least"),
     ]:
         with pytest.raises(ValidationException) as raised:
             own_session.model(FIXTURES / "qwen3", **wrong)

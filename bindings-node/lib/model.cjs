@@ -139,6 +139,10 @@ class Model {
     return callSync(() => JSON.parse(this.#native.adapters()));
   }
 
+  get stats() {
+    return callSync(() => JSON.parse(this.#native.stats()));
+  }
+
   async loadAdapter(name, path, options) {
     checkOptions(options, ["signal"], "loadAdapter");
     const [id, folder] = [textOf("name", name), textOf("path", path)];

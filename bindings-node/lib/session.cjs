@@ -19,7 +19,9 @@ function chunkingOf(field, chunking) {
   return compact({ maxTokens: tokens("maxTokens"), overlapTokens: tokens("overlapTokens") });
 }
 
-const OPEN_OPTIONS = ["contextLength", "kvTokens", "maxBatch", "onProgress", "signal"];
+const OPEN_OPTIONS = [
+  "contextLength", "kvBytes", "kvTokens", "maxBatch", "onProgress", "signal",
+];
 /** Milliseconds between two looks at a download. */
 const LOOK = 50;
 
@@ -28,6 +30,7 @@ function loadOptions(given) {
   const count = (name) => optional(integer, name, given[name], Number.MAX_SAFE_INTEGER);
   return JSON.stringify(compact({
     contextLength: count("contextLength"),
+    kvBytes: count("kvBytes"),
     kvTokens: count("kvTokens"),
     maxBatch: count("maxBatch"),
   }));

@@ -229,6 +229,12 @@ impl Model {
     }
 
     #[napi]
+    pub fn stats(&self) -> napi::Result<String> {
+        let statistics = self.model.statistics();
+        statistics.and_then(|all| to_json(&all)).map_err(to_napi)
+    }
+
+    #[napi]
     pub fn bench<'env>(
         &self,
         env: &'env Env,

@@ -153,6 +153,13 @@ impl Model {
         convert::json_string(py, &adapters)
     }
 
+    /// What the engine is doing and has done, as JSON.
+    fn stats(&self, py: Python<'_>) -> PyResult<Object> {
+        let model = self.0.handle(py)?;
+        let statistics = detached(py, || model.statistics())?;
+        convert::json_string(py, &statistics)
+    }
+
     /// How fast the model is, as a JSON list of measurements.
     fn bench(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
         let model = self.0.handle(py)?;

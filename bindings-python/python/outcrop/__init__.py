@@ -28,6 +28,7 @@ from .passages import Answer, Citation, Location, Passage, PassageList, Span
 from .perplexity import Perplexity, TextPerplexity
 from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
+from .statistics import EngineStatistics
 from .stream import Stream
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Completion",
     "Document",
     "DocumentInfo",
+    "EngineStatistics",
     "FailedDocument",
     "KnowledgeBase",
     "KnowledgeBaseInfo",

@@ -16,6 +16,7 @@ from .model_info import ModelInfo
 from .perplexity import Perplexity
 from .replies import Completion, Reply
 from .requests import Quote, Request, Schema, Stop, ToolChoice, Tools
+from .statistics import EngineStatistics
 from .stream import Stream
 from .tables import record
 from .twins import arguments_of
@@ -359,6 +360,11 @@ class Model(Handle):
     def adapters(self) -> AdapterList:
         """The loaded LoRA adapters, by name. Shows as a table."""
         return AdapterList(AdapterInfo(**entry) for entry in json.loads(self._native.adapters()))
+
+    @property
+    def stats(self) -> EngineStatistics:
+        """What the engine of a language model is doing, and what it counted. Shows as a table."""
+        return record(EngineStatistics, json.loads(self._native.stats()))
 
     def load_adapter(self, name: str, path: Path) -> AdapterInfo:
         """Loads a PEFT LoRA adapter beside the model, which it leaves as it is.

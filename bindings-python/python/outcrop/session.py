@@ -139,6 +139,7 @@ class Session(Handle):
         *,
         context_length: int | None = None,
         kv_tokens: int | None = None,
+        kv_bytes: int | None = None,
         max_batch: int | None = None,
     ) -> Model:
         """The model by catalogue id, ARN, folder, `.gguf` file or `hf:org/name[@revision]`.
@@ -153,6 +154,8 @@ class Session(Handle):
                 context. Default: the model's own, or what the KV cache holds.
             kv_tokens: Tokens that the KV cache of a language model holds for all sequences
                 together. Default: `max_batch` full contexts, or what the default budget holds.
+            kv_bytes: The same as a number of bytes: a bound of the KV cache's memory. One of the
+                two at most.
             max_batch: Most sequences that a language model runs at once. Default 16.
 
         Raises:
@@ -298,6 +301,7 @@ def _open_request(
     *,
     context_length: int | None = None,
     kv_tokens: int | None = None,
+    kv_bytes: int | None = None,
     max_batch: int | None = None,
 ) -> tuple[str, str]:
     """A model's name and its options; those of an earlier opening where none are given."""
@@ -307,6 +311,8 @@ def _open_request(
         options["contextLength"] = checks.integer("context_length", context_length)
     if kv_tokens is not None:
         options["kvTokens"] = checks.integer("kv_tokens", kv_tokens)
+    if kv_bytes is not None:
+        options["kvBytes"] = checks.integer("kv_bytes", kv_bytes)
     if max_batch is not None:
         options["maxBatch"] = checks.integer("max_batch", max_batch)
     key = checks.model_name("name", name)

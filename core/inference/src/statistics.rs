@@ -1,7 +1,10 @@
 //! What an engine is doing and has done: counts for tests, tables and dashboards.
 
+use serde::Serialize;
+
 /// The state of an engine between two steps, and what it counted since it was loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EngineStatistics {
     /// Requests that are being computed.

@@ -16,6 +16,9 @@ pub struct LoadOptions {
     /// `max_batch` full contexts, or what the default budget of bytes holds where that is less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<usize>,
+    /// The same as a number of bytes: a bound of the KV cache's memory. One of the two at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_bytes: Option<usize>,
     /// Most sequences in flight, at least 1, for a decoder. Default 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch: Option<usize>,
@@ -27,6 +30,7 @@ impl LoadOptions {
         let mut engine = EngineOptions {
             context_length: self.context_length,
             kv_tokens: self.kv_tokens,
+            kv_bytes: self.kv_bytes,
             ..EngineOptions::default()
         };
         engine.max_batch = self.max_batch.unwrap_or(engine.max_batch);

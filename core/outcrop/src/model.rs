@@ -8,7 +8,7 @@ use outcrop_api::{
     AdapterInfo, Completion, ConverseRequest, EmbedOptions, Embeddings, Error, EventStream,
     GenerateRequest, ModelInfo, Perplexity, PerplexityOptions, Prompt, Reply, Result,
 };
-use outcrop_inference::Engine;
+use outcrop_inference::{Engine, EngineStatistics};
 
 use crate::session::{Session, blocking};
 
@@ -204,6 +204,14 @@ impl Model {
         options: PerplexityOptions,
     ) -> Result<Perplexity> {
         self.loaded()?.engine()?.perplexity(&texts, &options).await
+    }
+
+    /// What the engine of a language model is doing and has done.
+    ///
+    /// # Errors
+    /// `ValidationException` for a model that is no decoder.
+    pub fn statistics(&self) -> Result<EngineStatistics> {
+        self.loaded()?.engine()?.statistics()
     }
 
     /// How long its files took to load, downloads left out.

@@ -1,8 +1,8 @@
 //! What the reader is given: the passages and the question of the last user message.
 
 use outcrop_api::{
-    CitationLocation, ContentBlock, ConverseRequest, DocumentSource, Error, Result, Role,
-    SourceCitation, TextContent,
+    CitationLocation, ContentBlock, ConverseRequest, DocumentSource, Error, OutputFormat, Result,
+    Role, SourceCitation, Speculation, TextContent,
 };
 
 use std::ops::Range;
@@ -119,22 +119,41 @@ pub(super) fn read(request: &ConverseRequest, model: &str) -> Result<(Vec<Passag
 /// Lengths and sampling are accepted: a quote has no choice to sample. What would change the form
 /// of the answer is refused.
 fn refuse_what_it_cannot(request: &ConverseRequest, model: &str) -> Result<()> {
-    let field = if !request.tools.is_empty() {
-        "tools"
-    } else if request.tool_choice.is_some() {
-        "tool_choice"
-    } else if request.output_format.is_some() {
-        "output_format"
-    } else if !request.inference_config.stop_sequences.is_empty() {
-        "stop_sequences"
-    } else {
-        return match request.inference_config.max_tokens {
-            Some(0) => Err(Error::validation("max_tokens: expected 1 or more, got 0")),
-            _ => Ok(()),
-        };
+    let config = &request.inference_config;
+    if config.max_tokens == Some(0) {
+        return Err(Error::validation("max_tokens: expected 1 or more, got 0"));
+    }
+    let asked = [
+        ("tools", !request.tools.is_empty()),
+        ("tool_choice", request.tool_choice.is_some()),
+        (
+            form(request.output_format.as_ref()),
+            request.output_format.is_some(),
+        ),
+        ("stop_sequences", !config.stop_sequences.is_empty()),
+        ("logprobs", config.logprobs.is_some()),
+        ("adapter", request.adapter.is_some()),
+        (
+            "speculation",
+            !matches!(request.speculation, None | Some(Speculation::Off)),
+        ),
+        ("deadline_ms", request.scheduling.deadline_ms.is_some()),
+    ];
+    let Some((field, _)) = asked.into_iter().find(|(_, is_asked)| *is_asked) else {
+        return Ok(());
     };
     Err(Error::validation(format!(
         "{field}: {model} only quotes sentences of the passages that it is given and cannot follow \
          it; use a language model for this"
     )))
+}
+
+/// The name that callers know a form by.
+fn form(format: Option<&OutputFormat>) -> &'static str {
+    match format {
+        Some(OutputFormat::Regex(_)) => "regex",
+        Some(OutputFormat::Lark(_)) => "lark",
+        Some(OutputFormat::Quote(_)) => "quote",
+        Some(OutputFormat::JsonSchema(_)) | None => "response_schema",
+    }
 }

@@ -238,11 +238,20 @@ async fn what_it_cannot_do_is_refused_by_name() {
     schema.output_format = Some(OutputFormat::JsonSchema(
         serde_json::json!({"type": "object"}),
     ));
+    let mut adapter = request(passage(), "fee?");
+    adapter.adapter = Some("formal".into());
+    let mut logprobs = request(passage(), "fee?");
+    logprobs.inference_config.logprobs = Some(2);
+    let mut deadline = request(passage(), "fee?");
+    deadline.scheduling.deadline_ms = Some(1);
     let mut question = request(passage(), "fee?");
     question.messages[0].content.pop();
     for (request, field) in [
         (tools, "tools"),
-        (schema, "output_format"),
+        (schema, "response_schema"),
+        (adapter, "adapter"),
+        (logprobs, "logprobs"),
+        (deadline, "deadline_ms"),
         (request(vec![], "fee?"), "searchResult"),
         (question, "the last text block"),
         (ConverseRequest::default(), "messages"),
