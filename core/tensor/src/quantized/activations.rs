@@ -28,18 +28,12 @@ const fn largest_tile(isa: Isa) -> usize {
     }
 }
 
-/// Rows of the next tile where `left` of `m` rows are left: a size that there is a kernel of.
-fn next_tile(isa: Isa, m: usize, left: usize) -> usize {
-    let most = largest_tile(isa);
-    // Six rows by two panels make the most of the registers.
-    #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Vnni && m > most && left >= 6 {
-        return 6;
-    }
-    let _ = m;
+/// Rows of the next tile where `left` rows are left: a size that there is a kernel of.
+fn next_tile(isa: Isa, left: usize) -> usize {
+    let most = largest_tile(isa).min(left);
     [8, 4, 2]
         .into_iter()
-        .find(|rows| *rows <= most && *rows <= left)
+        .find(|rows| *rows <= most)
         .unwrap_or(1)
 }
 
@@ -78,7 +72,7 @@ impl<'a> Activations<'a> {
         let mut tiles = Vec::new();
         let mut first = 0;
         while first < m {
-            let rows = next_tile(isa, m, m - first);
+            let rows = next_tile(isa, m - first);
             tiles.push(ActivationTile { first, rows });
             first += rows;
         }

@@ -84,9 +84,19 @@ unsafe fn six_bits<L: Lanes>(lines: *const u8, t: usize) -> L::Line {
     }
 }
 
+#[inline(always)]
+unsafe fn eight_bits<L: Lanes>(lines: *const u8, t: usize) -> L::Line {
+    unsafe { L::load(lines.add(LINE * t)) }
+}
+
+#[inline(always)]
+unsafe fn iq4_nl_values<L: Lanes>(lines: *const u8, t: usize) -> L::Line {
+    unsafe { L::look_up(&IQ4_NL_VALUES, four_bits::<L>(lines, t)) }
+}
+
 /// A block has one half a row, of `$line`'s codes.
 macro_rules! with_halves {
-    ($name:ident, $lines:literal, $line:expr, $($constant:ident: $type:ty = $value:expr),*) => {
+    ($name:ident, $lines:literal, $line:ident, $($constant:ident: $type:ty = $value:expr),*) => {
         pub(crate) struct $name;
         impl Format for $name {
             const LINE_BYTES: usize = $lines * LINE;
@@ -95,7 +105,7 @@ macro_rules! with_halves {
             $(const $constant: $type = $value;)*
             #[inline(always)]
             unsafe fn line<L: Lanes>(lines: *const u8, t: usize) -> L::Line {
-                unsafe { $line(lines, t) }
+                unsafe { $line::<L>(lines, t) }
             }
             #[inline(always)]
             unsafe fn scales<L: Lanes>(scales: *const u8, _: usize, _: usize) -> L::Floats {
@@ -105,10 +115,10 @@ macro_rules! with_halves {
     };
 }
 
-with_halves!(Q8_0, 8, |lines: *const u8, t| L::load(lines.add(LINE * t)), SIGNED: bool = true);
-with_halves!(Q4_0, 4, four_bits::<L>, EXCESS: i32 = 8, LINES_A_PART: usize = 8);
-with_halves!(Q5_0, 5, five_bits::<L>, EXCESS: i32 = 16, LINES_A_PART: usize = 4);
-with_halves!(Iq4Nl, 4, |lines, t| L::look_up(&IQ4_NL_VALUES, four_bits::<L>(lines, t)), SIGNED: bool = true);
+with_halves!(Q8_0, 8, eight_bits, SIGNED: bool = true);
+with_halves!(Q4_0, 4, four_bits, EXCESS: i32 = 8, LINES_A_PART: usize = 8);
+with_halves!(Q5_0, 5, five_bits, EXCESS: i32 = 16, LINES_A_PART: usize = 4);
+with_halves!(Iq4Nl, 4, iq4_nl_values, SIGNED: bool = true);
 
 /// A block has a half scale and a half minimum a row.
 macro_rules! with_minima {

@@ -38,6 +38,7 @@ pub(crate) trait Lanes {
     unsafe fn quad(p: *const i8) -> Self::Quad;
 
     unsafe fn splat_int(value: i32) -> Self::Ints;
+    unsafe fn add(a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// A part to start with, where the sums so far are `ints`.
     unsafe fn start(ints: Self::Ints) -> Self::Part;
     /// Adds each lane's four products, of codes from 0 to 63.
@@ -60,6 +61,7 @@ pub(crate) trait Lanes {
     unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     unsafe fn store(floats: Self::Floats, out: &mut [f32; PANEL]);
     /// Asks for the cache line at `p`, which need not be there.
+    #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}
 }
 
@@ -107,6 +109,10 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn splat_int(value: i32) -> [i32; PANEL] {
         [value; PANEL]
+    }
+    #[inline(always)]
+    unsafe fn add(a: [i32; PANEL], b: [i32; PANEL]) -> [i32; PANEL] {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
     unsafe fn start(ints: [i32; PANEL]) -> [i32; PANEL] {

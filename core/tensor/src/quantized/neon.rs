@@ -59,6 +59,10 @@ impl Lanes for Neon {
         unsafe { four(|_| vdupq_n_s32(value)) }
     }
     #[inline(always)]
+    unsafe fn add(a: [int32x4_t; 4], b: [int32x4_t; 4]) -> [int32x4_t; 4] {
+        unsafe { four(|i| vaddq_s32(a[i], b[i])) }
+    }
+    #[inline(always)]
     unsafe fn start(ints: [int32x4_t; 4]) -> [int32x4_t; 4] {
         ints
     }

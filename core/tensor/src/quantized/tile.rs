@@ -1,4 +1,4 @@
-//! The product of a tile of rows of activations with one or two panels.
+//! The product of a tile of rows of activations with panels.
 
 use super::format::{Format, with_format};
 use super::lanes::{Lanes, Portable};
@@ -57,20 +57,19 @@ pub(crate) unsafe fn run(
 unsafe fn run_format<F: Format>(isa: Isa, rows: usize, mut tile: Tile<'_>) {
     let mut left = tile.columns.count;
     while left > 0 {
-        let wide = wide(isa, rows) && left > PANEL;
-        tile.columns.count = left.min(if wide { 2 * PANEL } else { PANEL });
+        tile.columns.count = left.min(PANEL);
         // SAFETY: passed on.
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Vnni => x86::vnni::<F>(rows, wide, &tile),
+                Isa::Vnni => x86::vnni::<F>(rows, &tile),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => x86::avx512::<F>(rows, &tile),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::avx2::<F>(rows, &tile),
                 #[cfg(target_arch = "aarch64")]
                 Isa::Neon => neon::<F>(rows, &tile),
-                Isa::Portable => product::<Portable, F, 1, 1>(&tile),
+                Isa::Portable => product::<Portable, F, 1>(&tile),
             }
             let done = tile.columns.count;
             left -= done;
@@ -83,72 +82,47 @@ unsafe fn run_format<F: Format>(isa: Isa, rows: usize, mut tile: Tile<'_>) {
     }
 }
 
-/// Whether a tile of `rows` rows takes two panels.
-fn wide(isa: Isa, rows: usize) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Vnni {
-        return rows == 6;
-    }
-    let _ = (isa, rows);
-    false
-}
-
-/// `R` rows by `C` panels. The loops have constant bounds, and the sums stay in registers.
+/// `R` rows by one panel. The loops have constant bounds, and the sums stay in registers.
 #[inline(always)]
 #[allow(
     clippy::needless_range_loop,
     reason = "plain indices unroll, and read like the contract"
 )]
-unsafe fn product<L: Lanes, F: Format, const R: usize, const C: usize>(tile: &Tile<'_>) {
-    // SAFETY: the contract of `run`: records and panels have `blocks` blocks.
+unsafe fn product<L: Lanes, F: Format, const R: usize>(tile: &Tile<'_>) {
+    // SAFETY: the contract of `run`: records and panel have `blocks` blocks.
     unsafe {
-        let mut floats = [[L::zero(); C]; R];
-        let mut panels = [std::ptr::null::<u8>(); C];
-        let mut units = [std::ptr::null::<u8>(); C];
-        for c in 0..C {
-            panels[c] = tile.weight.lines(tile.columns.panel + c);
-            units[c] = tile.weight.units(tile.columns.panel + c);
-        }
+        let mut floats = [L::zero(); R];
+        let mut lines = tile.weight.lines(tile.columns.panel);
+        let mut unit = tile.weight.units(tile.columns.panel);
         let mut record = tile.records;
         for block in 0..tile.weight.blocks() {
             let within = block % F::UNIT;
-            if C == 1 {
-                for i in 0..F::LINE_BYTES / LINE {
-                    L::prefetch(panels[0].wrapping_add(AHEAD + i * LINE));
-                }
+            for i in 0..F::LINE_BYTES / LINE {
+                L::prefetch(lines.wrapping_add(AHEAD + i * LINE));
             }
             for part in 0..F::PARTS {
-                let ints = block_sums::<L, F, R, C>(record, panels, part);
-                for c in 0..C {
-                    let scales = F::scales::<L>(units[c], within, part);
-                    for r in 0..R {
-                        let own = L::splat(record.add(R * BLOCK + 4 * r).cast());
-                        let sum = L::of_ints(ints[r][c]);
-                        floats[r][c] = L::fma(sum, L::mul(scales, own), floats[r][c]);
-                    }
+                let ints = block_sums::<L, F, R>(record, lines, part);
+                let scales = F::scales::<L>(unit, within, part);
+                for r in 0..R {
+                    let own = L::splat(record.add(R * BLOCK + 4 * r).cast());
+                    floats[r] = L::fma(L::of_ints(ints[r]), L::mul(scales, own), floats[r]);
                 }
             }
             if F::HAS_MINIMA {
-                for c in 0..C {
-                    let minima = F::minima::<L>(units[c], within);
-                    for r in 0..R {
-                        let weighted = L::splat(record.add(R * (BLOCK + 4) + 4 * r).cast());
-                        floats[r][c] = L::fma(minima, weighted, floats[r][c]);
-                    }
+                let minima = F::minima::<L>(unit, within);
+                for r in 0..R {
+                    let weighted = L::splat(record.add(R * (BLOCK + 4) + 4 * r).cast());
+                    floats[r] = L::fma(minima, weighted, floats[r]);
                 }
             }
             record = record.wrapping_add(R * (BLOCK + 16));
-            for c in 0..C {
-                panels[c] = panels[c].wrapping_add(F::LINE_BYTES);
-                if within + 1 == F::UNIT {
-                    units[c] = units[c].wrapping_add(F::UNIT_BYTES);
-                }
+            lines = lines.wrapping_add(F::LINE_BYTES);
+            if within + 1 == F::UNIT {
+                unit = unit.wrapping_add(F::UNIT_BYTES);
             }
         }
         for r in 0..R {
-            for c in 0..C {
-                store::<L>(&tile.columns, r, c, floats[r][c]);
-            }
+            store::<L>(&tile.columns, r, floats[r]);
         }
     }
 }
@@ -159,11 +133,11 @@ unsafe fn product<L: Lanes, F: Format, const R: usize, const C: usize>(tile: &Ti
     clippy::needless_range_loop,
     reason = "plain indices unroll, and read like the contract"
 )]
-unsafe fn block_sums<L: Lanes, F: Format, const R: usize, const C: usize>(
+unsafe fn block_sums<L: Lanes, F: Format, const R: usize>(
     record: *const u8,
-    panels: [*const u8; C],
+    lines: *const u8,
     part: usize,
-) -> [[L::Ints; C]; R] {
+) -> [L::Ints; R] {
     // SAFETY: as in `product`.
     unsafe {
         let excess = if F::SIGNED {
@@ -171,63 +145,76 @@ unsafe fn block_sums<L: Lanes, F: Format, const R: usize, const C: usize>(
         } else {
             F::EXCESS
         };
-        let mut ints = [[L::splat_int(0); C]; R];
-        for r in 0..R {
-            let sums = record.add(R * (BLOCK + 8) + 8 * r).cast::<i32>();
-            let (first, last) = (sums.read_unaligned(), sums.add(1).read_unaligned());
-            let sum = match (F::PARTS, part) {
-                (1, _) => first.wrapping_add(last),
-                (_, 0) => first,
-                _ => last,
-            };
-            if excess != 0 {
-                ints[r] = [L::splat_int(sum.wrapping_mul(-excess)); C];
+        let mut ints = [L::splat_int(0); R];
+        let mut parts = [L::start(ints[0]); R];
+        if L::WIDE && excess != 0 {
+            for r in 0..R {
+                parts[r] = L::start(L::splat_int(less_excess::<F, R>(record, r, part, excess)));
             }
         }
-        let mut parts = ints.map(|row| row.map(|ints| L::start(ints)));
-        let lines = 8 / F::PARTS;
-        for step in 0..lines {
-            let t = part * lines + step;
-            for c in 0..C {
-                let line = F::line::<L>(panels[c], t);
+        let count = 8 / F::PARTS;
+        for step in 0..8 / F::PARTS {
+            let t = part * count + step;
+            let line = F::line::<L>(lines, t);
+            for r in 0..R {
+                let quad = L::quad(record.add(r * BLOCK + 4 * t).cast());
+                parts[r] = if F::SIGNED {
+                    L::dot_signed(parts[r], line, quad)
+                } else {
+                    L::dot(parts[r], line, quad)
+                };
+            }
+            if !L::WIDE && (step + 1) % F::LINES_A_PART == 0 || step + 1 == count {
                 for r in 0..R {
-                    let quad = L::quad(record.add(r * BLOCK + 4 * t).cast());
-                    parts[r][c] = if F::SIGNED {
-                        L::dot_signed(parts[r][c], line, quad)
-                    } else {
-                        L::dot(parts[r][c], line, quad)
-                    };
+                    ints[r] = L::flush(parts[r], ints[r]);
+                    parts[r] = L::start(ints[r]);
                 }
             }
-            if !L::WIDE && (step + 1) % F::LINES_A_PART == 0 || step + 1 == lines {
-                for r in 0..R {
-                    for c in 0..C {
-                        ints[r][c] = L::flush(parts[r][c], ints[r][c]);
-                        parts[r][c] = L::start(ints[r][c]);
-                    }
-                }
+        }
+        if !L::WIDE && excess != 0 {
+            for r in 0..R {
+                let less = L::splat_int(less_excess::<F, R>(record, r, part, excess));
+                ints[r] = L::add(ints[r], less);
             }
         }
         ints
     }
 }
 
-/// Writes the outputs of row `r` and panel `c`.
+/// What the excess of each code adds to a row's sums, negated.
 #[inline(always)]
-unsafe fn store<L: Lanes>(columns: &Columns, r: usize, c: usize, floats: L::Floats) {
+unsafe fn less_excess<F: Format, const R: usize>(
+    record: *const u8,
+    r: usize,
+    part: usize,
+    excess: i32,
+) -> i32 {
+    // SAFETY: within the record.
+    let (first, last) = unsafe {
+        let sums = record.add(R * (BLOCK + 8) + 8 * r).cast::<i32>();
+        (sums.read_unaligned(), sums.add(1).read_unaligned())
+    };
+    let sum = match (F::PARTS, part) {
+        (1, _) => first.wrapping_add(last),
+        (_, 0) => first,
+        _ => last,
+    };
+    sum.wrapping_mul(-excess)
+}
+
+/// Writes the outputs of row `r`.
+#[inline(always)]
+unsafe fn store<L: Lanes>(columns: &Columns, r: usize, floats: L::Floats) {
     let mut values = [0.0; PANEL];
     // SAFETY: within the columns.
     unsafe {
         L::store(floats, &mut values);
-        let count = columns.count.wrapping_sub(c * PANEL).min(PANEL);
-        let out = columns
-            .out
-            .add(r.wrapping_mul(columns.stride).wrapping_add(c * PANEL));
-        for (i, value) in values.iter().enumerate().take(count) {
+        let out = columns.out.wrapping_add(r.wrapping_mul(columns.stride));
+        for (i, value) in values.iter().enumerate().take(columns.count) {
             *out.add(i) = if columns.bias.is_null() {
                 *value
             } else {
-                *value + *columns.bias.add(c * PANEL + i)
+                *value + *columns.bias.add(i)
             };
         }
     }
@@ -239,9 +226,9 @@ unsafe fn neon<F: Format>(rows: usize, tile: &Tile<'_>) {
     // SAFETY: passed on; NEON is always there.
     unsafe {
         match rows {
-            4 => product::<Neon, F, 4, 1>(tile),
-            2 => product::<Neon, F, 2, 1>(tile),
-            _ => product::<Neon, F, 1, 1>(tile),
+            4 => product::<Neon, F, 4>(tile),
+            2 => product::<Neon, F, 2>(tile),
+            _ => product::<Neon, F, 1>(tile),
         }
     }
 }
@@ -256,9 +243,9 @@ mod x86 {
         // SAFETY: passed on.
         unsafe {
             match rows {
-                4 => product::<Avx2, F, 4, 1>(tile),
-                2 => product::<Avx2, F, 2, 1>(tile),
-                _ => product::<Avx2, F, 1, 1>(tile),
+                4 => product::<Avx2, F, 4>(tile),
+                2 => product::<Avx2, F, 2>(tile),
+                _ => product::<Avx2, F, 1>(tile),
             }
         }
     }
@@ -268,25 +255,23 @@ mod x86 {
         // SAFETY: passed on.
         unsafe {
             match rows {
-                8 => product::<Avx512, F, 8, 1>(tile),
-                4 => product::<Avx512, F, 4, 1>(tile),
-                2 => product::<Avx512, F, 2, 1>(tile),
-                _ => product::<Avx512, F, 1, 1>(tile),
+                8 => product::<Avx512, F, 8>(tile),
+                4 => product::<Avx512, F, 4>(tile),
+                2 => product::<Avx512, F, 2>(tile),
+                _ => product::<Avx512, F, 1>(tile),
             }
         }
     }
 
     #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    pub(super) unsafe fn vnni<F: Format>(rows: usize, wide: bool, tile: &Tile<'_>) {
+    pub(super) unsafe fn vnni<F: Format>(rows: usize, tile: &Tile<'_>) {
         // SAFETY: passed on.
         unsafe {
-            match (rows, wide) {
-                (8, _) => product::<Vnni, F, 8, 1>(tile),
-                (6, true) => product::<Vnni, F, 6, 2>(tile),
-                (6, false) => product::<Vnni, F, 6, 1>(tile),
-                (4, _) => product::<Vnni, F, 4, 1>(tile),
-                (2, _) => product::<Vnni, F, 2, 1>(tile),
-                _ => product::<Vnni, F, 1, 1>(tile),
+            match rows {
+                8 => product::<Vnni, F, 8>(tile),
+                4 => product::<Vnni, F, 4>(tile),
+                2 => product::<Vnni, F, 2>(tile),
+                _ => product::<Vnni, F, 1>(tile),
             }
         }
     }

@@ -14,9 +14,20 @@ pub(crate) struct Avx512;
 /// One register of AVX-512, four products added at once.
 pub(crate) struct Vnni;
 
-#[inline(always)]
-unsafe fn both(f: impl Fn(usize) -> __m256i) -> [__m256i; 2] {
-    [f(0), f(1)]
+/// The expression for either half: no closure, whose registers would go through memory.
+macro_rules! both {
+    ($i:ident => $half:expr) => {
+        [
+            {
+                const $i: usize = 0;
+                $half
+            },
+            {
+                const $i: usize = 1;
+                $half
+            },
+        ]
+    };
 }
 
 // Safety of the blocks below: the contract of the trait.
@@ -32,29 +43,29 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn load(p: *const u8) -> [__m256i; 2] {
-        unsafe { both(|i| _mm256_loadu_si256(p.add(32 * i).cast())) }
+        unsafe { both!(I => _mm256_loadu_si256(p.add(32 * I).cast())) }
     }
     #[inline(always)]
     unsafe fn and(line: [__m256i; 2], mask: u8) -> [__m256i; 2] {
-        unsafe { both(|i| _mm256_and_si256(line[i], _mm256_set1_epi8(mask as i8))) }
+        unsafe { both!(I => _mm256_and_si256(line[I], _mm256_set1_epi8(mask as i8))) }
     }
     #[inline(always)]
     unsafe fn or(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
-        unsafe { both(|i| _mm256_or_si256(a[i], b[i])) }
+        unsafe { both!(I => _mm256_or_si256(a[I], b[I])) }
     }
     #[inline(always)]
     unsafe fn shift_left(line: [__m256i; 2], bits: u32) -> [__m256i; 2] {
-        unsafe { both(|i| _mm256_sll_epi16(line[i], _mm_cvtsi32_si128(bits as i32))) }
+        unsafe { both!(I => _mm256_sll_epi16(line[I], _mm_cvtsi32_si128(bits as i32))) }
     }
     #[inline(always)]
     unsafe fn shift_right(line: [__m256i; 2], bits: u32) -> [__m256i; 2] {
-        unsafe { both(|i| _mm256_srl_epi16(line[i], _mm_cvtsi32_si128(bits as i32))) }
+        unsafe { both!(I => _mm256_srl_epi16(line[I], _mm_cvtsi32_si128(bits as i32))) }
     }
     #[inline(always)]
     unsafe fn look_up(table: &[i8; 16], line: [__m256i; 2]) -> [__m256i; 2] {
         unsafe {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
-            both(|i| _mm256_shuffle_epi8(table, line[i]))
+            both!(I => _mm256_shuffle_epi8(table, line[I]))
         }
     }
     #[inline(always)]
@@ -63,24 +74,28 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn splat_int(value: i32) -> [__m256i; 2] {
-        unsafe { both(|_| _mm256_set1_epi32(value)) }
+        unsafe { [_mm256_set1_epi32(value); 2] }
+    }
+    #[inline(always)]
+    unsafe fn add(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
     }
     #[inline(always)]
     unsafe fn start(_: [__m256i; 2]) -> [__m256i; 2] {
-        unsafe { both(|_| _mm256_setzero_si256()) }
+        unsafe { [_mm256_setzero_si256(); 2] }
     }
     #[inline(always)]
     unsafe fn dot(part: [__m256i; 2], line: [__m256i; 2], quad: __m256i) -> [__m256i; 2] {
-        unsafe { both(|i| _mm256_add_epi16(part[i], _mm256_maddubs_epi16(line[i], quad))) }
+        unsafe { both!(I => _mm256_add_epi16(part[I], _mm256_maddubs_epi16(line[I], quad))) }
     }
     #[inline(always)]
     unsafe fn dot_signed(part: [__m256i; 2], line: [__m256i; 2], quad: __m256i) -> [__m256i; 2] {
         // At most 2 * 128 * 127, which sixteen bits hold.
         unsafe {
-            both(|i| {
-                let signed = _mm256_sign_epi8(quad, line[i]);
-                let products = _mm256_maddubs_epi16(_mm256_abs_epi8(line[i]), signed);
-                _mm256_add_epi16(part[i], products)
+            both!(I => {
+                let signed = _mm256_sign_epi8(quad, line[I]);
+                let products = _mm256_maddubs_epi16(_mm256_abs_epi8(line[I]), signed);
+                _mm256_add_epi16(part[I], products)
             })
         }
     }
@@ -88,7 +103,7 @@ impl Lanes for Avx2 {
     unsafe fn flush(part: [__m256i; 2], ints: [__m256i; 2]) -> [__m256i; 2] {
         unsafe {
             let ones = _mm256_set1_epi16(1);
-            both(|i| _mm256_add_epi32(ints[i], _mm256_madd_epi16(part[i], ones)))
+            both!(I => _mm256_add_epi32(ints[I], _mm256_madd_epi16(part[I], ones)))
         }
     }
     #[inline(always)]
@@ -101,17 +116,17 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn of_ints(ints: [__m256i; 2]) -> [__m256; 2] {
-        unsafe { ints.map(|half| _mm256_cvtepi32_ps(half)) }
+        unsafe { [_mm256_cvtepi32_ps(ints[0]), _mm256_cvtepi32_ps(ints[1])] }
     }
     #[inline(always)]
     unsafe fn of_halves(p: *const u8) -> [__m256; 2] {
-        unsafe { [0, 16].map(|at| _mm256_cvtph_ps(_mm_loadu_si128(p.add(at).cast()))) }
+        unsafe { both!(I => _mm256_cvtph_ps(_mm_loadu_si128(p.add(16 * I).cast()))) }
     }
     #[inline(always)]
     unsafe fn of_u8(p: *const u8) -> [__m256; 2] {
         unsafe {
-            [0, 8].map(|at| {
-                let bytes = _mm_loadl_epi64(p.add(at).cast());
+            both!(I => {
+                let bytes = _mm_loadl_epi64(p.add(8 * I).cast());
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
             })
         }
@@ -119,8 +134,8 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn of_i8(p: *const u8) -> [__m256; 2] {
         unsafe {
-            [0, 8].map(|at| {
-                let bytes = _mm_loadl_epi64(p.add(at).cast());
+            both!(I => {
+                let bytes = _mm_loadl_epi64(p.add(8 * I).cast());
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
             })
         }
@@ -128,8 +143,8 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn of_e8m0(p: *const u8) -> [__m256; 2] {
         unsafe {
-            [0, 8].map(|at| {
-                let exponents = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(at).cast()));
+            both!(I => {
+                let exponents = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8 * I).cast()));
                 let less = _mm256_sub_epi32(exponents, _mm256_set1_epi32(1));
                 let normal = _mm256_slli_epi32::<23>(less);
                 // The two lowest are subnormal; above them the normal one is the larger number.
@@ -207,6 +222,10 @@ macro_rules! avx512 {
         #[inline(always)]
         unsafe fn splat_int(value: i32) -> __m512i {
             unsafe { _mm512_set1_epi32(value) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_add_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn zero() -> __m512 {
