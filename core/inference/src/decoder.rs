@@ -135,12 +135,18 @@ impl Decoder {
     }
 
     /// The one place where rows are multiplied by a layer's weights (those of experts apart): writes
-    /// the product of `x` at `site` of `layer`, as the rows' adapters change it, to `out`.
-    fn apply(&self, pass: Pass<'_>, (layer, site): (usize, Site), x: &[f32], out: &mut [f32]) {
-        if let Some(linear) = self.layers[layer].linear(site) {
-            linear.apply(pass.pool, x, out);
+    /// the products of `x` at some sites of a layer, as the rows' adapters change them.
+    fn apply(&self, pass: Pass<'_>, layer: usize, x: &[f32], outs: &mut [(Site, &mut [f32])]) {
+        let mut projections = Vec::with_capacity(outs.len());
+        for (site, out) in &mut *outs {
+            if let Some(linear) = self.layers[layer].linear(*site) {
+                projections.push(linear.projection(out));
+            }
         }
-        lora::apply(pass.pool, (layer, site), pass.rows, x, out);
+        ops::linear_many(pass.pool, x, &mut projections);
+        for (site, out) in outs {
+            lora::apply(pass.pool, (layer, *site), pass.rows, x, out);
+        }
     }
 
     /// Computes a layer's queries, and writes its keys and values to `cache`.
@@ -156,9 +162,12 @@ impl Decoder {
             ..
         } = scratch;
         let input = normalised(hidden, layer.attention_norm.as_deref(), eps, normed);
-        self.apply(pass, (index, Site::Query), input, queries);
-        self.apply(pass, (index, Site::Key), input, keys);
-        self.apply(pass, (index, Site::Value), input, values);
+        let outs = &mut [
+            (Site::Query, &mut queries[..]),
+            (Site::Key, keys),
+            (Site::Value, values),
+        ];
+        self.apply(pass, index, input, outs);
         if let Some((query_norm, key_norm)) = &layer.qk_norms {
             // `attended`, as wide as the queries, is free until the attention itself.
             norm_in_place(queries, query_norm, eps, attended);
@@ -210,8 +219,8 @@ impl Decoder {
             queries, attended, ..
         } = scratch;
         cache.attend(pass.pool, attention, pass.rows, queries, attended);
-        let output = (index, Site::Output);
-        self.apply(pass, output, &scratch.attended, &mut scratch.delta);
+        let outs = &mut [(Site::Output, &mut scratch.delta[..])];
+        self.apply(pass, index, &scratch.attended, outs);
         self.add(layer.attention_post_norm.as_deref(), scratch);
     }
 
@@ -249,10 +258,10 @@ impl Decoder {
                 own.apply(pass.pool, (shape, config.activation), input, experts, delta);
             }
             _ => {
-                self.apply(pass, (index, Site::Gate), input, gate);
-                self.apply(pass, (index, Site::Up), input, up);
+                let outs = &mut [(Site::Gate, &mut gate[..]), (Site::Up, up)];
+                self.apply(pass, index, input, outs);
                 config.activation.apply(gate, up);
-                self.apply(pass, (index, Site::Down), gate, delta);
+                self.apply(pass, index, gate, &mut [(Site::Down, delta)]);
             }
         }
         self.add(layer.mlp_post_norm.as_deref(), scratch);

@@ -61,8 +61,8 @@ impl Experts {
             gate.resize(rows.len() * config.intermediate_size, 0.0);
             up.resize(rows.len() * config.intermediate_size, 0.0);
             down.resize(rows.len() * hidden, 0.0);
-            expert.gate.apply(pool, gathered, gate);
-            expert.up.apply(pool, gathered, up);
+            let mut projections = [expert.gate.projection(gate), expert.up.projection(up)];
+            ops::linear_many(pool, gathered, &mut projections);
             activation.apply(gate, up);
             expert.down.apply(pool, gate, down);
             for ((row, weight), part) in rows.iter().zip(down.chunks_exact(hidden)) {

@@ -1,6 +1,6 @@
 //! A decoder's weights.
 
-use outcrop_tensor::{Pool, Weight, ops};
+use outcrop_tensor::{Pool, Projection, Weight, ops};
 
 use crate::decoder_config::DecoderConfig;
 use crate::decoder_experts::Experts;
@@ -105,5 +105,14 @@ impl Linear {
     /// Writes the projection of `x`'s rows to `out`.
     pub fn apply(&self, pool: &Pool, x: &[f32], out: &mut [f32]) {
         ops::linear(pool, x, &self.weight, self.bias.as_deref(), out);
+    }
+
+    /// The projection of rows to `out`, to be done with others of the same rows.
+    pub fn projection<'a>(&'a self, out: &'a mut [f32]) -> Projection<'a> {
+        Projection {
+            weight: &self.weight,
+            bias: self.bias.as_deref(),
+            out,
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Every operation has a fixed order of reduction: the bits of an output depend on its own row
 //! and column only, never on the number of rows, the tiling, the number of threads or the
-//! instruction set. All forms (AVX-512, AVX2, portable) compute the same chain of fused
-//! multiply-adds, so they agree to the bit.
+//! instruction set. All forms (AVX-512 with and without VNNI, AVX2, NEON, portable) compute the same
+//! chain of fused multiply-adds, of floats or of exact sums of integers, so they agree to the bit.
 
 mod activation;
 mod aligned;

@@ -309,6 +309,18 @@ mod tests {
         (0..count).map(|_| next()).collect()
     }
 
+    /// Where the halves of a block stand.
+    fn halves(dtype: DType) -> &'static [usize] {
+        match dtype {
+            DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
+            DType::Q2_K => &[80, 82],
+            DType::Q3_K => &[108],
+            DType::Q6_K => &[208],
+            DType::MXFP4 => &[],
+            _ => &[0],
+        }
+    }
+
     /// A matrix of random bits, its halves (scales too) finite and of ordinary size.
     fn weight(dtype: DType, rows: usize, cols: usize) -> Weight {
         let len = dtype.row_bytes(cols).unwrap() * rows;
@@ -316,17 +328,11 @@ mod tests {
             .iter()
             .map(|v| (v * 128.0) as i32 as u8)
             .collect();
-        let halves: &[usize] = match dtype {
-            DType::F32 => return Weight::from_f32(rows, cols, numbers(8, rows * cols)).unwrap(),
-            DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
-            DType::Q2_K => &[80, 82],
-            DType::Q3_K => &[108],
-            DType::Q6_K => &[208],
-            DType::MXFP4 => &[],
-            _ => &[0],
-        };
+        if dtype == DType::F32 {
+            return Weight::from_f32(rows, cols, numbers(8, rows * cols)).unwrap();
+        }
         for block in data.chunks_exact_mut(dtype.block_bytes()) {
-            for at in halves {
+            for at in halves(dtype) {
                 block[at + 1] = 0x20 | (block[at + 1] & 0x9f);
             }
             if dtype == DType::MXFP4 {
@@ -370,6 +376,46 @@ mod tests {
                     for m in [1, 2, 3, 4, 7, 8, 9, 16, 33] {
                         let got = product(isa, &x[..m * cols], &weight, &bias);
                         assert_eq!(got, expected[..m * 39], "{isa:?} {weight:?} {m}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_codes_do_not_saturate() {
+        for dtype in DType::ALL.iter().copied().filter(|d| d.block_len() > 1) {
+            for fill in [0x00, 0x7f, 0x80, 0x88, 0xff] {
+                // A stored scale of each byte 0x3c is about one.
+                let stored = weight(dtype, 17, 512);
+                let mut data = vec![fill; stored.bytes()];
+                for block in data.chunks_exact_mut(dtype.block_bytes()) {
+                    for at in halves(dtype) {
+                        block[*at..at + 2].fill(0x3c);
+                    }
+                }
+                if dtype == DType::MXFP4 {
+                    data.iter_mut().step_by(17).for_each(|scale| *scale = 127);
+                }
+                let weight = Weight::new(dtype, 17, 512, Bytes::from_vec(data))
+                    .unwrap()
+                    .pack();
+                let same = vec![1.0; 5 * 512];
+                let mixed: Vec<f32> = (0..5 * 512)
+                    .map(|i| if i % 3 == 0 { 1.0 } else { -1.0 })
+                    .collect();
+                let mut row = vec![0.0; 512];
+                weight.dequantize_row(0, &mut row);
+                for x in [same, mixed] {
+                    let expected: f32 = row.iter().zip(&x).map(|(w, x)| w * x).sum();
+                    for isa in Isa::available() {
+                        for got in product(isa, &x, &weight, &[0.0; 17]).into_iter().take(17) {
+                            let off = (f32::from_bits(got) - expected).abs();
+                            assert!(
+                                off <= 1e-4 * expected.abs(),
+                                "{isa:?} {dtype:?} {fill}: {off} of {expected}"
+                            );
+                        }
                     }
                 }
             }

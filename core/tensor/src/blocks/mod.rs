@@ -14,6 +14,20 @@ use super_blocks::{q2_k, q3_k, q4_k, q5_k, q6_k};
 /// Writes the elements of `row` (whole blocks of `dtype`) to `out`.
 #[inline(always)]
 pub(crate) fn dequantize(dtype: DType, row: &[u8], out: &mut [f32]) {
+    /// Gives each block of `$bytes` bytes with its `$len` values to `$block`: no function, which
+    /// the instructions of this one would not reach.
+    macro_rules! each {
+        ($bytes:literal, $len:literal, $block:path) => {
+            for (bytes, values) in row
+                .as_chunks::<$bytes>()
+                .0
+                .iter()
+                .zip(out.as_chunks_mut::<$len>().0)
+            {
+                $block(bytes, values);
+            }
+        };
+    }
     match dtype {
         DType::F32 => {
             for (bytes, value) in row.as_chunks::<4>().0.iter().zip(out) {
@@ -30,30 +44,18 @@ pub(crate) fn dequantize(dtype: DType, row: &[u8], out: &mut [f32]) {
                 *value = bf16::from_le_bytes(*bytes).to_f32();
             }
         }
-        DType::Q8_0 => each::<34, 32>(row, out, q8_0),
-        DType::Q4_0 => each::<18, 32>(row, out, q4_0),
-        DType::Q4_1 => each::<20, 32>(row, out, q4_1),
-        DType::Q5_0 => each::<22, 32>(row, out, q5_0),
-        DType::Q5_1 => each::<24, 32>(row, out, q5_1),
-        DType::IQ4_NL => each::<18, 32>(row, out, iq4_nl),
-        DType::MXFP4 => each::<17, 32>(row, out, mxfp4),
-        DType::Q2_K => each::<84, 256>(row, out, q2_k),
-        DType::Q3_K => each::<110, 256>(row, out, q3_k),
-        DType::Q4_K => each::<144, 256>(row, out, q4_k),
-        DType::Q5_K => each::<176, 256>(row, out, q5_k),
-        DType::Q6_K => each::<210, 256>(row, out, q6_k),
-    }
-}
-
-#[inline(always)]
-fn each<const BYTES: usize, const LEN: usize>(
-    row: &[u8],
-    out: &mut [f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
-) {
-    let blocks = row.as_chunks::<BYTES>().0;
-    for (bytes, values) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
-        block(bytes, values);
+        DType::Q8_0 => each!(34, 32, q8_0),
+        DType::Q4_0 => each!(18, 32, q4_0),
+        DType::Q4_1 => each!(20, 32, q4_1),
+        DType::Q5_0 => each!(22, 32, q5_0),
+        DType::Q5_1 => each!(24, 32, q5_1),
+        DType::IQ4_NL => each!(18, 32, iq4_nl),
+        DType::MXFP4 => each!(17, 32, mxfp4),
+        DType::Q2_K => each!(84, 256, q2_k),
+        DType::Q3_K => each!(110, 256, q3_k),
+        DType::Q4_K => each!(144, 256, q4_k),
+        DType::Q5_K => each!(176, 256, q5_k),
+        DType::Q6_K => each!(210, 256, q6_k),
     }
 }
 

@@ -122,8 +122,8 @@ fn quantize_rows(x: &[f32], cols: usize, records: &mut [u8]) {
             let (codes, rest) = record.split_at_mut(rows * BLOCK);
             let (scales, rest) = rest.split_at_mut(rows * 4);
             let (weighted, sums) = rest.split_at_mut(rows * 4);
-            let codes = codes[r * BLOCK..].first_chunk_mut();
-            let (scale, [first, last]) = codes.map_or((0.0, [0; 2]), |c| quantize_block(values, c));
+            let codes = &mut codes[r * BLOCK..(r + 1) * BLOCK];
+            let (scale, [first, last]) = quantize_block(values, codes);
             let sum = scale * (first + last) as f32;
             scales[4 * r..4 * r + 4].copy_from_slice(&scale.to_ne_bytes());
             weighted[4 * r..4 * r + 4].copy_from_slice(&sum.to_ne_bytes());
@@ -135,7 +135,7 @@ fn quantize_rows(x: &[f32], cols: usize, records: &mut [u8]) {
 
 /// Writes a block's codes; gives its scale and the sums of each half's codes.
 #[inline(always)]
-fn quantize_block(values: &[f32; BLOCK], codes: &mut [u8; BLOCK]) -> (f32, [i32; 2]) {
+fn quantize_block(values: &[f32; BLOCK], codes: &mut [u8]) -> (f32, [i32; 2]) {
     /// Adding it leaves a small number's integer, rounded to even, in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // As integers the sizes of floats compare alike, and not-a-number is the largest: it must not

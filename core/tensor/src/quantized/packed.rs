@@ -118,24 +118,26 @@ fn unpack_format<F: Format>(lines: &[u8], units: &[u8], lane: usize, out: &mut [
     {
         let unit = units[block / F::UNIT * F::UNIT_BYTES..][..F::UNIT_BYTES].as_ptr();
         let within = block % F::UNIT;
-        for (t, values) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            // SAFETY: the block's lines and the unit's scales are there whole.
-            let (line, scale, minimum) = unsafe {
-                let part = t * F::PARTS / 8;
+        for (part, values) in values.chunks_exact_mut(BLOCK / F::PARTS).enumerate() {
+            // SAFETY: the unit's scales are there whole.
+            let (scale, minimum) = unsafe {
                 (
-                    F::line::<Portable>(lines.as_ptr(), t),
                     F::scales::<Portable>(unit, within, part)[lane],
                     F::minima::<Portable>(unit, within)[lane],
                 )
             };
-            for (value, code) in values.iter_mut().zip(&line[4 * lane..]) {
-                let code = i32::from(*code as i8) - if F::SIGNED { 0 } else { F::EXCESS };
-                let scaled = code as f32 * scale;
-                *value = if F::HAS_MINIMA {
-                    scaled + minimum
-                } else {
-                    scaled
-                };
+            for (t, values) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                // SAFETY: the block's lines are there whole.
+                let line = unsafe { F::line::<Portable>(lines.as_ptr(), part * 8 / F::PARTS + t) };
+                for (value, code) in values.iter_mut().zip(&line[4 * lane..]) {
+                    let code = i32::from(*code as i8) - if F::SIGNED { 0 } else { F::EXCESS };
+                    let scaled = code as f32 * scale;
+                    *value = if F::HAS_MINIMA {
+                        scaled + minimum
+                    } else {
+                        scaled
+                    };
+                }
             }
         }
     }

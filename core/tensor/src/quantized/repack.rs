@@ -11,17 +11,35 @@ versions!(pub(super) fn repack(dtype: DType, rows: &[u8], lines: &mut [u8], scal
 /// Writes up to sixteen whole rows of `dtype` to their lanes.
 #[inline(always)]
 fn panel(dtype: DType, rows: &[u8], lines: &mut [u8], scales: &mut [u8]) {
+    /// Gives each of the rows' units, stored in `$bytes` bytes, with its place to `$write`: no
+    /// function, which the instructions of this one would not reach.
+    macro_rules! each {
+        ($bytes:literal, $format:ty, $write:expr) => {{
+            let unit_bytes = <$format>::UNIT * <$format>::LINE_BYTES;
+            let units = lines.len() / unit_bytes;
+            for (index, stored) in rows.as_chunks::<$bytes>().0.iter().enumerate() {
+                let (lane, unit) = (index / units, index % units);
+                let scale_bytes = <$format>::UNIT_BYTES;
+                let mut place = Unit {
+                    lane,
+                    lines: &mut lines[unit * unit_bytes..(unit + 1) * unit_bytes],
+                    scales: &mut scales[unit * scale_bytes..(unit + 1) * scale_bytes],
+                };
+                $write(stored, &mut place);
+            }
+        }};
+    }
     match dtype {
-        DType::Q8_0 => each::<34, Q8_0>(rows, lines, scales, q8_0),
-        DType::Q4_0 => each::<18, Q4_0>(rows, lines, scales, four_bits::<18, 2>),
-        DType::IQ4_NL => each::<18, Iq4Nl>(rows, lines, scales, four_bits::<18, 2>),
-        DType::MXFP4 => each::<17, Mxfp4>(rows, lines, scales, four_bits::<17, 1>),
-        DType::Q4_1 => each::<20, Q4_1>(rows, lines, scales, four_bits::<20, 4>),
-        DType::Q5_0 => each::<22, Q5_0>(rows, lines, scales, five_bits::<22, 2>),
-        DType::Q5_1 => each::<24, Q5_1>(rows, lines, scales, five_bits::<24, 4>),
-        DType::Q4_K => each::<144, Q4K>(rows, lines, scales, q4_k),
-        DType::Q5_K => each::<176, Q5K>(rows, lines, scales, q5_k),
-        DType::Q6_K => each::<210, Q6K>(rows, lines, scales, q6_k),
+        DType::Q8_0 => each!(34, Q8_0, q8_0),
+        DType::Q4_0 => each!(18, Q4_0, four_bits::<18, 2>),
+        DType::IQ4_NL => each!(18, Iq4Nl, four_bits::<18, 2>),
+        DType::MXFP4 => each!(17, Mxfp4, four_bits::<17, 1>),
+        DType::Q4_1 => each!(20, Q4_1, four_bits::<20, 4>),
+        DType::Q5_0 => each!(22, Q5_0, five_bits::<22, 2>),
+        DType::Q5_1 => each!(24, Q5_1, five_bits::<24, 4>),
+        DType::Q4_K => each!(144, Q4K, q4_k),
+        DType::Q5_K => each!(176, Q5K, q5_k),
+        DType::Q6_K => each!(210, Q6K, q6_k),
         _ => {}
     }
 }
@@ -31,29 +49,6 @@ struct Unit<'a> {
     lane: usize,
     lines: &'a mut [u8],
     scales: &'a mut [u8],
-}
-
-/// Gives each of the rows' units, stored in `BYTES` bytes, with its place to `write`.
-#[inline(always)]
-fn each<const BYTES: usize, F: Format>(
-    rows: &[u8],
-    lines: &mut [u8],
-    scales: &mut [u8],
-    write: impl Fn(&[u8; BYTES], &mut Unit<'_>),
-) {
-    let units = lines.len() / (F::UNIT * F::LINE_BYTES);
-    for (index, stored) in rows.as_chunks::<BYTES>().0.iter().enumerate() {
-        let (lane, unit) = (index / units, index % units);
-        let bytes = F::UNIT * F::LINE_BYTES;
-        write(
-            stored,
-            &mut Unit {
-                lane,
-                lines: &mut lines[unit * bytes..(unit + 1) * bytes],
-                scales: &mut scales[unit * F::UNIT_BYTES..(unit + 1) * F::UNIT_BYTES],
-            },
-        );
-    }
 }
 
 impl Unit<'_> {
