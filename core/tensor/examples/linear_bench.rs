@@ -65,8 +65,10 @@ fn bench(pool: &Pool, dtype: DType, (rows, cols): (usize, usize), m: usize) -> R
     let count = if m > 8 { 1 } else { SET.div_ceil(bytes) };
     let weights: Vec<Weight> = (0..count)
         .map(|seed| {
-            // Small codes and scales, neither zero nor infinite.
-            let data = (0..bytes).map(|i| ((i * 31 + seed) % 61) as u8).collect();
+            // Whatever they are read as, numbers of ordinary size.
+            let data = (0..bytes)
+                .map(|i| (32 + (i * 31 + seed) % 29) as u8)
+                .collect();
             Weight::new(dtype, rows, cols, Bytes::from_vec(data)).map(Weight::pack)
         })
         .collect::<Result<_, _>>()?;
