@@ -73,7 +73,7 @@ pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Resul
         )));
     }
     let context = options.context_length.unwrap_or(longest);
-    let token_bytes = 2 * config.layers() * config.kv_size() * size_of::<f32>();
+    let token_bytes = token_bytes(config);
     let kv_tokens = stated_tokens(options, token_bytes)?.unwrap_or_else(|| {
         let wanted = context.saturating_mul(options.max_batch);
         wanted.min((DEFAULT_KV_BYTES / token_bytes).max(2))
@@ -87,6 +87,11 @@ pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Resul
         )));
     }
     Ok((kv_tokens, context.min(kv_tokens)))
+}
+
+/// Bytes that one token's keys and values take.
+pub(crate) fn token_bytes(config: &DecoderConfig) -> usize {
+    2 * config.layers() * config.kv_size() * size_of::<f32>()
 }
 
 /// The tokens that the stated budget holds, where there is one.

@@ -6,7 +6,8 @@ use outcrop_api::{MemoryEstimate, Result};
 
 use crate::decoder_config::DecoderConfig;
 use crate::encoder::EncoderConfig;
-use crate::engine_options::{EngineOptions, capacity};
+use crate::engine_options::{EngineOptions, capacity, token_bytes};
+use crate::sequence::MAX_LOGIT_ROWS;
 use crate::weights::{Checkpoint, ModelSource};
 
 /// Bytes of the program itself with its threads.
@@ -39,10 +40,13 @@ pub fn estimate(path: &Path, options: &EngineOptions) -> Result<MemoryEstimate> 
     }
     let config = DecoderConfig::from_source(checkpoint.config())?;
     let (kv_tokens, _) = capacity(&config, options)?;
-    let token = 2 * config.layers() * config.kv_size() * size_of::<f32>();
     let tables = config.vocab_size as u64 * TOKEN_TABLES;
     let working = pass_bytes(&config, options) + tables;
-    Ok(sum(weights, (token as u64, kv_tokens as u64), working))
+    Ok(sum(
+        weights,
+        (token_bytes(&config) as u64, kv_tokens as u64),
+        working,
+    ))
 }
 
 /// Bytes of a decoder's largest step.
@@ -52,7 +56,7 @@ fn pass_bytes(config: &DecoderConfig, options: &EngineOptions) -> u64 {
         + 2 * config.query_size()
         + 2 * config.kv_size()
         + 2 * config.intermediate_size;
-    let logits = options.max_batch.max(32) * config.vocab_size;
+    let logits = (options.max_batch + MAX_LOGIT_ROWS) * config.vocab_size;
     ((rows * widths + logits) * size_of::<f32>()) as u64
 }
 

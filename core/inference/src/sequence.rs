@@ -18,8 +18,9 @@ use crate::step::Wanted;
 use crate::stop::StopBuffer;
 use crate::turn::Turn;
 
-/// Rows of one step whose every logit is wanted: bounds the room that they take.
-const MAX_LOGIT_ROWS: usize = 32;
+/// Rows of one step, of all prompts together, whose every logit is wanted: bounds the room that they
+/// take.
+pub(crate) const MAX_LOGIT_ROWS: usize = 64;
 
 /// What a sequence tells its caller. After [`SequenceEvent::Done`] or an error nothing follows.
 #[derive(Debug)]
@@ -276,13 +277,19 @@ impl Sequence {
         }
     }
 
-    /// How many of `room` tokens a step may take of it, so that the logits that it gives stay few.
+    /// Whether the next of its prompt's tokens each give a row of logits.
+    pub fn gives_rows(&self) -> bool {
+        !matches!(self.task, Task::Generate(_)) && self.computed >= self.first_wanted()
+    }
+
+    /// How many of `room` tokens a step may take of it: those that give rows of logits not together
+    /// with those before them, that give none.
     pub fn most(&self, room: usize) -> usize {
         if matches!(self.task, Task::Generate(_)) {
             return room;
         }
         match self.first_wanted().saturating_sub(self.computed) {
-            0 => room.min(MAX_LOGIT_ROWS),
+            0 => room,
             unwanted => room.min(unwanted),
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::block_pool::PAGE_TOKENS;
-use crate::sequence::Sequence;
+use crate::sequence::{MAX_LOGIT_ROWS, Sequence};
 
 /// While sequences decode, prompts take this part of the budget, so that tokens keep coming.
 const PROMPT_SHARE_BESIDE_DECODE: usize = 4;
@@ -58,10 +58,12 @@ impl StepPlanner {
             .filter(|&index| !running[index].is_decoding())
             .collect();
         self.welcome(running);
+        let mut rows = MAX_LOGIT_ROWS;
         while room > 0 {
             prompts.retain(|&index| {
                 let most = running[index].most(counts[index] + room);
-                counts[index] < most.min(running[index].pending().len())
+                let is_full = rows == 0 && running[index].gives_rows();
+                !is_full && counts[index] < most.min(running[index].pending().len())
             });
             let next = prompts.iter().copied().min_by_key(|&index| {
                 let turn = &running[index].turn;
@@ -69,10 +71,13 @@ impl StepPlanner {
                 (Reverse(turn.priority), served, turn.arrival)
             });
             let Some(index) = next else { return };
-            let most = running[index].most(counts[index] + room.min(QUANTUM));
+            let gives_rows = running[index].gives_rows();
+            let next = room.min(QUANTUM).min(if gives_rows { rows } else { room });
+            let most = running[index].most(counts[index] + next);
             let more = most.min(running[index].pending().len()) - counts[index];
             counts[index] += more;
             room -= more;
+            rows -= if gives_rows { more } else { 0 };
             if let Some(served) = self.served.get_mut(&running[index].turn.caller) {
                 *served += more as u64;
             }

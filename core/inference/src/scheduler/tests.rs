@@ -15,7 +15,7 @@ use super::*;
 use crate::block_pool::PAGE_TOKENS;
 use crate::detokenizer::Detokenizer;
 use crate::sampler::{Sampler, SamplerScratch};
-use crate::sequence::{Generation, SequenceEvent};
+use crate::sequence::{Generation, MAX_LOGIT_ROWS, SequenceEvent};
 use crate::step::Wanted;
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
@@ -335,6 +335,28 @@ fn callers_share_the_prompt_tokens_of_a_step_evenly() {
     assert_eq!(sums, [160, 0, 0, 160]);
     running[2].turn.priority = 1;
     assert_eq!(planner.plan(&running, 256), [0, 0, 256, 0]);
+}
+
+#[test]
+fn the_rows_of_logits_of_a_step_stay_few_however_many_ask_for_them() {
+    let text = || (0..200).collect::<Vec<u32>>();
+    let mut running: Vec<Sequence> = (0..4)
+        .map(|_| Sequence::logits(text(), unbounded_channel().0))
+        .collect();
+    running.push(Sequence::score(text(), 100, unbounded_channel().0));
+    running.push(Sequence::score(text(), 1, unbounded_channel().0));
+    let counts = StepPlanner::default().plan(&running, 1000);
+    let given = counts.iter().zip(&running);
+    let rows: usize = given
+        .map(|(&count, sequence)| match sequence.wanted(count) {
+            Wanted::None => 0,
+            Wanted::Last => 1,
+            Wanted::All => count,
+        })
+        .sum();
+    assert!((1..=MAX_LOGIT_ROWS).contains(&rows), "{counts:?}");
+    // What stands before the scored part gives none, and is not held up.
+    assert_eq!(counts[4], 96, "{counts:?}");
 }
 
 #[test]
