@@ -233,7 +233,10 @@ export interface SamplingOptions extends CallOptions {
 export interface GenerateOptions extends SamplingOptions {
   /** A JSON schema (draft 2020-12): the output is JSON that it accepts, and `parsed` its value. */
   responseSchema?: object;
-  /** A regular expression that matches the whole output. */
+  /**
+   * A regular expression that matches the whole output, without look-around and back references. In
+   * a string, `\d` and `\w` are Unicode's; in a RegExp they are JavaScript's.
+   */
   regex?: string | RegExp;
   /** A Lark grammar; the output is of its rule `start`. */
   lark?: string;

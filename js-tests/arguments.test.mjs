@@ -59,6 +59,7 @@ describe("arguments", () => {
       model.converse("Hi", { responseSchema: zod }));
     await refuses("regex:", () => model.generate("Hi", { regex: 1 }));
     await refuses("regex:", () => model.generate("Hi", { regex: /a/i }));
+    await refuses("regex:", () => model.generate("Hi", { regex: /[\D]/ }));
     await refuses("lark:", () => model.generate("Hi", { lark: {} }));
     await refuses("quote[1]:", () => model.generate("Hi", { quote: ["a", 1] }));
     await refuses("responseSchema, regex: expected at most one of", () =>

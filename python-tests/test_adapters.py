@@ -27,12 +27,12 @@ def model(own_session):
 def test_adapters_give_the_golden_logits_and_tokens(model):
     expected = golden("lora")
     for name in NAMES:
-        row = model.logits(expected["ids"], adapter=name)[-1]
+        row = model.logits(expected[name]["ids"], adapter=name)[-1]
         assert np.abs(row - expected[name]["last_logits"]).max() <= 2e-3
         greedy = expected[name]["greedy"]
-        done = model.generate(expected["ids"], max_tokens=len(greedy), adapter=name)
+        done = model.generate(expected[name]["ids"], max_tokens=len(greedy), adapter=name)
         assert done.ids == greedy
-    assert not np.array_equal(row, model.logits(expected["ids"])[-1])
+    assert not np.array_equal(row, model.logits(expected[name]["ids"])[-1])
 
 
 def test_several_in_one_batch_equal_the_calls_alone(model):

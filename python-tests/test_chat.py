@@ -237,6 +237,8 @@ def test_all_calls_show_their_arguments(llama):
         ({"response_schema": int}, "response_schema: expected a JSON schema, a dataclass or"),
         ({"response_schema": {}, "regex": "a"}, "response_schema, regex: expected at most one of"),
         ({"regex": 1}, "regex: expected a str, got 1 (int)"),
+        ({"regex": re.compile("a", re.I)}, "regex: expected a pattern without flags"),
+        ({"regex": re.compile(b"a")}, "regex: expected a str"),
         ({"quote": [1]}, "quote[0]: expected a str"),
         ({"speculation": "fast"}, "speculation: expected one of 'off', 'prompt_lookup', 'draft'"),
         ({"priority": 1 << 31}, "priority: expected -2^31 to 2^31 - 1, got 2147483648"),

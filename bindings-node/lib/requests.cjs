@@ -91,11 +91,27 @@ function schemaOf(field, schema) {
   return plain(field, object(field, schema, "a JSON schema"));
 }
 
-/** A regular expression's text. */
+/** What JavaScript's classes stand for; the core's are Unicode's. */
+const CLASSES = { d: "0-9", w: "A-Za-z0-9_" };
+
+/** A regular expression's text. A RegExp's classes keep JavaScript's meaning: `\d` is 0 to 9. */
 function regexOf(field, regex) {
   if (!(regex instanceof RegExp)) return text(field, regex);
   if (regex.flags.replace(/[uv]/, "")) throw wrong(field, "a RegExp without flags", regex);
-  return regex.source;
+  let isClass = false;
+  return regex.source.replace(/\\(.)|[[\]]/gs, (part, escaped) => {
+    if (part === "[" || part === "]") {
+      isClass = part === "[";
+      return part;
+    }
+    const members = CLASSES[escaped.toLowerCase()];
+    if (!members) return part;
+    const isOpposite = escaped !== escaped.toLowerCase();
+    if (isClass && isOpposite) {
+      throw wrong(field, `no ${part} within brackets; write out what it stands for`, regex);
+    }
+    return isClass ? members : `[${isOpposite ? "^" : ""}${members}]`;
+  });
 }
 
 /** What every answer must look like; undefined where nothing is asked. */

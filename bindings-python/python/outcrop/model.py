@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class Model(Handle):
         min_p: float | None = None,
         repetition_penalty: float | None = None,
         template_variables: Mapping[str, Any] | None = None,
-        regex: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
         lark: str | None = None,
         quote: Quote = None,
         adapter: str | None = None,
@@ -114,7 +115,9 @@ class Model(Handle):
             repetition_penalty: Divides positive logits of tokens that occurred, multiplies negative
                 ones; above 0. Default 1.
             template_variables: Further variables of the chat template, such as `date_string`.
-            regex: A regular expression that matches the whole reply.
+            regex: A regular expression that matches the whole reply, without look-around and back
+                references; `\\d` and `\\w` are Unicode's. A compiled pattern without flags is
+                taken too.
             lark: A Lark grammar; the reply is of its rule `start`.
             quote: Texts; the reply is one verbatim span of one of them.
             adapter: Name of a loaded LoRA adapter (:meth:`load_adapter`). Default: the base model.
@@ -177,7 +180,7 @@ class Model(Handle):
         min_p: float | None = None,
         repetition_penalty: float | None = None,
         response_schema: Schema = None,
-        regex: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
         lark: str | None = None,
         quote: Quote = None,
         adapter: str | None = None,
@@ -479,8 +482,9 @@ def _score_request(
     adapter: str | None = None,
 ) -> tuple[str, str, str | None]:
     def encoded(field: str, value: str | Iterable[int]) -> str:
-        text = isinstance(value, str)
-        return checks.encode(field, checks.text(field, value) if text else checks.ids(field, value))
+        if isinstance(value, str):
+            return checks.encode(field, checks.text(field, value))
+        return checks.encode(field, checks.ids(field, value))
 
     texts = encoded("prompt", prompt), encoded("continuation", continuation)
     return (*texts, _adapter(adapter))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
@@ -94,8 +95,17 @@ def tool_choice_of(choice: object, names: Sequence[str]) -> Any:
     raise wrong("tool_choice", f"one of {allowed}", choice)
 
 
+def pattern(regex: str | re.Pattern[str]) -> str:
+    """A regular expression's text; a compiled one may have no flags, which would be lost."""
+    if isinstance(regex, re.Pattern):
+        if regex.flags & ~re.UNICODE:
+            raise wrong("regex", "a pattern without flags", regex)
+        return text("regex", regex.pattern)
+    return text("regex", regex)
+
+
 def output_format(
-    response_schema: Any, regex: str | None, lark: str | None, quote: Quote
+    response_schema: Any, regex: str | re.Pattern[str] | None, lark: str | None, quote: Quote
 ) -> tuple[dict[str, Any], Parser | None]:
     """What every reply must look like, as the member of a request, where anything is asked."""
     asked = {"response_schema": response_schema, "regex": regex, "lark": lark, "quote": quote}
@@ -108,7 +118,7 @@ def output_format(
         schema, parser = schema_and_parser("response_schema", response_schema)
         return {"outputFormat": {"jsonSchema": schema}}, parser
     if regex is not None:
-        return {"outputFormat": {"regex": text("regex", getattr(regex, "pattern", regex))}}, None
+        return {"outputFormat": {"regex": pattern(regex)}}, None
     if lark is not None:
         return {"outputFormat": {"lark": text("lark", lark)}}, None
     if quote is not None:
@@ -188,7 +198,7 @@ def converse_request(
     min_p: float | None = None,
     repetition_penalty: float | None = None,
     template_variables: Mapping[str, Any] | None = None,
-    regex: str | None = None,
+    regex: str | re.Pattern[str] | None = None,
     lark: str | None = None,
     quote: Quote = None,
     adapter: str | None = None,
@@ -224,7 +234,7 @@ def generate_request(
     min_p: float | None = None,
     repetition_penalty: float | None = None,
     response_schema: Schema = None,
-    regex: str | None = None,
+    regex: str | re.Pattern[str] | None = None,
     lark: str | None = None,
     quote: Quote = None,
     adapter: str | None = None,

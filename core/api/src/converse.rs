@@ -90,6 +90,18 @@ pub enum OutputFormat {
     Quote(Vec<String>),
 }
 
+impl OutputFormat {
+    /// The option that callers ask for it by.
+    pub fn option(&self) -> &'static str {
+        match self {
+            Self::JsonSchema(_) => "response_schema",
+            Self::Regex(_) => "regex",
+            Self::Lark(_) => "lark",
+            Self::Quote(_) => "quote",
+        }
+    }
+}
+
 /// How tokens are guessed ahead, to be checked several at a time. The output's bytes stay the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

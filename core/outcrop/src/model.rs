@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outcrop_api::{
     AdapterInfo, Completion, ConverseRequest, EmbedOptions, Embeddings, Error, EventStream,
-    GenerateRequest, ModelInfo, Perplexity, PerplexityOptions, Prompt, Reply, Result,
+    GenerateRequest, ModelInfo, OutputFormat, Perplexity, PerplexityOptions, Prompt, Reply, Result,
 };
 use outcrop_inference::{Engine, EngineStatistics};
 
@@ -46,7 +46,12 @@ impl Model {
     /// `ValidationException` for a request that the model cannot serve, or a model that does not
     /// chat; `ThrottlingException` where the engine's queue is full.
     pub async fn converse(&self, request: ConverseRequest) -> Result<Reply> {
-        self.loaded()?.chat()?.converse(request).await
+        let named = naming(request.output_format.as_ref());
+        self.loaded()?
+            .chat()?
+            .converse(request)
+            .await
+            .map_err(named)
     }
 
     /// Answers a conversation as it is being written. Dropping the stream stops the work.
@@ -54,7 +59,9 @@ impl Model {
     /// # Errors
     /// As [`Model::converse`].
     pub async fn stream(&self, request: ConverseRequest) -> Result<Box<dyn EventStream>> {
-        self.loaded()?.chat()?.converse_stream(request).await
+        let named = naming(request.output_format.as_ref());
+        let chat = self.loaded()?.chat()?;
+        chat.converse_stream(request).await.map_err(named)
     }
 
     /// Continues a prompt, without a chat template.
@@ -62,7 +69,9 @@ impl Model {
     /// # Errors
     /// As [`Model::converse`].
     pub async fn generate(&self, request: GenerateRequest) -> Result<Completion> {
-        self.loaded()?.engine()?.generate(request).await
+        let named = naming(request.output_format.as_ref());
+        let loaded = self.loaded()?;
+        loaded.engine()?.generate(request).await.map_err(named)
     }
 
     /// Continues a prompt as it is being written. Dropping the stream stops the work.
@@ -70,7 +79,13 @@ impl Model {
     /// # Errors
     /// As [`Model::converse`].
     pub async fn generate_stream(&self, request: GenerateRequest) -> Result<Box<dyn EventStream>> {
-        self.loaded()?.engine()?.generate_stream(request).await
+        let named = naming(request.output_format.as_ref());
+        let loaded = self.loaded()?;
+        loaded
+            .engine()?
+            .generate_stream(request)
+            .await
+            .map_err(named)
     }
 
     /// Vectors of texts, one row each, in order.
@@ -224,6 +239,19 @@ impl Model {
         self.loaded
             .upgrade()
             .ok_or_else(|| Error::validation("session is closed"))
+    }
+}
+
+/// Makes errors of a request's `output_format` name the option that callers ask for it by.
+fn naming(form: Option<&OutputFormat>) -> impl FnOnce(Error) -> Error + use<> {
+    let option = form.map(OutputFormat::option);
+    move |error| {
+        let member = error.message().strip_prefix("output_format");
+        let (Some(rest), Some(option)) = (member, option) else {
+            return error;
+        };
+        let rest = rest.strip_prefix(&format!(".{option}")).unwrap_or(rest);
+        Error::new(error.kind(), format!("{option}{rest}")).with_source(error)
     }
 }
 

@@ -123,13 +123,11 @@ fn refuse_what_it_cannot(request: &ConverseRequest, model: &str) -> Result<()> {
     if config.max_tokens == Some(0) {
         return Err(Error::validation("max_tokens: expected 1 or more, got 0"));
     }
+    let form = request.output_format.as_ref();
     let asked = [
         ("tools", !request.tools.is_empty()),
         ("tool_choice", request.tool_choice.is_some()),
-        (
-            form(request.output_format.as_ref()),
-            request.output_format.is_some(),
-        ),
+        (form.map_or("", OutputFormat::option), form.is_some()),
         ("stop_sequences", !config.stop_sequences.is_empty()),
         ("logprobs", config.logprobs.is_some()),
         ("adapter", request.adapter.is_some()),
@@ -146,14 +144,4 @@ fn refuse_what_it_cannot(request: &ConverseRequest, model: &str) -> Result<()> {
         "{field}: {model} only quotes sentences of the passages that it is given and cannot follow \
          it; use a language model for this"
     )))
-}
-
-/// The name that callers know a form by.
-fn form(format: Option<&OutputFormat>) -> &'static str {
-    match format {
-        Some(OutputFormat::Regex(_)) => "regex",
-        Some(OutputFormat::Lark(_)) => "lark",
-        Some(OutputFormat::Quote(_)) => "quote",
-        Some(OutputFormat::JsonSchema(_)) | None => "response_schema",
-    }
 }

@@ -1,0 +1,70 @@
+"""The prefix cache, the place in the queue, and what an engine counts."""
+
+import asyncio
+import time
+
+import pytest
+from outcrop.errors import ModelTimeoutException, ValidationException
+
+from conftest import FIXTURES
+
+LONG = "The river runs to the sea, and the lighthouse keeper writes it down again. " * 12
+
+
+def test_a_known_prefix_is_read_from_the_cache(own_session):
+    model = own_session.model(FIXTURES / "llama3")
+    first = model.generate(LONG + "Why?", max_tokens=8, temperature=0.9, seed=1)
+    assert first.usage.cache_read_input_tokens == 0
+    assert 0 < first.usage.cache_write_input_tokens <= first.usage.input_tokens
+    other = model.generate(LONG + "When?", max_tokens=8)
+    assert 0 < other.usage.cache_read_input_tokens < other.usage.input_tokens
+    again = model.generate(LONG + "Why?", max_tokens=8, temperature=0.9, seed=1)
+    assert again.usage.cache_read_input_tokens >= other.usage.cache_read_input_tokens
+    # The same bytes, whether the prefix was computed or found.
+    assert again.ids == first.ids
+    read = other.usage.cache_read_input_tokens + again.usage.cache_read_input_tokens
+    assert model.stats.cache_read_tokens == read
+
+
+def test_what_an_engine_counts(own_session):
+    model = own_session.model(FIXTURES / "llama3", kv_tokens=512)
+    model.generate("The river", max_tokens=4)
+    stats = model.stats
+    assert stats.running == stats.waiting == 0 and stats.steps >= 4
+    assert stats.pages * stats.page_tokens >= 512
+    assert stats.free_pages + stats.cached_pages == stats.pages
+    assert "free_pages" in repr(stats) and stats._repr_html_().startswith("<table>")
+    with pytest.raises(ValidationException, match="embedding model"):
+        _ = own_session.model(FIXTURES / "bert_minilm").stats
+
+
+def test_a_budget_of_bytes_bounds_the_cache(own_session):
+    model = own_session.model(FIXTURES / "llama3", kv_bytes=1 << 20)
+    assert 0 < model.info.context_length <= 2048
+    with pytest.raises(ValidationException, match="context of"):
+        model.generate(list(range(5, 5 + 100)) * 30, max_tokens=2)
+    model.generate("The river", max_tokens=2)
+    stats = model.stats
+    # A token's key and value in 3 layers, of 2 heads of 16 numbers.
+    assert 0 < stats.pages * stats.page_tokens * 2 * 3 * 32 * 4 <= 1 << 20
+
+
+def test_a_deadline_ends_a_request(llama):
+    started = time.perf_counter()
+    with pytest.raises(ModelTimeoutException):
+        llama.generate("The river", max_tokens=2000, deadline=0.001)
+    assert time.perf_counter() - started < 5
+    assert llama.generate("The river", max_tokens=2, deadline=60).usage.output_tokens == 2
+
+
+def test_the_place_in_the_queue_changes_no_bytes(llama):
+    def options(n):
+        return {"seed": n, "temperature": 1.0, "priority": n % 3 - 1, "caller": f"c{n % 2}"}
+
+    alone = [llama.generate("The", max_tokens=9, seed=n, temperature=1.0).ids for n in range(8)]
+
+    async def together():
+        calls = (llama.agenerate("The", max_tokens=9, **options(n)) for n in range(8))
+        return await asyncio.gather(*calls)
+
+    assert [done.ids for done in asyncio.run(together())] == alone
