@@ -86,6 +86,11 @@ export interface ModelOptions extends DownloadOptions {
   kvBytes?: number;
   /** Most sequences that a language model runs at once. Default 16. */
   maxBatch?: number;
+  /**
+   * How an embedding or reranking encoder multiplies: `"f32"`, or `"int8"`, which is faster and
+   * smaller, and moves vectors by some thousandths. Default `"f32"`.
+   */
+  precision?: "f32" | "int8";
 }
 
 export interface KnowledgeBaseOptions extends CallOptions {

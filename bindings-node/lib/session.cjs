@@ -20,7 +20,7 @@ function chunkingOf(field, chunking) {
 }
 
 const OPEN_OPTIONS = [
-  "contextLength", "kvBytes", "kvTokens", "maxBatch", "onProgress", "signal",
+  "contextLength", "kvBytes", "kvTokens", "maxBatch", "precision", "onProgress", "signal",
 ];
 /** Milliseconds between two looks at a download. */
 const LOOK = 50;
@@ -33,6 +33,7 @@ function loadOptions(given) {
     kvBytes: count("kvBytes"),
     kvTokens: count("kvTokens"),
     maxBatch: count("maxBatch"),
+    precision: optional(text, "precision", given.precision),
   }));
 }
 

@@ -141,6 +141,7 @@ class Session(Handle):
         kv_tokens: int | None = None,
         kv_bytes: int | None = None,
         max_batch: int | None = None,
+        precision: str | None = None,
     ) -> Model:
         """The model by catalogue id, ARN, folder, `.gguf` file or `hf:org/name[@revision]`.
 
@@ -157,6 +158,9 @@ class Session(Handle):
             kv_bytes: The same as a number of bytes: a bound of the KV cache's memory. One of the
                 two at most.
             max_batch: Most sequences that a language model runs at once. Default 16.
+            precision: How an embedding or reranking encoder multiplies: `"f32"`, or `"int8"`,
+                which is faster and smaller, and moves vectors by some thousandths. Default
+                `"f32"`.
 
         Raises:
             ResourceNotFoundException: Nothing is there by that name.
@@ -303,6 +307,7 @@ def _open_request(
     kv_tokens: int | None = None,
     kv_bytes: int | None = None,
     max_batch: int | None = None,
+    precision: str | None = None,
 ) -> tuple[str, str]:
     """A model's name and its options; those of an earlier opening where none are given."""
     checks.flag("progress", progress)
@@ -315,6 +320,8 @@ def _open_request(
         options["kvBytes"] = checks.integer("kv_bytes", kv_bytes)
     if max_batch is not None:
         options["maxBatch"] = checks.integer("max_batch", max_batch)
+    if precision is not None:
+        options["precision"] = checks.choice("precision", precision, ("f32", "int8"))
     key = checks.model_name("name", name)
     return key, json.dumps(options) if options else opened.get(key, "{}")
 

@@ -116,3 +116,12 @@ impl Linear {
         }
     }
 }
+
+impl Decoder {
+    /// Writes the row of the output projection that makes the logits of token `id`, below
+    /// `vocab_size`.
+    pub(crate) fn output_row(&self, id: u32, row: &mut [f32]) {
+        let output = self.output.as_ref().unwrap_or(&self.embedding);
+        output.dequantize_row(id as usize, row);
+    }
+}

@@ -1,158 +1,39 @@
-//! A bidirectional encoder, driven by a description of its architecture: here BERT's
-//! (arXiv:1810.04805).
+//! A bidirectional encoder: one forward pass over several inputs, driven by [`EncoderConfig`].
+
+mod config;
+mod families;
+mod weights;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use outcrop_tensor::{AttentionArgs, KvPages, Pool, Weight, ops};
-use serde_json::Value;
+use outcrop_tensor::{Pool, SelfAttentionArgs, ops};
 
+pub(crate) use config::activation;
+pub use config::{
+    Activation, Biases, ENCODER_ARCHITECTURES, EncoderConfig, LayerAttention, NormOrder, Positions,
+};
+
+use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
+use crate::dense::{LayerNorm, Precision};
+use crate::rope::RotaryEmbedding;
 use crate::weights::{Checkpoint, WeightsError};
+use weights::{Layer, Loader, Tables};
 
 /// Tokens of one task of an operation that goes row by row.
 const ROWS: usize = 32;
 
-/// The function between the two products of the MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// With the error function.
-    Gelu,
-    /// Its approximation with tanh.
-    GeluTanh,
-}
-
-/// The architecture of an encoder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EncoderConfig {
-    /// `model_type` of its `config.json`.
-    pub architecture: String,
-    /// Number of layers.
-    pub layers: usize,
-    /// Length of a token's vector.
-    pub hidden: usize,
-    /// Length of the MLP's inner vector.
-    pub intermediate: usize,
-    /// Attention heads; `hidden` is a multiple.
-    pub heads: usize,
-    /// Rows of the table of words.
-    pub vocabulary: usize,
-    /// Rows of the table of positions: the longest input.
-    pub positions: usize,
-    /// Rows of the table of segments.
-    pub types: usize,
-    /// Added to the variance in layer norms.
-    pub eps: f32,
-    /// The MLP's activation.
-    pub activation: Activation,
-}
-
-impl EncoderConfig {
-    /// Reads the `config.json` of a BERT.
-    ///
-    /// # Errors
-    /// A message that names the field, what was expected and what came.
-    pub fn from_json(config: &Value) -> Result<Self, String> {
-        let size = |name: &str| match config[name].as_u64() {
-            Some(value @ 1..=16_777_216) => Ok(value as usize),
-            _ => Err(format!(
-                "{name}: expected 1..=16777216, got {}",
-                config[name]
-            )),
-        };
-        let architecture = config["model_type"].as_str().unwrap_or_default();
-        if architecture != "bert" {
-            return Err(format!(
-                "model_type: expected bert, got {}",
-                config["model_type"]
-            ));
+impl Activation {
+    /// Replaces each x by the function of it.
+    pub(crate) fn apply(self, x: &mut [f32]) {
+        match self {
+            Activation::Gelu => ops::gelu_in_place(x),
+            Activation::GeluTanh => ops::gelu_tanh_in_place(x),
+            Activation::Silu => ops::silu_in_place(x),
+            Activation::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
+            Activation::Tanh => ops::tanh_in_place(x),
         }
-        let positions = config["position_embedding_type"]
-            .as_str()
-            .unwrap_or("absolute");
-        if positions != "absolute" {
-            return Err(format!(
-                "position_embedding_type: expected absolute, got {positions}"
-            ));
-        }
-        let activation = match config["hidden_act"].as_str().unwrap_or("gelu") {
-            "gelu" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-            other => {
-                return Err(format!(
-                    "hidden_act: expected gelu or gelu_new, got {other}"
-                ));
-            }
-        };
-        let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
-        if !hidden.is_multiple_of(heads) {
-            return Err(format!(
-                "hidden_size: expected a multiple of {heads} heads, got {hidden}"
-            ));
-        }
-        Ok(Self {
-            architecture: architecture.to_owned(),
-            layers: size("num_hidden_layers")?,
-            hidden,
-            intermediate: size("intermediate_size")?,
-            heads,
-            vocabulary: size("vocab_size")?,
-            positions: size("max_position_embeddings")?,
-            types: size("type_vocab_size")?,
-            eps: config["layer_norm_eps"].as_f64().unwrap_or(1e-12) as f32,
-            activation,
-        })
     }
-}
-
-/// A product with a bias.
-pub(crate) struct Dense {
-    weight: Weight,
-    bias: Vec<f32>,
-}
-
-impl Dense {
-    pub(crate) fn load(
-        checkpoint: &Checkpoint,
-        name: &str,
-        rows: usize,
-        cols: usize,
-    ) -> Result<Self, WeightsError> {
-        Ok(Self {
-            weight: checkpoint
-                .matrix(&format!("{name}.weight"), rows, cols)?
-                .pack(),
-            bias: checkpoint.vector(&format!("{name}.bias"), rows)?,
-        })
-    }
-
-    pub(crate) fn apply(&self, pool: &Pool, x: &[f32], out: &mut [f32]) {
-        ops::linear(pool, x, &self.weight, Some(&self.bias), out);
-    }
-}
-
-struct LayerNorm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
-impl LayerNorm {
-    fn load(checkpoint: &Checkpoint, name: &str, width: usize) -> Result<Self, WeightsError> {
-        Ok(Self {
-            weight: checkpoint.vector(&format!("{name}.weight"), width)?,
-            bias: checkpoint.vector(&format!("{name}.bias"), width)?,
-        })
-    }
-}
-
-struct Layer {
-    query: Dense,
-    key: Dense,
-    value: Dense,
-    attention_output: Dense,
-    attention_norm: LayerNorm,
-    up: Dense,
-    down: Dense,
-    output_norm: LayerNorm,
 }
 
 /// Several inputs, one after the other, without padding.
@@ -160,7 +41,7 @@ struct Layer {
 pub struct EncoderBatch {
     /// Token ids of all inputs.
     pub ids: Vec<u32>,
-    /// Segment ids, as many.
+    /// Segment ids, as many. A model without a table of segments does not read them.
     pub types: Vec<u32>,
     /// Number of tokens of each input, none zero.
     pub lengths: Vec<usize>,
@@ -169,66 +50,54 @@ pub struct EncoderBatch {
 /// A loaded encoder.
 pub struct Encoder {
     config: EncoderConfig,
-    words: Weight,
-    positions: Weight,
-    types: Weight,
-    norm: LayerNorm,
+    tables: Tables,
     layers: Vec<Layer>,
+    final_norm: Option<LayerNorm>,
+    prefix: &'static str,
     /// What a pass computes in, kept for the next one: its pages are mapped already.
     scratch: Mutex<Scratch>,
 }
 
 impl Encoder {
-    /// Loads the tensors whose names begin with `prefix` (such as `bert.`, or nothing).
+    /// Loads the encoder's tensors of `checkpoint`, by its family's names.
     ///
     /// # Errors
     /// [`WeightsError`] for a tensor that is missing or of another shape.
-    pub fn load(
-        checkpoint: &Checkpoint,
-        prefix: &str,
-        config: EncoderConfig,
-    ) -> Result<Self, WeightsError> {
-        let (hidden, inner) = (config.hidden, config.intermediate);
-        let table = |name: &str, rows| {
-            checkpoint.matrix(
-                &format!("{prefix}embeddings.{name}_embeddings.weight"),
-                rows,
-                hidden,
-            )
-        };
-        let layer = |index: usize| {
-            let layer = format!("{prefix}encoder.layer.{index}");
-            let dense = |name: &str, rows, cols| {
-                Dense::load(checkpoint, &format!("{layer}.{name}"), rows, cols)
-            };
-            let norm = |name: &str| LayerNorm::load(checkpoint, &format!("{layer}.{name}"), hidden);
-            Ok::<_, WeightsError>(Layer {
-                query: dense("attention.self.query", hidden, hidden)?,
-                key: dense("attention.self.key", hidden, hidden)?,
-                value: dense("attention.self.value", hidden, hidden)?,
-                attention_output: dense("attention.output.dense", hidden, hidden)?,
-                attention_norm: norm("attention.output.LayerNorm")?,
-                up: dense("intermediate.dense", inner, hidden)?,
-                down: dense("output.dense", hidden, inner)?,
-                output_norm: norm("output.LayerNorm")?,
-            })
-        };
-        let norm = format!("{prefix}embeddings.LayerNorm");
+    pub fn load(checkpoint: &Checkpoint, config: EncoderConfig) -> Result<Self, WeightsError> {
+        let loader = Loader::new(checkpoint, &config)?;
         Ok(Self {
-            words: table("word", config.vocabulary)?,
-            positions: table("position", config.positions)?,
-            types: table("token_type", config.types)?,
-            norm: LayerNorm::load(checkpoint, &norm, hidden)?,
+            tables: loader.tables()?,
             // A layer at a time: a wrong number of layers fails at the first missing tensor.
-            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+            layers: (0..config.layers.len())
+                .map(|index| loader.layer(index))
+                .collect::<Result<_, _>>()?,
+            final_norm: loader.final_norm()?,
+            prefix: loader.prefix(),
             scratch: Mutex::default(),
             config,
         })
     }
 
+    /// The encoder with the products of its layers at another precision.
+    ///
+    /// # Errors
+    /// A message where a width does not allow it.
+    pub fn at(mut self, precision: Precision) -> Result<Self, String> {
+        let layers = std::mem::take(&mut self.layers).into_iter();
+        self.layers = layers
+            .map(|layer| layer.at(precision))
+            .collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
     /// The architecture.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
+    }
+
+    /// What the names of the encoder's tensors begin with, where a head stands beside it.
+    pub(crate) fn prefix(&self) -> &'static str {
+        self.prefix
     }
 
     /// The vectors of all tokens, `(tokens, hidden)`; `None` if `cancelled` was set, which is
@@ -245,14 +114,32 @@ impl Encoder {
         self.check(batch)?;
         let mut hidden = self.embed(pool, batch);
         let mut scratch = self.lend_scratch(batch.ids.len());
-        for layer in &self.layers {
+        let turns = match self.config.positions {
+            Positions::Rotary => Some(Turns::new(&self.config, batch)),
+            Positions::Learned { .. } => None,
+        };
+        for (layer, attention) in self.layers.iter().zip(&self.config.layers) {
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            self.attend(pool, layer, batch, &mut hidden, &mut scratch);
+            let is_normed =
+                self.normalize(pool, layer.attention_norm.as_ref(), &hidden, &mut scratch);
+            let input = if is_normed { &scratch.normed } else { &hidden };
+            layer.qkv.apply(pool, input, &mut scratch.qkv);
+            if let Some(turns) = &turns {
+                self.turn(pool, turns, attention.theta, &mut scratch.qkv);
+            }
+            self.attend(pool, layer, batch, attention.window, &mut scratch);
+            let norm = layer.attention_norm.as_ref();
+            self.add(pool, &mut hidden, &scratch.delta, norm);
             self.mix(pool, layer, &mut hidden, &mut scratch);
         }
         *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
+        if let Some(norm) = &self.final_norm {
+            pool.run_chunks(&mut hidden, ROWS * self.config.hidden, |_, rows| {
+                norm.apply(rows);
+            });
+        }
         Ok(Some(hidden))
     }
 
@@ -261,12 +148,18 @@ impl Encoder {
     fn lend_scratch(&self, tokens: usize) -> Scratch {
         let left = self.scratch.lock();
         let mut scratch = std::mem::take(&mut *left.unwrap_or_else(PoisonError::into_inner));
+        let (hidden, inner) = (self.config.hidden, self.config.intermediate);
+        let is_pre = self.config.norm_order == NormOrder::Pre;
         for (room, width) in [
-            (&mut scratch.query, self.config.hidden),
-            (&mut scratch.key, self.config.hidden),
-            (&mut scratch.value, self.config.hidden),
-            (&mut scratch.attended, self.config.hidden),
-            (&mut scratch.inner, self.config.intermediate),
+            (&mut scratch.qkv, 3 * hidden),
+            (&mut scratch.delta, hidden),
+            (&mut scratch.attended, hidden),
+            (&mut scratch.normed, if is_pre { hidden } else { 0 }),
+            (&mut scratch.inner, inner),
+            (
+                &mut scratch.factor,
+                if self.config.gated { inner } else { 0 },
+            ),
         ] {
             room.resize(tokens * width, 0.0);
         }
@@ -278,15 +171,9 @@ impl Encoder {
         if batch.ids.len() != tokens || batch.types.len() != tokens || batch.lengths.contains(&0) {
             return Err("the batch's ids, segments and lengths do not fit together".to_owned());
         }
-        if let Some(length) = batch
-            .lengths
-            .iter()
-            .find(|length| **length > self.config.positions)
-        {
-            return Err(format!(
-                "expected at most {} tokens, got {length}",
-                self.config.positions
-            ));
+        let longest = self.config.context_length;
+        if let Some(length) = batch.lengths.iter().find(|length| **length > longest) {
+            return Err(format!("expected at most {longest} tokens, got {length}"));
         }
         let outside =
             |values: &[u32], rows: usize| values.iter().copied().find(|v| *v as usize >= rows);
@@ -296,107 +183,166 @@ impl Encoder {
                 self.config.vocabulary
             ));
         }
-        if let Some(kind) = outside(&batch.types, self.config.types) {
-            return Err(format!(
+        match outside(&batch.types, self.config.types) {
+            Some(kind) if self.config.types > 0 => Err(format!(
                 "segment {kind}: the model has {} segments",
                 self.config.types
-            ));
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The sums of word, segment and position, normalised.
     fn embed(&self, pool: &Pool, batch: &EncoderBatch) -> Vec<f32> {
         let width = self.config.hidden;
-        let positions: Vec<usize> = batch.lengths.iter().flat_map(|length| 0..*length).collect();
+        let positions = self.positions(batch);
         let mut hidden = vec![0.0; batch.ids.len() * width];
         pool.run_chunks(&mut hidden, ROWS * width, |chunk, rows| {
             let mut part = vec![0.0; width];
             for (i, row) in rows.chunks_exact_mut(width).enumerate() {
                 let token = chunk * ROWS + i;
-                self.words.dequantize_row(batch.ids[token] as usize, row);
-                self.types
-                    .dequantize_row(batch.types[token] as usize, &mut part);
-                ops::add_in_place(row, &part);
-                self.positions.dequantize_row(positions[token], &mut part);
-                ops::add_in_place(row, &part);
+                self.tables
+                    .words
+                    .dequantize_row(batch.ids[token] as usize, row);
+                if let Some(types) = &self.tables.types {
+                    types.dequantize_row(batch.types[token] as usize, &mut part);
+                    ops::add_in_place(row, &part);
+                }
+                if let Some(table) = &self.tables.positions {
+                    table.dequantize_row(positions[token], &mut part);
+                    ops::add_in_place(row, &part);
+                }
             }
-            ops::layer_norm_in_place(rows, &self.norm.weight, &self.norm.bias, self.config.eps);
+            self.tables.norm.apply(rows);
         });
         hidden
     }
 
+    /// Each token's row of the table of positions.
+    fn positions(&self, batch: &EncoderBatch) -> Vec<usize> {
+        let mut positions = Vec::with_capacity(batch.ids.len());
+        let mut ids = &batch.ids[..];
+        for &length in &batch.lengths {
+            let own = ids.split_off(..length).unwrap_or_default();
+            match self.config.positions {
+                Positions::Learned {
+                    padding: Some(padding),
+                    ..
+                } => {
+                    let mut next = padding as usize;
+                    positions.extend(own.iter().map(|id| {
+                        let is_padding = *id == padding;
+                        next += usize::from(!is_padding);
+                        if is_padding { padding as usize } else { next }
+                    }));
+                }
+                _ => positions.extend(0..length),
+            }
+        }
+        positions
+    }
+
+    /// With [`NormOrder::Pre`] writes the normalised rows, which go into a half of a layer, to
+    /// `normed`. Otherwise, or without a norm, the rows go in as they are, and the answer is false.
+    fn normalize(
+        &self,
+        pool: &Pool,
+        norm: Option<&LayerNorm>,
+        hidden: &[f32],
+        scratch: &mut Scratch,
+    ) -> bool {
+        let Some(norm) = norm.filter(|_| self.config.norm_order == NormOrder::Pre) else {
+            return false;
+        };
+        let chunk = ROWS * self.config.hidden;
+        pool.run_chunks(&mut scratch.normed, chunk, |index, rows| {
+            norm.apply_to(&hidden[index * chunk..index * chunk + rows.len()], rows);
+        });
+        true
+    }
+
+    /// Turns queries and keys by their positions.
+    fn turn(&self, pool: &Pool, turns: &Turns, theta: f64, qkv: &mut [f32]) {
+        let Some((_, rope, cosines, sines)) = turns.ropes.iter().find(|rope| rope.0 == theta)
+        else {
+            return;
+        };
+        let (hidden, pairs) = (self.config.hidden, rope.pairs());
+        pool.run_chunks(qkv, ROWS * 3 * hidden, |chunk, rows| {
+            for (row, &at) in rows
+                .chunks_exact_mut(3 * hidden)
+                .zip(&turns.rows[chunk * ROWS..])
+            {
+                let angles = at * pairs..(at + 1) * pairs;
+                // Queries and keys stand side by side, so they are turned as heads of one row.
+                rope.turn(
+                    &mut row[..2 * hidden],
+                    self.config.head_dim(),
+                    &cosines[angles.clone()],
+                    &sines[angles],
+                );
+            }
+        });
+    }
+
+    /// The attention, from `qkv` to `delta`.
     fn attend(
         &self,
         pool: &Pool,
         layer: &Layer,
         batch: &EncoderBatch,
-        hidden: &mut [f32],
+        window: Option<usize>,
         scratch: &mut Scratch,
     ) {
-        layer.query.apply(pool, hidden, &mut scratch.query);
-        layer.key.apply(pool, hidden, &mut scratch.key);
-        layer.value.apply(pool, hidden, &mut scratch.value);
-        let width = self.config.hidden;
-        let mut ranges = Vec::with_capacity(batch.lengths.len());
-        let mut end = 0;
-        for length in &batch.lengths {
-            ranges.push(end * width..(end + length) * width);
-            end += length;
-        }
-        let keys: Vec<[&[f32]; 1]> = ranges.iter().map(|r| [&scratch.key[r.clone()]]).collect();
-        let values: Vec<[&[f32]; 1]> = ranges.iter().map(|r| [&scratch.value[r.clone()]]).collect();
-        let mut rest = &mut scratch.attended[..];
-        let mut sequences = Vec::with_capacity(ranges.len());
-        for (i, range) in ranges.into_iter().enumerate() {
-            let (out, after) = std::mem::take(&mut rest).split_at_mut(range.len());
-            rest = after;
-            let head_dim = width / self.config.heads;
-            sequences.push(AttentionArgs {
-                query: &scratch.query[range],
-                keys: KvPages::F32(&keys[i]),
-                values: KvPages::F32(&values[i]),
-                page_tokens: batch.lengths[i],
-                positions: batch.lengths[i],
-                start: 0,
+        let head_dim = self.config.head_dim();
+        ops::self_attention(
+            pool,
+            SelfAttentionArgs {
+                qkv: &scratch.qkv,
+                lengths: &batch.lengths,
                 heads: self.config.heads,
-                kv_heads: self.config.heads,
                 head_dim,
-                causal: false,
-                window: None,
+                window,
                 scale: 1.0 / (head_dim as f32).sqrt(),
-                soft_cap: None,
-                sinks: None,
-                out,
-            });
-        }
-        ops::attention_batch(pool, &mut sequences);
+                out: &mut scratch.attended,
+            },
+        );
         layer
             .attention_output
-            .apply(pool, &scratch.attended, &mut scratch.query);
-        self.add_and_norm(pool, hidden, &scratch.query, &layer.attention_norm);
+            .apply(pool, &scratch.attended, &mut scratch.delta);
     }
 
+    /// The MLP half of a layer.
     fn mix(&self, pool: &Pool, layer: &Layer, hidden: &mut [f32], scratch: &mut Scratch) {
-        let tokens = hidden.len() / self.config.hidden;
-        let inner = &mut scratch.inner[..tokens * self.config.intermediate];
-        layer.up.apply(pool, hidden, inner);
-        pool.run_chunks(inner, ROWS * self.config.intermediate, |_, rows| match self
-            .config
-            .activation
-        {
-            Activation::Gelu => ops::gelu_in_place(rows),
-            Activation::GeluTanh => ops::gelu_tanh_in_place(rows),
+        let is_normed = self.normalize(pool, Some(&layer.mlp_norm), hidden, scratch);
+        let input = if is_normed { &scratch.normed } else { &*hidden };
+        layer.up.apply(pool, input, &mut scratch.inner);
+        if let Some(factor) = &layer.factor {
+            factor.apply(pool, input, &mut scratch.factor);
+        }
+        let chunk = ROWS * self.config.intermediate;
+        let factors = layer.factor.as_ref().map(|_| &scratch.factor[..]);
+        pool.run_chunks(&mut scratch.inner, chunk, |index, rows| {
+            self.config.activation.apply(rows);
+            if let Some(factors) = factors {
+                let at = index * chunk;
+                ops::multiply_in_place(rows, &factors[at..at + rows.len()]);
+            }
         });
-        layer.down.apply(pool, inner, &mut scratch.query);
-        self.add_and_norm(pool, hidden, &scratch.query, &layer.output_norm);
+        layer.down.apply(pool, &scratch.inner, &mut scratch.delta);
+        self.add(pool, hidden, &scratch.delta, Some(&layer.mlp_norm));
     }
 
-    fn add_and_norm(&self, pool: &Pool, hidden: &mut [f32], delta: &[f32], norm: &LayerNorm) {
+    /// Adds a half's result to the residual stream, normalised there with [`NormOrder::Post`].
+    fn add(&self, pool: &Pool, hidden: &mut [f32], delta: &[f32], norm: Option<&LayerNorm>) {
         let chunk = ROWS * self.config.hidden;
+        let norm = norm.filter(|_| self.config.norm_order == NormOrder::Post);
         pool.run_chunks(hidden, chunk, |index, rows| {
-            ops::add_in_place(rows, &delta[index * chunk..index * chunk + rows.len()]);
-            ops::layer_norm_in_place(rows, &norm.weight, &norm.bias, self.config.eps);
+            let delta = &delta[index * chunk..index * chunk + rows.len()];
+            match norm {
+                Some(norm) => norm.add_and_apply(rows, delta),
+                None => ops::add_in_place(rows, delta),
+            }
         });
     }
 }
@@ -404,9 +350,66 @@ impl Encoder {
 /// Room of one forward pass, each `(tokens, width)`.
 #[derive(Default)]
 struct Scratch {
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
+    qkv: Vec<f32>,
     attended: Vec<f32>,
+    delta: Vec<f32>,
+    normed: Vec<f32>,
     inner: Vec<f32>,
+    factor: Vec<f32>,
+}
+
+/// The angles by which the tokens of a batch are turned.
+struct Turns {
+    /// Each token's row of the tables.
+    rows: Vec<usize>,
+    /// Rope of each base that layers have, with cosines and sines, `(rows, pairs)`.
+    ropes: Vec<(f64, RotaryEmbedding, Vec<f32>, Vec<f32>)>,
+}
+
+impl Turns {
+    fn new(config: &EncoderConfig, batch: &EncoderBatch) -> Self {
+        let trained = match config.scaling {
+            RopeScaling::Dynamic {
+                original_context, ..
+            } => original_context,
+            _ => usize::MAX,
+        };
+        // Inputs of an ordinary length share the rows of the longest; others have their own.
+        let (ordinary, long): (Vec<usize>, Vec<usize>) =
+            batch.lengths.iter().partition(|length| **length <= trained);
+        let shared = ordinary.into_iter().max().unwrap_or(0);
+        let mut end = shared;
+        let mut rows = Vec::with_capacity(batch.ids.len());
+        for &length in &batch.lengths {
+            let first = if length <= trained { 0 } else { end };
+            end += if length <= trained { 0 } else { length };
+            rows.extend(first..first + length);
+        }
+        let mut thetas: Vec<f64> = config.layers.iter().map(|layer| layer.theta).collect();
+        thetas.sort_by(f64::total_cmp);
+        thetas.dedup();
+        let ropes = thetas.into_iter().map(|theta| {
+            let rope = RotaryEmbedding::new(
+                &RopeConfig {
+                    theta,
+                    dimensions: config.head_dim(),
+                    order: RopeOrder::Halves,
+                    scaling: config.scaling.clone(),
+                    attention_factor: 1.0,
+                },
+                None,
+            );
+            let (mut cosines, mut sines) =
+                (vec![0.0; end * rope.pairs()], vec![0.0; end * rope.pairs()]);
+            let mut first = 0;
+            for length in std::iter::once(shared).chain(long.iter().copied()) {
+                let range = first * rope.pairs()..(first + length) * rope.pairs();
+                rope.angles(length, 0, &mut cosines[range.clone()], &mut sines[range]);
+                first += length;
+            }
+            (theta, rope, cosines, sines)
+        });
+        let ropes = ropes.collect();
+        Self { rows, ropes }
+    }
 }

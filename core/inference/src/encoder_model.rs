@@ -1,4 +1,4 @@
-//! An encoder with its tokenizer: what turns texts into vectors, or scores texts against a query.
+//! A transformer with its tokenizer: what turns texts into vectors, or scores texts against a query.
 
 use std::ops::Range;
 use std::path::Path;
@@ -6,133 +6,100 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use outcrop_api::{
-    BoxFuture, EmbedOptions, Embedder, Embeddings, Error, ErrorKind, ModelInfo, ModelKind,
-    Reranker, Result,
+    BoxFuture, EmbedOptions, Embedder, Embeddings, Error, ModelInfo, Reranker, Result,
 };
-use outcrop_tensor::{Pool, ops};
+use outcrop_tensor::Pool;
 use tokio::sync::oneshot;
 
-use crate::encoder::{Dense, Encoder, EncoderBatch, EncoderConfig};
-use crate::pooling::{Pooling, normalize};
+use crate::backbone::{Backbone, PASS_TOKENS};
+use crate::dense::Precision;
+use crate::encoder::EncoderBatch;
+use crate::encoder_loader;
+use crate::pair_prompt::PairPrompt;
+use crate::pooling::Pooling;
 use crate::prompts::Prompts;
+use crate::score_head::ScoreHead;
+use crate::sentence_transformers::Modules;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Checkpoint, ModelSource, WeightsError, read_json};
 
-/// Tokens of one forward pass, unless one text alone is longer. It bounds the memory, and the time
-/// until a dropped call stops.
-const PASS_TOKENS: usize = 2048;
 /// Texts that are tokenised before their passes.
 const TOKENIZED_TEXTS: usize = 512;
 
-/// A loaded encoder that embeds or reranks. Clones share it.
+/// A loaded model that embeds or reranks: an encoder, or a decoder that was made for it. Clones
+/// share it.
 ///
 /// A text's vector, and a pair's score, depend on itself only: never on the batch, the number of
 /// threads or what runs beside it.
 #[derive(Clone)]
 pub struct EncoderModel(Arc<Inner>);
 
-struct Inner {
-    info: ModelInfo,
-    encoder: Encoder,
-    tokenizer: Tokenizer,
-    pooling: Pooling,
-    prompts: Prompts,
-    head: Option<ScoreHead>,
-    max_tokens: usize,
-    pool: Option<Pool>,
+/// How a model is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncoderOptions {
+    /// Threads of its own; `None`: the process's shared pool.
+    pub threads: Option<usize>,
+    /// How an encoder's layers multiply. Default F32. A decoder multiplies as its weights are
+    /// stored.
+    pub precision: Precision,
 }
 
-/// BERT's pooler and a classifier of one label.
-struct ScoreHead {
-    pooler: Dense,
-    classifier: Dense,
+pub(crate) struct Inner {
+    pub info: ModelInfo,
+    pub backbone: Backbone,
+    pub tokenizer: Tokenizer,
+    pub prompts: Prompts,
+    pub purpose: Purpose,
+    pub max_tokens: usize,
+    /// Texts are put in lower case before they are tokenised.
+    pub lowers_case: bool,
+    pub pool: Option<Pool>,
 }
 
-impl ScoreHead {
-    /// The raw score of an input, from its first token's vector.
-    fn score(&self, pool: &Pool, first: &[f32]) -> f32 {
-        let mut pooled = vec![0.0; first.len()];
-        self.pooler.apply(pool, first, &mut pooled);
-        ops::tanh_in_place(&mut pooled);
-        let mut score = [0.0];
-        self.classifier.apply(pool, &pooled, &mut score);
-        score[0]
-    }
+/// What the tokens' vectors are for.
+pub(crate) enum Purpose {
+    /// A text's vector.
+    Embed { pooling: Pooling, modules: Modules },
+    /// A pair's score.
+    Rerank {
+        head: ScoreHead,
+        /// `None`: as two segments, as encoders have it.
+        pair: Option<PairPrompt>,
+        /// The token that a decoder's classifier looks behind.
+        padding: Option<u32>,
+    },
 }
 
 /// One tokenised input.
 struct Input {
     ids: Vec<u32>,
     types: Vec<u32>,
+    /// How many of its first tokens are a prompt's.
+    prompt: usize,
 }
 
 impl EncoderModel {
-    /// Loads a folder in the layout of the Hugging Face hub: an embedding model, or a reranker
-    /// where the architecture is `…ForSequenceClassification`.
+    /// Loads a folder in the layout of the Hugging Face hub: an embedding model or a reranker, as
+    /// [`crate::model_kind`] tells.
     ///
     /// # Errors
-    /// `ResourceNotFoundException` where nothing is there, `ModelErrorException` for damaged files
-    /// or an architecture that is not an encoder's, `ValidationException` for a wrong
-    /// `OUTCROP_THREADS`.
+    /// `ResourceNotFoundException` where nothing is there, `ModelErrorException` for damaged files,
+    /// an architecture that is not known, or a language model that only chats,
+    /// `ValidationException` for a wrong `OUTCROP_THREADS`, or a precision that the model cannot
+    /// have.
     pub fn load(path: &Path, id: &str) -> Result<Self> {
-        Pool::default_threads().map_err(|error| Error::validation(error.to_string()))?;
-        Self::load_with_threads(path, id, None)
+        Self::load_with(path, id, EncoderOptions::default())
     }
 
-    /// As [`EncoderModel::load`], with threads of its own instead of the process's.
+    /// As [`EncoderModel::load`], with options.
     ///
     /// # Errors
     /// As [`EncoderModel::load`].
-    pub fn load_with_threads(path: &Path, id: &str, threads: Option<usize>) -> Result<Self> {
-        let checkpoint = Checkpoint::open(path)?;
-        let ModelSource::HuggingFace { folder, config } = checkpoint.config() else {
-            let message = "expected an encoder's folder, got a GGUF file";
-            return Err(wrong_model(path, message));
-        };
-        let architecture =
-            EncoderConfig::from_json(config).map_err(|detail| wrong_config(folder, &detail))?;
-        let scores = config["architectures"][0]
-            .as_str()
-            .is_some_and(|name| name.ends_with("ForSequenceClassification"));
-        let prefix = if checkpoint.contains("bert.embeddings.word_embeddings.weight") {
-            "bert."
-        } else {
-            ""
-        };
-        let hidden = architecture.hidden;
-        let head = if scores {
-            Some(load_head(&checkpoint, prefix, hidden, folder, config)?)
-        } else {
-            None
-        };
-        let max_tokens = read_max_tokens(folder, architecture.positions)?;
-        let encoder = Encoder::load(&checkpoint, prefix, architecture)?;
-        let info = ModelInfo {
-            id: id.to_owned(),
-            kind: if scores {
-                ModelKind::Rerank
-            } else {
-                ModelKind::Embedding
-            },
-            architecture: encoder.config().architecture.clone(),
-            parameters: checkpoint.parameters(),
-            quantization: checkpoint.quantization(),
-            context_length: max_tokens,
-            dimensions: (!scores).then_some(hidden),
-            vocabulary: None,
-            device: "cpu".to_owned(),
-            bytes: checkpoint.bytes(),
-        };
-        Ok(Self(Arc::new(Inner {
-            info,
-            pooling: Pooling::from_folder(folder)?,
-            prompts: Prompts::from_folder(folder)?,
-            tokenizer: Tokenizer::from_checkpoint(&checkpoint)?,
-            encoder,
-            head,
-            max_tokens,
-            pool: threads.map(Pool::new),
-        })))
+    pub fn load_with(path: &Path, id: &str, options: EncoderOptions) -> Result<Self> {
+        if options.threads.is_none() {
+            Pool::default_threads().map_err(|error| Error::validation(error.to_string()))?;
+        }
+        let inner = encoder_loader::load(path, id, options)?;
+        Ok(Self(Arc::new(inner)))
     }
 
     /// What is known of it.
@@ -145,12 +112,13 @@ impl EncoderModel {
         &self.0.tokenizer
     }
 
-    /// The last layer's vectors of one text's tokens `(tokens, hidden)`, special tokens included.
+    /// The last layer's vectors of one text's tokens `(tokens, hidden)`, special tokens included;
+    /// of the last token alone where the model reads no other.
     ///
     /// # Errors
     /// `ValidationException` for more tokens than the model reads.
     pub fn token_vectors(&self, text: &str) -> Result<Vec<f32>> {
-        let input = self.0.text_input(0, text, false)?;
+        let input = self.0.text_input(0, "", text, false)?;
         let idle = AtomicBool::new(false);
         self.0.forward(&[input], &idle)
     }
@@ -161,8 +129,12 @@ impl Inner {
         self.pool.as_ref().unwrap_or_else(|| Pool::global())
     }
 
-    fn text_input(&self, index: usize, text: &str, truncate: bool) -> Result<Input> {
-        let mut ids = self.tokenizer.encode(text, true)?;
+    fn text_input(&self, index: usize, prompt: &str, text: &str, truncate: bool) -> Result<Input> {
+        let mut text = format!("{prompt}{text}");
+        if self.lowers_case {
+            text = text.to_lowercase();
+        }
+        let mut ids = self.tokenizer.encode(&text, true)?;
         if ids.len() > self.max_tokens {
             if !truncate {
                 return Err(Error::validation(format!(
@@ -171,10 +143,35 @@ impl Inner {
                     ids.len()
                 )));
             }
-            ids = self.cut(text, ids)?;
+            ids = self.cut(&text, ids)?;
         }
-        let types = vec![0; ids.len()];
-        Ok(Input { ids, types })
+        if ids.is_empty() {
+            return Err(Error::validation(format!(
+                "texts[{index}]: expected a text of at least 1 token, got {text:?}"
+            )));
+        }
+        Ok(Input {
+            types: vec![0; ids.len()],
+            ids,
+            prompt: self.prompt_tokens(prompt)?,
+        })
+    }
+
+    /// How many tokens a prompt takes at the beginning of a text.
+    fn prompt_tokens(&self, prompt: &str) -> Result<usize> {
+        let counts = match &self.purpose {
+            Purpose::Embed { pooling, .. } => !pooling.includes_prompt && !prompt.is_empty(),
+            Purpose::Rerank { .. } => false,
+        };
+        if !counts {
+            return Ok(0);
+        }
+        let alone = self.tokenizer.encode(prompt, true)?;
+        // Behind the prompt the text goes on: an end that the tokenizer put there is not its own.
+        let ends = alone
+            .last()
+            .is_some_and(|id| self.tokenizer.is_special(*id));
+        Ok(alone.len() - usize::from(ends))
     }
 
     /// Cuts the end of a text's own tokens, keeping the special ones around them.
@@ -195,19 +192,48 @@ impl Inner {
         .concat())
     }
 
-    fn pair_input(&self, index: usize, query: &str, text: &str) -> Result<Input> {
-        let (ids, types) = self.tokenizer.encode_pair(query, text)?;
-        if ids.len() > self.max_tokens {
+    fn pair_input(
+        &self,
+        index: usize,
+        query: &str,
+        text: &str,
+        pair: Option<&PairPrompt>,
+    ) -> Result<Input> {
+        let (mut ids, mut types) = match pair {
+            None => self.tokenizer.encode_pair(query, text)?,
+            Some(pair) => {
+                let instruction = self.prompts.default_prompt();
+                let ids = pair.encode(&self.tokenizer, instruction, query, text)?;
+                (ids, Vec::new())
+            }
+        };
+        if let Purpose::Rerank {
+            padding: Some(padding),
+            ..
+        } = &self.purpose
+        {
+            // The classifier reads the last token that is no padding; what follows is not seen.
+            let last = ids.iter().rposition(|id| id != padding).unwrap_or(0);
+            ids.truncate(last + 1);
+        }
+        if ids.len() > self.max_tokens || ids.is_empty() {
             return Err(Error::validation(format!(
-                "query and texts[{index}]: expected at most {} tokens together, got {}",
+                "query and texts[{index}]: expected 1..={} tokens together, got {}",
                 self.max_tokens,
                 ids.len()
             )));
         }
-        Ok(Input { ids, types })
+        if self.backbone.segments() < 2 {
+            types = vec![0; ids.len()];
+        }
+        Ok(Input {
+            ids,
+            types,
+            prompt: 0,
+        })
     }
 
-    /// The vectors of all tokens of `inputs`.
+    /// The vectors of `inputs`, as [`Backbone::forward`] gives them.
     fn forward(&self, inputs: &[Input], cancelled: &AtomicBool) -> Result<Vec<f32>> {
         let batch = EncoderBatch {
             ids: inputs
@@ -220,26 +246,23 @@ impl Inner {
                 .collect(),
             lengths: inputs.iter().map(|input| input.ids.len()).collect(),
         };
-        match self.encoder.forward(self.pool(), &batch, cancelled) {
+        match self.backbone.forward(self.pool(), &batch, cancelled) {
             Ok(Some(vectors)) => Ok(vectors),
-            Ok(None) => Err(Error::new(
-                ErrorKind::CancelledException,
-                "the call was given up",
-            )),
+            Ok(None) => Err(Error::cancelled()),
             Err(detail) => Err(Error::model(format!("model {}: {detail}", self.info.id))),
         }
     }
 
-    /// Tokenises `count` inputs, runs them in passes, and hands each one's index and token vectors
-    /// to `finish`. Returns the number of tokens.
+    /// Tokenises `count` inputs, runs them in passes, and hands each one's index, prompt tokens and
+    /// vectors to `finish`. Returns the number of tokens.
     fn encode(
         &self,
         count: usize,
         cancelled: &AtomicBool,
         tokenize: impl Fn(usize) -> Result<Input> + Sync,
-        mut finish: impl FnMut(usize, &[f32]),
+        mut finish: impl FnMut(usize, usize, &[f32]),
     ) -> Result<usize> {
-        let width = self.encoder.config().hidden;
+        let width = self.backbone.hidden();
         let mut total = 0;
         for first in (0..count).step_by(TOKENIZED_TEXTS) {
             let slots: Vec<OnceLock<Result<Input>>> = (first..count.min(first + TOKENIZED_TEXTS))
@@ -250,12 +273,7 @@ impl Inner {
                     let _ = slots[i].set(tokenize(first + i));
                 }
             });
-            let gone = || {
-                Err(Error::new(
-                    ErrorKind::CancelledException,
-                    "the call was given up",
-                ))
-            };
+            let gone = || Err(Error::cancelled());
             let inputs: Vec<Input> = slots
                 .into_iter()
                 .map(|slot| slot.into_inner().unwrap_or_else(gone))
@@ -264,8 +282,9 @@ impl Inner {
                 let vectors = self.forward(&inputs[pass.clone()], cancelled)?;
                 let mut rest = &vectors[..];
                 for index in pass {
-                    let (own, after) = rest.split_at(inputs[index].ids.len() * width);
-                    finish(first + index, own);
+                    let rows = self.backbone.rows_of(inputs[index].ids.len());
+                    let (own, after) = rest.split_at(rows * width);
+                    finish(first + index, inputs[index].prompt, own);
                     rest = after;
                 }
             }
@@ -277,25 +296,24 @@ impl Inner {
     fn embed(
         &self,
         texts: &[String],
-        options: EmbedOptions,
+        options: &EmbedOptions,
         cancelled: &AtomicBool,
     ) -> Result<Embeddings> {
-        if self.head.is_some() {
+        let Purpose::Embed { pooling, modules } = &self.purpose else {
             return Err(self.wrong_kind("a reranker: it cannot embed"));
-        }
+        };
         let prompt = self.prompts.choose(options.prompt.as_deref())?;
-        let dimensions = self.encoder.config().hidden;
+        let (width, dimensions) = (self.backbone.hidden(), self.dimensions());
         let mut values = vec![0.0; texts.len() * dimensions];
         let input_tokens = self.encode(
             texts.len(),
             cancelled,
-            |i| self.text_input(i, &format!("{prompt}{}", texts[i]), options.truncate),
-            |i, tokens| {
-                let vector = &mut values[i * dimensions..(i + 1) * dimensions];
-                self.pooling.pool(tokens, vector);
-                if options.normalize {
-                    normalize(vector);
-                }
+            |i| self.text_input(i, prompt, &texts[i], options.truncate),
+            |i, prompt, tokens| {
+                let mut pooled = vec![0.0; pooling.width(width)];
+                pooling.pool(tokens, width, prompt, &mut pooled);
+                let vector = modules.finish(self.pool(), pooled, options.normalize);
+                values[i * dimensions..(i + 1) * dimensions].copy_from_slice(&vector);
             },
         )?;
         Ok(Embeddings {
@@ -305,17 +323,26 @@ impl Inner {
         })
     }
 
+    /// Length of a text's vector.
+    fn dimensions(&self) -> usize {
+        let hidden = self.backbone.hidden();
+        match &self.purpose {
+            Purpose::Embed { pooling, modules } => modules.dimensions(pooling.width(hidden)),
+            Purpose::Rerank { .. } => hidden,
+        }
+    }
+
     fn rerank(&self, query: &str, texts: &[String], cancelled: &AtomicBool) -> Result<Vec<f32>> {
-        let Some(head) = &self.head else {
+        let Purpose::Rerank { head, pair, .. } = &self.purpose else {
             return Err(self.wrong_kind("an embedding model: it cannot rerank"));
         };
-        let width = self.encoder.config().hidden;
+        let width = self.backbone.hidden();
         let mut scores = vec![0.0; texts.len()];
         self.encode(
             texts.len(),
             cancelled,
-            |i| self.pair_input(i, query, &texts[i]),
-            |i, tokens| scores[i] = head.score(self.pool(), &tokens[..width]),
+            |i| self.pair_input(i, query, &texts[i], pair.as_ref()),
+            |i, _, tokens| scores[i] = head.score(self.pool(), tokens, width),
         )?;
         Ok(scores)
     }
@@ -340,54 +367,6 @@ fn passes(inputs: &[Input]) -> Vec<Range<usize>> {
         all.push(start..inputs.len());
     }
     all
-}
-
-fn load_head(
-    checkpoint: &Checkpoint,
-    prefix: &str,
-    hidden: usize,
-    folder: &Path,
-    config: &serde_json::Value,
-) -> Result<ScoreHead> {
-    let labels = config["id2label"]
-        .as_object()
-        .map_or(1, |labels| labels.len());
-    if labels != 1 {
-        let detail = format!("id2label: expected one label, a relevance, got {labels}");
-        return Err(wrong_config(folder, &detail));
-    }
-    Ok(ScoreHead {
-        pooler: Dense::load(checkpoint, &format!("{prefix}pooler.dense"), hidden, hidden)?,
-        classifier: Dense::load(checkpoint, "classifier", 1, hidden)?,
-    })
-}
-
-/// Most tokens of a text: what `sentence_bert_config.json` says, within the table of positions.
-fn read_max_tokens(folder: &Path, positions: usize) -> Result<usize> {
-    let file = folder.join("sentence_bert_config.json");
-    if !file.exists() {
-        return Ok(positions);
-    }
-    let config = read_json(&file, "the longest input")?;
-    match &config["max_seq_length"] {
-        serde_json::Value::Null => Ok(positions),
-        value => match value.as_u64() {
-            Some(length @ 1..) => Ok(positions.min(usize::try_from(length).unwrap_or(positions))),
-            _ => {
-                let detail = format!("max_seq_length: expected at least 1, got {value}");
-                Err(WeightsError::corrupt(&file, detail).into())
-            }
-        },
-    }
-}
-
-fn wrong_config(folder: &Path, detail: &str) -> Error {
-    wrong_model(&folder.join("config.json"), detail)
-}
-
-fn wrong_model(path: &Path, detail: &str) -> Error {
-    let path = path.display().to_string();
-    Error::model(format!("{path}: {detail}")).with_resource(path)
 }
 
 /// Sets its flag when the call's future is dropped.
@@ -428,7 +407,7 @@ impl Embedder for EncoderModel {
     }
 
     fn dimensions(&self) -> usize {
-        self.0.encoder.config().hidden
+        self.0.dimensions()
     }
 
     fn max_tokens(&self) -> usize {
@@ -451,7 +430,7 @@ impl Embedder for EncoderModel {
     ) -> BoxFuture<'a, Result<Embeddings>> {
         let (inner, texts) = (Arc::clone(&self.0), texts.to_vec());
         Box::pin(on_own_thread(move |cancelled| {
-            inner.embed(&texts, options, cancelled)
+            inner.embed(&texts, &options, cancelled)
         }))
     }
 }

@@ -39,6 +39,11 @@ impl KvCache {
         }
     }
 
+    /// Tokens that it has room for.
+    pub(crate) fn tokens(&self) -> usize {
+        self.pages.len() * PAGE_TOKENS
+    }
+
     /// Elements of one layer's keys, or values, in a page.
     fn half(&self) -> usize {
         PAGE_TOKENS * self.kv_size

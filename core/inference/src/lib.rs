@@ -1,5 +1,6 @@
 //! From messages to tokens: weights, tokenizer, chat template, decoder and encoder, paged KV cache, scheduler, sampler.
 
+mod backbone;
 mod block_pool;
 mod cache_account;
 mod chat_template;
@@ -9,8 +10,10 @@ mod decoder_config;
 mod decoder_experts;
 mod decoder_loader;
 mod decoder_weights;
+mod dense;
 mod detokenizer;
 mod encoder;
+mod encoder_loader;
 mod encoder_model;
 mod engine;
 mod engine_options;
@@ -23,7 +26,9 @@ mod kv_cache;
 mod logprobs;
 mod lora;
 mod memory_estimate;
+mod model_kind;
 mod own_stack;
+mod pair_prompt;
 mod pooling;
 mod prefix_index;
 mod prompts;
@@ -31,7 +36,9 @@ mod reply;
 mod rope;
 mod sampler;
 mod scheduler;
+mod score_head;
 mod scoring;
+mod sentence_transformers;
 mod sequence;
 mod statistics;
 mod step;
@@ -51,15 +58,20 @@ pub use decoder_config::{
     RopeConfig, RopeOrder, RopeScaling, Routing,
 };
 pub use decoder_weights::Site;
+pub use dense::Precision;
 pub use detokenizer::Detokenizer;
-pub use encoder::{Activation, Encoder, EncoderBatch, EncoderConfig};
-pub use encoder_model::EncoderModel;
+pub use encoder::{
+    Activation, Biases, ENCODER_ARCHITECTURES, Encoder, EncoderBatch, EncoderConfig,
+    LayerAttention, NormOrder, Positions,
+};
+pub use encoder_model::{EncoderModel, EncoderOptions};
 pub use engine::Engine;
 pub use engine_options::EngineOptions;
 pub use kv_cache::KvCache;
 pub use lora::Adapter;
 pub use memory_estimate::estimate;
-pub use pooling::Pooling;
+pub use model_kind::model_kind;
+pub use pooling::{Pooling, PoolingMode};
 pub use rope::RotaryEmbedding;
 pub use sampler::{Sampler, SamplerScratch};
 pub use statistics::EngineStatistics;

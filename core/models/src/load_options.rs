@@ -1,8 +1,11 @@
 //! What a model is opened with.
 
 use outcrop_api::{Error, Result};
-use outcrop_inference::EngineOptions;
+use outcrop_inference::{EncoderOptions, EngineOptions, Precision};
 use serde::{Deserialize, Serialize};
+
+/// The option that encoders have and language models have not.
+const PRECISION: &str = "precision";
 
 /// What a model is opened with. What is absent is the engine's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,9 +25,20 @@ pub struct LoadOptions {
     /// Most sequences in flight, at least 1, for a decoder. Default 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch: Option<usize>,
+    /// How an embedding or reranking encoder multiplies: `f32` or `int8`. Default `f32`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
 }
 
 impl LoadOptions {
+    /// How an encoder is loaded.
+    pub(crate) fn encoder(&self) -> EncoderOptions {
+        EncoderOptions {
+            precision: self.precision.unwrap_or_default(),
+            ..EncoderOptions::default()
+        }
+    }
+
     /// The bounds of a decoder's engine.
     pub(crate) fn engine(&self) -> EngineOptions {
         let mut engine = EngineOptions {
@@ -42,11 +56,27 @@ impl LoadOptions {
     /// # Errors
     /// `ValidationException` that names the first option that is set.
     pub(crate) fn refuse_decoder_options(&self, id: &str, what: &str) -> Result<()> {
-        match self.stated()?.first() {
+        let stated = self.stated()?;
+        match stated.iter().find(|(name, _)| name != PRECISION) {
             None => Ok(()),
             Some((name, value)) => Err(Error::validation(format!(
                 "{name}: model {id} {what}, and this is an option of language models; expected \
                  none, got {value}"
+            ))
+            .with_resource(id)),
+        }
+    }
+
+    /// Refuses what a decoder does not follow.
+    ///
+    /// # Errors
+    /// `ValidationException` where a precision is set.
+    pub(crate) fn refuse_encoder_options(&self, id: &str) -> Result<()> {
+        match self.precision {
+            None => Ok(()),
+            Some(_) => Err(Error::validation(format!(
+                "{PRECISION}: model {id} is a language model, which multiplies as its weights are \
+                 stored, and this is an option of embedding and reranking models; expected none"
             ))
             .with_resource(id)),
         }

@@ -41,12 +41,13 @@ impl Model {
         let kind = kind_of(path)?;
         let (info, body) = match kind {
             ModelKind::Chat => {
+                options.refuse_encoder_options(id)?;
                 let engine = Engine::load(path, id, options.engine())?;
                 (engine.info(), Body::Decoder(engine))
             }
             ModelKind::Embedding | ModelKind::Rerank => {
                 options.refuse_decoder_options(id, is_what(kind))?;
-                let encoder = EncoderModel::load(path, id)?;
+                let encoder = EncoderModel::load_with(path, id, options.encoder())?;
                 (encoder.info(), Body::Encoder(Arc::new(encoder)))
             }
         };
@@ -183,18 +184,7 @@ pub fn kind_of(path: &Path) -> Result<ModelKind> {
         };
     }
     let config = read_config(&path.join("config.json"))?;
-    let model_type = config["model_type"].as_str().unwrap_or_default();
-    let classifies = config["architectures"].as_array().is_some_and(|names| {
-        names
-            .iter()
-            .filter_map(Value::as_str)
-            .any(|name| name.ends_with("ForSequenceClassification"))
-    });
-    Ok(match (classifies, model_type.contains("bert")) {
-        (true, _) => ModelKind::Rerank,
-        (false, true) => ModelKind::Embedding,
-        (false, false) => ModelKind::Chat,
-    })
+    Ok(outcrop_inference::model_kind(path, &config)?)
 }
 
 fn read_config(path: &Path) -> Result<Value> {

@@ -5,6 +5,7 @@ use crate::lanes;
 
 versions!(pub(crate) fn gelu_with(x: &mut [f32]) = gelu_body);
 versions!(fn gelu_tanh_with(x: &mut [f32]) = gelu_tanh_body);
+versions!(fn silu_with(x: &mut [f32]) = silu_body);
 versions!(fn tanh_with(x: &mut [f32]) = tanh_body);
 versions!(fn silu_mul_with(gate: &mut [f32], up: &[f32]) = silu_mul_body);
 versions!(fn gelu_mul_with(gate: &mut [f32], up: &[f32]) = gelu_mul_body);
@@ -22,6 +23,11 @@ pub fn gelu_in_place(x: &mut [f32]) {
 /// As [`gelu_in_place`], by its approximation with tanh.
 pub fn gelu_tanh_in_place(x: &mut [f32]) {
     gelu_tanh_with(Isa::best(), x);
+}
+
+/// Replaces each x by `x * sigmoid(x)`.
+pub fn silu_in_place(x: &mut [f32]) {
+    silu_with(Isa::best(), x);
 }
 
 /// Replaces each x by its hyperbolic tangent.
@@ -140,6 +146,13 @@ fn gelu_body(x: &mut [f32]) {
 fn gelu_tanh_body(x: &mut [f32]) {
     for x in x {
         *x = gelu_tanh(*x);
+    }
+}
+
+#[inline(always)]
+fn silu_body(x: &mut [f32]) {
+    for x in x {
+        *x /= 1.0 + exp(-*x);
     }
 }
 

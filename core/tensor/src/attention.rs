@@ -451,7 +451,7 @@ impl<'a> Job<'a> {
     }
 }
 
-versions!(fn softmax_columns(scores: &mut [f32], width: usize, scale: f32, sums: &mut [f32]) = softmax_columns_body);
+versions!(pub(crate) fn softmax_columns(scores: &mut [f32], width: usize, scale: f32, sums: &mut [f32]) = softmax_columns_body);
 
 /// Turns each column of scores `(keys, width)` into `exp(scale * score - max)`, their sums in
 /// `sums`, which holds a score of each column that joins it without a key.

@@ -26,6 +26,7 @@ mod quantize;
 mod quantized;
 mod row_tiles;
 pub mod search;
+mod self_attention;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod vector;
@@ -38,17 +39,19 @@ pub use error::TensorError;
 pub use linear::Projection;
 pub use map_file::map_file;
 pub use pool::Pool;
+pub use self_attention::SelfAttentionArgs;
 pub use weight::Weight;
 
 /// The operations. Slices are row-major; a slice whose length does not fit is a fault of the
 /// caller and panics before anything is read.
 pub mod ops {
     pub use crate::activation::{
-        clamped_swiglu, gelu_in_place, gelu_mul, gelu_tanh_in_place, gelu_tanh_mul, silu_mul,
-        soft_cap_in_place, softmax_in_place, tanh_in_place,
+        clamped_swiglu, gelu_in_place, gelu_mul, gelu_tanh_in_place, gelu_tanh_mul, silu_in_place,
+        silu_mul, soft_cap_in_place, softmax_in_place, tanh_in_place,
     };
     pub use crate::attention::{attention, attention_batch};
     pub use crate::linear::{linear, linear_many};
-    pub use crate::norm::{layer_norm, layer_norm_in_place, rms_norm};
-    pub use crate::vector::{add_in_place, axpy, dot, scale_in_place};
+    pub use crate::norm::{add_layer_norm, layer_norm, layer_norm_in_place, rms_norm};
+    pub use crate::self_attention::self_attention;
+    pub use crate::vector::{add_in_place, axpy, dot, multiply_in_place, scale_in_place};
 }

@@ -39,6 +39,31 @@ pub fn layer_norm_in_place(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32
     layer_norm_in_place_with(Isa::best(), x, weight, bias, eps);
 }
 
+/// Adds `delta` to `x` and brings each row to mean 0 and variance 1 as [`layer_norm`] does, in one
+/// pass.
+pub fn add_layer_norm(x: &mut [f32], delta: &[f32], weight: &[f32], bias: &[f32], eps: f32) {
+    assert_eq!(x.len(), delta.len(), "add_layer_norm: two lengths");
+    assert_eq!(weight.len(), bias.len(), "add_layer_norm: weight and bias");
+    assert!(
+        x.len().is_multiple_of(weight.len()),
+        "add_layer_norm: ragged rows"
+    );
+    add_layer_norm_with(Isa::best(), x, delta, weight, bias, eps);
+}
+
+versions!(fn add_layer_norm_with(x: &mut [f32], delta: &[f32], weight: &[f32], bias: &[f32], eps: f32) = add_layer_norm_body);
+
+#[inline(always)]
+fn add_layer_norm_body(x: &mut [f32], delta: &[f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let width = weight.len();
+    for (row, delta) in x.chunks_exact_mut(width).zip(delta.chunks_exact(width)) {
+        for (x, delta) in row.iter_mut().zip(delta) {
+            *x += delta;
+        }
+        layer_norm_in_place_body(row, weight, bias, eps);
+    }
+}
+
 versions!(fn layer_norm_in_place_with(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) = layer_norm_in_place_body);
 
 #[inline(always)]
@@ -114,6 +139,11 @@ mod tests {
                 let expected = xi / (square + 1e-5).sqrt() * wi;
                 assert!((expected - f64::from(rms[i])).abs() < 2e-6);
             }
+            let mut sum: Vec<f32> = x.iter().map(|x| x - 0.25).collect();
+            add_layer_norm_with(isa, &mut sum, &[0.25; 37], &weight, &bias, 1e-5);
+            let mut summed: Vec<f32> = x.iter().map(|x| x - 0.25 + 0.25).collect();
+            layer_norm_in_place_with(isa, &mut summed, &weight, &bias, 1e-5);
+            assert_eq!(sum, summed, "{isa:?}");
             let bits: Vec<u32> = layer.iter().chain(&rms).map(|v| v.to_bits()).collect();
             assert_eq!(*first.get_or_insert(bits.clone()), bits, "{isa:?}");
         }

@@ -39,3 +39,11 @@ pub fn scale_in_place(x: &mut [f32], factor: f32) {
         *x *= factor;
     }
 }
+
+/// Multiplies each element of `y` by that of `x`.
+pub fn multiply_in_place(y: &mut [f32], x: &[f32]) {
+    assert_eq!(x.len(), y.len(), "multiply_in_place: two lengths");
+    for (y, x) in y.iter_mut().zip(x) {
+        *y *= x;
+    }
+}

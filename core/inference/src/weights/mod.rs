@@ -218,6 +218,18 @@ impl Checkpoint {
         })
     }
 
+    /// The checkpoint with `prefix` before the name of each tensor that does not begin with it.
+    pub(crate) fn with_prefix(mut self, prefix: &str) -> Self {
+        self.tensors = std::mem::take(&mut self.tensors)
+            .into_iter()
+            .map(|(name, tensor)| match name.starts_with(prefix) {
+                true => (name, tensor),
+                false => (format!("{prefix}{name}"), tensor),
+            })
+            .collect();
+        self
+    }
+
     /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use outcrop_api::{EmbedOptions, Embedder, Embeddings, ErrorKind, ModelKind, Reranker, Result};
-use outcrop_inference::EncoderModel;
+use outcrop_inference::{EncoderModel, EncoderOptions, Precision};
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
@@ -21,6 +21,14 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap()
         .block_on(future)
+}
+
+fn on_threads(folder: &std::path::Path, threads: usize) -> Result<EncoderModel> {
+    let options = EncoderOptions {
+        threads: Some(threads),
+        ..EncoderOptions::default()
+    };
+    EncoderModel::load_with(folder, "bert", options)
 }
 
 fn embed(model: &EncoderModel, texts: &[String], truncate: bool) -> Result<Embeddings> {
@@ -152,8 +160,8 @@ fn many_texts() -> Vec<String> {
 #[test]
 fn a_batch_is_its_singles_and_one_thread_is_two() {
     let folder = fixture("bert_minilm");
-    let one = EncoderModel::load_with_threads(&folder, "bert", Some(1)).unwrap();
-    let two = EncoderModel::load_with_threads(&folder, "bert", Some(2)).unwrap();
+    let one = on_threads(&folder, 1).unwrap();
+    let two = on_threads(&folder, 2).unwrap();
     let texts = many_texts();
     let batch = embed(&two, &texts, true).unwrap();
     assert_eq!(
@@ -274,5 +282,39 @@ fn minilm_vectors_are_the_golden_ones() {
             text["text"],
             cosine / length
         );
+    }
+}
+
+#[test]
+fn int8_is_near_f32_and_the_same_in_any_batch() {
+    let golden = golden("bert_minilm/golden.json");
+    let texts = texts_of(&golden);
+    let load = |threads| {
+        let options = EncoderOptions {
+            threads: Some(threads),
+            precision: Precision::Int8,
+        };
+        EncoderModel::load_with(&fixture("bert_minilm"), "int8", options).unwrap()
+    };
+    let (one, two) = (load(1), load(2));
+    assert_eq!(one.info().quantization, "Q8_0");
+    let got = embed(&one, &texts, true).unwrap();
+    for (row, text) in got.rows().zip(golden["texts"].as_array().unwrap()) {
+        let expected = floats(&text["embedding"]);
+        let cosine: f32 = row.iter().zip(&expected).map(|(a, b)| a * b).sum();
+        assert!(cosine >= 0.995, "{}: {cosine}", text["text"]);
+        assert!(cosine < 0.999_999_9, "{}: not rounded at all", text["text"]);
+        let single = embed(&two, &[text["text"].as_str().unwrap().to_owned()], true).unwrap();
+        assert_eq!(bits(row), bits(&single.values), "{}", text["text"]);
+    }
+    let options = EncoderOptions {
+        precision: Precision::Int8,
+        ..EncoderOptions::default()
+    };
+    for name in ["qwen3_embedding", "xlm_roberta"] {
+        let error = EncoderModel::load_with(&fixture(name), name, options.clone());
+        let error = error.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ValidationException, "{name}");
+        assert!(error.to_string().contains("precision"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ mod chat_template;
 mod decoder;
 mod detokenizer;
 mod encoder;
+mod encoder_families;
 mod engine;
 mod golden;
 mod lora;
