@@ -56,6 +56,21 @@ impl Bytes {
         }
     }
 
+    /// Tells the system that a range of a mapped file will be read now, so that it maps the pages
+    /// at once instead of one fault after the other.
+    pub(crate) fn fetch(&self, part: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Storage::Mapped { map, range } = &self.0 {
+            // A system that does not know the request maps the pages as they are read.
+            let _ = map.advise_range(
+                memmap2::Advice::PopulateRead,
+                range.start + part.start,
+                part.len(),
+            );
+        }
+        let _ = part;
+    }
+
     /// Lets the system take back the memory of a range of a mapped file; reading it again reads the
     /// file again. Other bytes stay.
     pub(crate) fn give_back(&self, part: Range<usize>) {

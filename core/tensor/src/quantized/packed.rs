@@ -52,6 +52,7 @@ impl Packed {
         for (index, part) in packed.chunks_mut(chunk * panel_bytes).enumerate() {
             let first = index * chunk * PANEL * row_bytes;
             let last = (first + chunk * PANEL * row_bytes).min(data.len());
+            data.fetch(first..last);
             let stored = &data.as_slice()[first..last];
             Pool::global().run_chunks(part, panel_bytes, |panel, out| {
                 let first = panel * PANEL * row_bytes;
