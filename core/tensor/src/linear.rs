@@ -141,7 +141,7 @@ impl Job<'_> {
                         stride: rows,
                         bias,
                     };
-                    quantized::run(isa, packed, tile.rows, x.records(*tile), columns);
+                    quantized::run(isa, packed, tile.rows, x.records(*tile), &columns);
                 }
             }
         }

@@ -22,13 +22,20 @@ pub(crate) struct Columns {
     pub bias: *const f32,
 }
 
-/// One tile.
+/// One tile by one panel.
 #[derive(Clone, Copy)]
-struct Tile<'a> {
-    weight: &'a Packed,
+struct Tile {
+    /// The panel's lines and scales, of `blocks` blocks.
+    lines: *const u8,
+    units: *const u8,
+    blocks: usize,
     /// Records of the rows of activations.
     records: *const u8,
-    columns: Columns,
+    /// As in [`Columns`], from this panel on.
+    count: usize,
+    out: *mut f32,
+    stride: usize,
+    bias: *const f32,
 }
 
 /// Computes the outputs of a tile of `rows` rows (a size of [`super::Activations`]' tiles for `isa`).
@@ -41,43 +48,45 @@ pub(crate) unsafe fn run(
     weight: &Packed,
     rows: usize,
     records: *const u8,
-    columns: Columns,
+    columns: &Columns,
 ) {
-    with_format!(
-        weight.dtype(),
-        F => {
-            let tile = Tile { weight, records, columns };
+    for done in (0..columns.count).step_by(PANEL) {
+        let panel = columns.panel + done / PANEL;
+        let tile = Tile {
+            lines: weight.lines(panel),
+            units: weight.units(panel),
+            blocks: weight.blocks(),
+            records,
+            count: (columns.count - done).min(PANEL),
+            out: columns.out.wrapping_add(done),
+            stride: columns.stride,
+            bias: match columns.bias.is_null() {
+                true => columns.bias,
+                false => columns.bias.wrapping_add(done),
+            },
+        };
+        with_format!(
+            weight.dtype(),
             // SAFETY: passed on.
-            unsafe { run_format::<F>(isa, rows, tile) }
-        },
-        debug_assert!(false, "{:?} is not packed", weight.dtype())
-    );
+            F => unsafe { run_format::<F>(isa, rows, &tile) },
+            debug_assert!(false, "{:?} is not packed", weight.dtype())
+        );
+    }
 }
 
-unsafe fn run_format<F: Format>(isa: Isa, rows: usize, mut tile: Tile<'_>) {
-    let mut left = tile.columns.count;
-    while left > 0 {
-        tile.columns.count = left.min(PANEL);
-        // SAFETY: passed on.
-        unsafe {
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Vnni => x86::vnni::<F>(rows, &tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => x86::avx512::<F>(rows, &tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => x86::avx2::<F>(rows, &tile),
-                #[cfg(target_arch = "aarch64")]
-                Isa::Neon => neon::<F>(rows, &tile),
-                Isa::Portable => product::<Portable, F, 1>(&tile),
-            }
-            let done = tile.columns.count;
-            left -= done;
-            tile.columns.panel += done.div_ceil(PANEL);
-            tile.columns.out = tile.columns.out.add(done);
-            if !tile.columns.bias.is_null() {
-                tile.columns.bias = tile.columns.bias.add(done);
-            }
+unsafe fn run_format<F: Format>(isa: Isa, rows: usize, tile: &Tile) {
+    // SAFETY: passed on.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Vnni => x86::vnni::<F>(rows, tile),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86::avx512::<F>(rows, tile),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86::avx2::<F>(rows, tile),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::<F>(rows, tile),
+            Isa::Portable => product::<Portable, F, 1>(tile),
         }
     }
 }
@@ -88,14 +97,13 @@ unsafe fn run_format<F: Format>(isa: Isa, rows: usize, mut tile: Tile<'_>) {
     clippy::needless_range_loop,
     reason = "plain indices unroll, and read like the contract"
 )]
-unsafe fn product<L: Lanes, F: Format, const R: usize>(tile: &Tile<'_>) {
+unsafe fn product<L: Lanes, F: Format, const R: usize>(tile: &Tile) {
     // SAFETY: the contract of `run`: records and panel have `blocks` blocks.
     unsafe {
         let mut floats = [L::zero(); R];
-        let mut lines = tile.weight.lines(tile.columns.panel);
-        let mut unit = tile.weight.units(tile.columns.panel);
+        let (mut lines, mut unit) = (tile.lines, tile.units);
         let mut record = tile.records;
-        for block in 0..tile.weight.blocks() {
+        for block in 0..tile.blocks {
             let within = block % F::UNIT;
             for i in 0..F::LINE_BYTES / LINE {
                 L::prefetch(lines.wrapping_add(AHEAD + i * LINE));
@@ -122,7 +130,7 @@ unsafe fn product<L: Lanes, F: Format, const R: usize>(tile: &Tile<'_>) {
             }
         }
         for r in 0..R {
-            store::<L>(&tile.columns, r, floats[r]);
+            store::<L>(tile, r, floats[r]);
         }
     }
 }
@@ -204,24 +212,24 @@ unsafe fn less_excess<F: Format, const R: usize>(
 
 /// Writes the outputs of row `r`.
 #[inline(always)]
-unsafe fn store<L: Lanes>(columns: &Columns, r: usize, floats: L::Floats) {
+unsafe fn store<L: Lanes>(tile: &Tile, r: usize, floats: L::Floats) {
     let mut values = [0.0; PANEL];
     // SAFETY: within the columns.
     unsafe {
         L::store(floats, &mut values);
-        let out = columns.out.wrapping_add(r.wrapping_mul(columns.stride));
-        for (i, value) in values.iter().enumerate().take(columns.count) {
-            *out.add(i) = if columns.bias.is_null() {
+        let out = tile.out.wrapping_add(r.wrapping_mul(tile.stride));
+        for (i, value) in values.iter().enumerate().take(tile.count) {
+            *out.add(i) = if tile.bias.is_null() {
                 *value
             } else {
-                *value + *columns.bias.add(i)
+                *value + *tile.bias.add(i)
             };
         }
     }
 }
 
 #[cfg(target_arch = "aarch64")]
-unsafe fn neon<F: Format>(rows: usize, tile: &Tile<'_>) {
+unsafe fn neon<F: Format>(rows: usize, tile: &Tile) {
     use super::neon::Neon;
     // SAFETY: passed on; NEON is always there.
     unsafe {
@@ -239,7 +247,7 @@ mod x86 {
     use super::{Format, Tile, product};
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn avx2<F: Format>(rows: usize, tile: &Tile<'_>) {
+    pub(super) unsafe fn avx2<F: Format>(rows: usize, tile: &Tile) {
         // SAFETY: passed on.
         unsafe {
             match rows {
@@ -251,7 +259,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    pub(super) unsafe fn avx512<F: Format>(rows: usize, tile: &Tile<'_>) {
+    pub(super) unsafe fn avx512<F: Format>(rows: usize, tile: &Tile) {
         // SAFETY: passed on.
         unsafe {
             match rows {
@@ -264,7 +272,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    pub(super) unsafe fn vnni<F: Format>(rows: usize, tile: &Tile<'_>) {
+    pub(super) unsafe fn vnni<F: Format>(rows: usize, tile: &Tile) {
         // SAFETY: passed on.
         unsafe {
             match rows {
