@@ -23,7 +23,9 @@ pub struct ConverseRequest {
     /// Whether it may, must, or must use a certain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
-    /// What every reply must look like. Default: any text.
+    /// What every reply must look like, from its first character on; beside tools, every reply that
+    /// calls none. One that `max_tokens` or a stop sequence cut off says so by its stop reason.
+    /// Default: any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_format: Option<OutputFormat>,
     /// Name of a loaded LoRA adapter. Default: the base model.
@@ -80,13 +82,16 @@ pub struct InferenceConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum OutputFormat {
-    /// JSON that this JSON schema (draft 2020-12) accepts.
+    /// JSON that this JSON schema (draft 2020-12) accepts, spelt as Python's `json.dumps` spells it.
+    /// A keyword that cannot be honoured is refused by name. Of what the schema leaves open, an
+    /// object has no properties but those that are named unless the schema says
+    /// `additionalProperties`, and numbers have no exponent.
     JsonSchema(Value),
     /// Text that this regular expression matches as a whole.
     Regex(String),
     /// Text of this Lark grammar, from its rule `start`.
     Lark(String),
-    /// One verbatim span of one of these texts.
+    /// One verbatim span, of at least one character, of one of these texts.
     Quote(Vec<String>),
 }
 

@@ -30,6 +30,9 @@ const FIELD: &str = "output_format";
 /// Compiled grammars that are kept for the next request with the same one.
 const KEPT: usize = 32;
 
+/// Most states of one output's lexer, of some 1 kB each: what bounds a hostile grammar's memory.
+const MAX_LEXER_STATES: usize = 50_000;
+
 /// The grammars of one model.
 pub(crate) struct Grammars {
     tokenizer: Arc<Tokenizer>,
@@ -126,7 +129,9 @@ impl Grammars {
         let mut factory = ParserFactory::new(&environment, capabilities, &slices)
             .map_err(|e| Error::internal(format!("vocabulary: no trie of it: {e}")))?;
         factory.quiet();
-        factory.limits_mut().verbose_errors = false;
+        let limits = factory.limits_mut();
+        limits.verbose_errors = false;
+        limits.max_lexer_states = MAX_LEXER_STATES;
         Ok(self.factory.get_or_init(|| factory))
     }
 

@@ -16,6 +16,59 @@ fn grammars() -> Grammars {
     Grammars::new(Arc::new(Tokenizer::load(&folder).unwrap()), 544)
 }
 
+/// A SentencePiece tokenizer: spaces are pieces' own, bytes that no piece has fall back.
+fn sentence_piece() -> Grammars {
+    let mut vocab = serde_json::Map::new();
+    let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+    let pieces = ["a", "b", "\u{2581}", "\u{2581}a", "ab"].map(str::to_owned);
+    let first = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+    for piece in first.into_iter().chain(bytes).chain(pieces) {
+        let id = vocab.len();
+        vocab.insert(piece, json!(id));
+    }
+    let special = |id: u32, text: &str| {
+        json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true})
+    };
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": [special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u{2581}"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"},
+        ]},
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ]},
+        "model": {"type": "BPE", "vocab": vocab, "merges": [["\u{2581}", "a"], ["a", "b"]],
+            "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let config = json!({"eos_token": "</s>"}).to_string();
+    std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    Grammars::new(Arc::new(Tokenizer::load(folder.path()).unwrap()), 300)
+}
+
+#[test]
+fn spaces_and_bytes_of_a_sentence_piece_vocabulary_are_the_texts_own() {
+    let grammars = sentence_piece();
+    for pattern in [" a abé c", "a a", "  "] {
+        let format = OutputFormat::Regex(pattern.to_owned());
+        let (ids, complete) = walk(&grammars, &format, &[]).unwrap();
+        assert!(complete, "{ids:?}");
+        let mut detokenizer = crate::detokenizer::Detokenizer::verbatim(grammars.tokenizer.clone());
+        let mut text: String = ids.iter().map(|id| detokenizer.push(*id)).collect();
+        text.push_str(&detokenizer.finish());
+        assert_eq!(text, pattern);
+    }
+}
+
 fn is_allowed(constraint: &Constraint, id: u32) -> bool {
     let word = constraint.allowed().get(id as usize / 32);
     word.is_some_and(|word| word >> (id % 32) & 1 == 1)
@@ -27,7 +80,7 @@ fn walk(grammars: &Grammars, format: &OutputFormat, choices: &[usize]) -> Result
     let (mut constraint, mut ids) = grammars.start(format)?;
     for choice in choices {
         if constraint.is_complete() {
-            return Ok((ids, true));
+            break;
         }
         let allowed: Vec<u32> = (0..600).filter(|id| is_allowed(&constraint, *id)).collect();
         let id = allowed[choice % allowed.len()];
@@ -96,6 +149,8 @@ fn what_would_run_away_is_refused() {
         OutputFormat::Regex("(((a{1,1000}){1,1000}){1,1000}){1,1000}b".to_owned()),
         OutputFormat::Regex("(?:.*a.{60}b){20}.*[^\\w]{300}".to_owned()),
         OutputFormat::Regex("a(?=b)".to_owned()),
+        OutputFormat::Regex(format!("{}a{}", "(".repeat(200), ")*".repeat(200))),
+        OutputFormat::Regex(format!("{}a{}", "(b?".repeat(120), "){1,3}".repeat(120))),
         OutputFormat::Lark(format!("start: {deep}")),
         OutputFormat::Lark("start: start start".to_owned()),
         OutputFormat::Lark("start: a\na: b\nb: a".to_owned()),
