@@ -292,6 +292,23 @@ fn is_sound(name: &str, input: &Value) -> bool {
 }
 
 #[test]
+fn a_reply_in_channels_has_its_form_in_the_one_that_is_read() {
+    let marks = ["<|channel|>", "<|message|>"];
+    let output = OutputFormat::JsonSchema(json!({"enum": ["one", "two"]}));
+    let form = ToolForm {
+        format: crate::tool_calls::of_template(|text| marks.contains(&text)),
+        tools: &[],
+        choice: None,
+        output: Some(&output),
+    };
+    for choice in 0..4 {
+        let (calls, text) = reply(&form, "", &[choice; 60]).unwrap();
+        assert!(calls.is_empty());
+        assert!(["\"one\"", "\"two\""].contains(&text.as_str()), "{text}");
+    }
+}
+
+#[test]
 fn a_tool_that_is_chosen_must_be_declared() {
     let choice = ToolChoice::Tool {
         name: "rain".to_owned(),

@@ -41,15 +41,10 @@ impl ToolForm<'_> {
             tokenizer,
             rules: String::new(),
         };
-        for &index in &chosen {
-            let name = &self.tools[index].name;
-            lark.rule(&format!("call_{index}"), &lark.call(name, index, 0));
+        if !chosen.is_empty() {
+            let is_one = matches!(self.choice, Some(ToolChoice::Tool { .. }));
+            lark.define_calls(self.tools, &chosen, self.format.repeats() && !is_one);
         }
-        let calls: Vec<String> = chosen.iter().map(|index| format!("call_{index}")).collect();
-        lark.rule("call", &calls.join(" | "));
-        let is_one = matches!(self.choice, Some(ToolChoice::Tool { .. }));
-        let calls = lark.calls("call", 0, self.format.repeats() && !is_one);
-        lark.rule("calls", &calls);
         let mut grammars = Vec::new();
         if let Some(output) = self.output.filter(|_| may_be_text) {
             grammars.push(GrammarWithLexer {
@@ -59,6 +54,7 @@ impl ToolForm<'_> {
         }
         let start = match (may_be_text, self.output) {
             (false, _) => "calls".to_owned(),
+            (true, Some(_)) if chosen.is_empty() => format!("{} @output", lark.final_channel()),
             (true, Some(_)) => lark.calls_or("@output"),
             (true, None) => lark.text_or_calls(self.tools)?,
         };
@@ -123,6 +119,18 @@ struct Lark<'a> {
 impl Lark<'_> {
     fn rule(&mut self, name: &str, body: &str) {
         self.rules.push_str(&format!("{name}: {body}\n"));
+    }
+
+    /// The rule `calls` of a reply that is nothing else: calls of the `chosen` among `tools`.
+    fn define_calls(&mut self, tools: &[Tool], chosen: &[usize], repeats: bool) {
+        let mut names = Vec::new();
+        for &index in chosen {
+            let name = format!("call_{index}");
+            self.rule(&name, &self.call(&tools[index].name, index, 0));
+            names.push(name);
+        }
+        self.rule("call", &names.join(" | "));
+        self.rule("calls", &self.calls("call", 0, repeats));
     }
 
     /// One call of the tool `name`, of whose opening the first `skipped` bytes are written already.
