@@ -6,6 +6,7 @@ use outcrop_tensor::Weight;
 use crate::decoder_config::{DecoderConfig, ExpertsConfig, QkNorm, TensorNames, of_layer};
 use crate::decoder_experts::Experts;
 use crate::decoder_weights::{Decoder, GatedMlp, Layer, Linear, Mlp};
+use crate::gpt_oss_experts::GptOssExperts;
 use crate::rope::RotaryEmbedding;
 use crate::weights::{Checkpoint, ModelSource, WeightsError};
 
@@ -185,10 +186,18 @@ impl Loader<'_> {
             })
         };
         let router = (config.count, hidden);
-        Ok(Experts {
-            router: self.linear(names.router, layer, router, config.router_bias)?,
-            experts: (0..config.count).map(expert).collect::<Read<_>>()?,
-        })
+        let router = self.linear(names.router, layer, router, config.router_bias)?;
+        let experts = match (self.config.architecture.as_str(), self.is_gguf) {
+            ("gpt_oss", false) => GptOssExperts {
+                checkpoint: self.checkpoint,
+                config,
+                hidden_size: hidden,
+                prefix: self.name("layers.{}.mlp.experts.", layer),
+            }
+            .read()?,
+            _ => (0..config.count).map(expert).collect::<Read<_>>()?,
+        };
+        Ok(Experts { router, experts })
     }
 
     fn layer(&self, layer: usize) -> Read<Layer> {

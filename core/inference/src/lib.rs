@@ -20,6 +20,7 @@ mod engine_options;
 mod engine_stream;
 mod engine_thread;
 mod gguf_tokenizer;
+mod gpt_oss_experts;
 mod grammar;
 mod inbox;
 mod kv_cache;

@@ -286,6 +286,22 @@ impl Checkpoint {
         self.weight(name, &part, dtype, rows.len(), cols)
     }
 
+    /// The bytes of the tensor `name` of `shape`, whose elements are bytes.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where it is missing, of another shape, or of larger elements.
+    pub fn raw(&self, name: &str, shape: &[usize]) -> Result<&[u8], WeightsError> {
+        let tensor = self.shaped(name, shape)?;
+        let file = &self.files[tensor.file];
+        match tensor.dtype {
+            Storage::Other("U8") => Ok(&file.map[tensor.start..tensor.start + tensor.len]),
+            dtype => Err(WeightsError::Unsupported {
+                file: file.path.clone(),
+                detail: format!("tensor {name}: expected U8, got {dtype:?}"),
+            }),
+        }
+    }
+
     /// All numbers of the tensor `name` of `shape`, converted to `f32`.
     ///
     /// # Errors
@@ -342,23 +358,29 @@ impl Checkpoint {
         })
     }
 
-    /// A tensor that must have a certain shape and a dtype that is read.
-    fn checked(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, DType), WeightsError> {
+    /// A tensor that must have a certain shape.
+    fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Tensor, WeightsError> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(WeightsError::NoTensor {
                 file: self.path.clone(),
                 name: name.to_owned(),
             });
         };
-        let file = &self.files[tensor.file].path;
         if tensor.shape != shape {
             return Err(WeightsError::Shape {
-                file: file.clone(),
+                file: self.files[tensor.file].path.clone(),
                 name: name.to_owned(),
                 expected: shape.to_vec(),
                 got: tensor.shape.clone(),
             });
         }
+        Ok(tensor)
+    }
+
+    /// A tensor that must have a certain shape and a dtype that is read.
+    fn checked(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, DType), WeightsError> {
+        let tensor = self.shaped(name, shape)?;
+        let file = &self.files[tensor.file].path;
         match tensor.dtype {
             Storage::Numbers(dtype) => Ok((tensor, dtype)),
             Storage::Other(other) => Err(WeightsError::Unsupported {

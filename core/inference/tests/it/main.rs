@@ -8,6 +8,8 @@ mod detokenizer;
 mod encoder;
 mod encoder_families;
 mod engine;
+mod families;
+mod gguf_writer;
 mod golden;
 mod lora;
 mod memory;
