@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::{AddedToken, Tokenizer};
 
+use crate::gguf_pre_tokenizer::PreTokenizer;
 use crate::tokenizer::unbroken;
 use crate::weights::{GgufValue, WeightsError};
 
@@ -26,47 +27,18 @@ const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
 const BYTE: i64 = 6;
 
-/// A byte-level pre-tokenizer: how text is split before BPE.
-struct PreTokenizer {
-    /// Its names in `tokenizer.ggml.pre`.
-    names: &'static [&'static str],
-    /// The pattern whose matches are words; `None` is GPT-2's own.
-    pattern: Option<&'static str>,
-    /// Whether a word that is a token as it stands is taken whole.
-    ignores_merges: bool,
-    /// Whether text is brought to Unicode's form NFC first.
-    normalizes: bool,
-    /// Whether a beginning of sequence is added where `add_bos_token` says nothing.
-    adds_bos: bool,
-}
-
-/// What `tokenizer.ggml.pre` may name.
-const PRE_TOKENIZERS: &[PreTokenizer] = &[
-    PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        pattern: Some(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        ignores_merges: true,
-        normalizes: false,
-        adds_bos: true,
-    },
-    PreTokenizer {
-        names: &["qwen2"],
-        pattern: Some(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        ignores_merges: false,
-        normalizes: true,
-        adds_bos: false,
-    },
-    PreTokenizer {
-        names: &["gpt-2", "default"],
-        pattern: None,
-        ignores_merges: false,
-        normalizes: false,
-        adds_bos: false,
-    },
+/// Tokens that end a chat's turn in one family or another, by their text: files of older converters
+/// name no `eot_token_id`.
+const TURN_ENDS: &[&str] = &[
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|return|>",
+    "<|call|>",
 ];
 
 /// What the metadata say of a tokenizer.
@@ -106,6 +78,12 @@ pub(crate) fn describe(
     for key in ["eot_token_id", "eom_token_id"] {
         eos.extend(vocabulary.id(key)?.filter(|id| !eos.contains(id)));
     }
+    eos.extend(
+        vocabulary
+            .turn_ends()
+            .filter(|id| !eos.contains(id))
+            .collect::<Vec<_>>(),
+    );
     let begins = vocabulary.flag("add_bos_token", around.adds_bos)?;
     let ends = vocabulary.flag("add_eos_token", false)?;
     let post_processor =
@@ -171,17 +149,12 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Pieces, Around), WeightsEr
         Some(_) => vocabulary.text("pre")?,
         None => "default",
     };
-    let Some(pre) = PRE_TOKENIZERS.iter().find(|pre| pre.names.contains(&name)) else {
-        let known: Vec<&str> = PRE_TOKENIZERS
-            .iter()
-            .flat_map(|pre| pre.names)
-            .copied()
-            .collect();
+    let Some(pre) = PreTokenizer::named(name) else {
         return Err(WeightsError::Unsupported {
             file: vocabulary.file.to_owned(),
             detail: format!(
                 "tokenizer.ggml.pre: expected one of {}, got {name:?}",
-                known.join(", ")
+                PreTokenizer::known()
             ),
         });
     };
@@ -204,22 +177,14 @@ fn byte_level(vocabulary: &Vocabulary<'_>) -> Result<(Pieces, Around), WeightsEr
         ignores_merges: pre.ignores_merges,
         unknown: None,
     };
-    let bytes = |split: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split});
-    let pre_tokenizer = match pre.pattern {
-        None => bytes(true),
-        Some(pattern) => json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
-            bytes(false),
-        ]}),
-    };
     let normalizer = match pre.normalizes {
         true => json!({"type": "NFC"}),
         false => Value::Null,
     };
     let around = Around {
         normalizer,
-        pre_tokenizer,
-        decoder: bytes(true),
+        pre_tokenizer: pre.json(),
+        decoder: json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}),
         adds_bos: pre.adds_bos,
     };
     Ok((pieces, around))
@@ -396,6 +361,19 @@ impl<'a> Vocabulary<'a> {
                 ),
             )),
         }
+    }
+
+    /// The control tokens whose text is known to end a turn. GPT-OSS ends parts of one by
+    /// `<|end|>`, so that it ends no turn beside `<|return|>`.
+    fn turn_ends(&self) -> impl Iterator<Item = u32> {
+        let has_return = self.tokens.iter().any(|token| token == "<|return|>");
+        let tokens = self.tokens.iter().zip(&self.types).zip(0u32..);
+        tokens.filter_map(move |((token, kind), id)| {
+            let ends = *kind == CONTROL
+                && TURN_ENDS.contains(&token.as_str())
+                && !(has_return && token == "<|end|>");
+            ends.then_some(id)
+        })
     }
 
     /// Each token with its id. Rows that only pad the vocabulary are no tokens.

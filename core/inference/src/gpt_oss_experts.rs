@@ -86,9 +86,9 @@ impl GptOssExperts<'_> {
         })
     }
 
-    /// Rows of `(experts, rows, cols / 32, 16)` blocks and `(experts, rows, cols / 32)` scales, as
-    /// ggml's blocks: the scale, then the numbers of the first half in the low bits of 16 bytes
-    /// beside those of the second.
+    /// Rows of `(experts, rows, cols / 32, 16)` blocks and `(experts, rows, cols / 32)` scales. They
+    /// are not packed: products of packed ones round the activations to eight bits, and what the
+    /// hub's files promise is what transformers computes.
     fn mxfp4(
         &self,
         name: &str,
@@ -96,6 +96,13 @@ impl GptOssExperts<'_> {
         expert: usize,
         rows: Rows,
     ) -> Read<Weight> {
+        if !projection.cols.is_multiple_of(BLOCK) {
+            let cols = projection.cols;
+            return Err(self.corrupt(
+                name,
+                format!("expected rows of a multiple of {BLOCK}, got {cols}"),
+            ));
+        }
         let (count, groups) = (self.config.count, projection.cols / BLOCK);
         let shape = [count, projection.rows, groups, BLOCK / 2];
         let blocks = self.checkpoint.raw(&format!("{name}_blocks"), &shape)?;
@@ -103,24 +110,15 @@ impl GptOssExperts<'_> {
             .checkpoint
             .raw(&format!("{name}_scales"), &shape[..3])?;
         let chosen = (rows.first..projection.rows).step_by(rows.step);
-        let mut data = Vec::with_capacity(chosen.len() * groups * DType::MXFP4.block_bytes());
-        for row in chosen.clone() {
-            for group in (expert * projection.rows + row) * groups
-                ..(expert * projection.rows + row + 1) * groups
-            {
-                let pairs = &blocks[group * BLOCK / 2..(group + 1) * BLOCK / 2];
-                let number = |i: usize| (pairs[i / 2] >> (4 * (i % 2))) & 15;
-                data.push(scales[group]);
-                data.extend((0..BLOCK / 2).map(|i| number(i) | number(i + BLOCK / 2) << 4));
-            }
-        }
-        let weight = Weight::new(
-            DType::MXFP4,
-            chosen.len(),
-            projection.cols,
-            Bytes::from_vec(data),
-        );
-        weight.map_err(|error| self.corrupt(name, error))
+        let of_rows = |all: &[u8], width: usize| -> Vec<u8> {
+            let own = all.chunks_exact(width).skip(expert * projection.rows);
+            let own = own.take(projection.rows).skip(rows.first);
+            own.step_by(rows.step).flatten().copied().collect()
+        };
+        let blocks = of_rows(blocks, groups * BLOCK / 2);
+        let scales = of_rows(scales, groups);
+        Weight::from_mxfp4(chosen.len(), projection.cols, &blocks, &scales)
+            .map_err(|error| self.corrupt(name, error))
     }
 
     /// Columns of `(experts, cols, rows)` numbers: each number of an output stands in a row of its
@@ -152,7 +150,7 @@ impl GptOssExperts<'_> {
         }
         let dtype = if is_brain { DType::BF16 } else { DType::F32 };
         let weight = Weight::new(dtype, chosen.len(), width, Bytes::from_vec(data));
-        weight.map_err(|error| self.corrupt(name, error))
+        Ok(weight.map_err(|error| self.corrupt(name, error))?.pack())
     }
 
     fn corrupt(&self, name: &str, error: impl std::fmt::Display) -> WeightsError {

@@ -19,6 +19,7 @@ mod engine;
 mod engine_options;
 mod engine_stream;
 mod engine_thread;
+mod gguf_pre_tokenizer;
 mod gguf_tokenizer;
 mod gpt_oss_experts;
 mod grammar;

@@ -307,4 +307,88 @@ mod tests {
         assert_eq!(config.sliding_windows, [None, Some(32), Some(32)]);
         assert_eq!(config.qk_norm, QkNorm::Heads);
     }
+
+    /// Fields of a small model of `model_type`.
+    fn model(model_type: &str, fields: Value) -> Value {
+        with(with(llama(), json!({"model_type": model_type})), fields)
+    }
+
+    #[test]
+    fn windows_of_each_family_are_as_in_transformers() {
+        let window = json!({"sliding_window": 8});
+        for (name, fields, expected) in [
+            ("llama", window.clone(), [None, None, None]),
+            ("mistral", window.clone(), [Some(8); 3]),
+            ("mistral", json!({}), [Some(4096); 3]),
+            ("mistral", json!({"sliding_window": null}), [None; 3]),
+            ("gemma2", window.clone(), [Some(8), None, Some(8)]),
+            (
+                "gpt_oss",
+                json!({"num_local_experts": 4}),
+                [Some(128), None, Some(128)],
+            ),
+            (
+                "smollm3",
+                json!({"sliding_window": 8, "use_sliding_window": true, "no_rope_layers": [1, 0, 1]}),
+                [None, Some(8), None],
+            ),
+            (
+                "qwen3",
+                json!({"sliding_window": 8, "use_sliding_window": true,
+                    "layer_types": ["sliding_attention", "full_attention", "full_attention"]}),
+                [Some(8), None, None],
+            ),
+        ] {
+            let read = read(&model(name, fields)).unwrap();
+            assert_eq!(read.sliding_windows, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_forward_pass_cannot_do_is_refused() {
+        for (fields, expected) in [
+            (
+                json!({"model_type": "gemma3_text", "use_bidirectional_attention": true}),
+                "use_bidirectional_attention: expected false, got true",
+            ),
+            (
+                json!({"quantization_config": {"quant_method": "gptq"}}),
+                "quantization_config.quant_method: expected weights in F32, F16 or BF16 (of gpt_oss in mxfp4 too), got \"gptq\"",
+            ),
+            (
+                json!({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}),
+                "layer_types: expected full_attention, or sliding_attention with a sliding_window in use, got \"sliding_attention\"",
+            ),
+            (
+                json!({"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 5}),
+                "num_experts_per_tok: expected 1..=4, got 5",
+            ),
+            (
+                json!({"rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1]}}),
+                "rope_scaling.short_factor: expected 8 numbers, one a pair, got 1",
+            ),
+            (
+                json!({"model_type": "gemma2", "attn_logit_softcapping": 0.0}),
+                "attn_logit_softcapping: expected above 0, got 0",
+            ),
+        ] {
+            let read = read(&with(llama(), fields)).and_then(|config| config.check());
+            assert_eq!(read.unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn scalings_that_extend_the_context_say_so() {
+        for (scaling, expected) in [
+            (json!({"rope_type": "dynamic", "factor": 2.0}), 4096),
+            (
+                json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}),
+                8192,
+            ),
+            (json!({"rope_type": "linear", "factor": 4.0}), 2048),
+        ] {
+            let read = read(&with(llama(), json!({"rope_scaling": scaling}))).unwrap();
+            assert_eq!(read.context_length, expected, "{:?}", read.ropes);
+        }
+    }
 }

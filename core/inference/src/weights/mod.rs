@@ -6,6 +6,7 @@
 
 mod error;
 pub mod gguf;
+mod gguf_split;
 mod gguf_value;
 mod model_file;
 pub mod safetensors;
@@ -78,7 +79,8 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a folder with `config.json` and `*.safetensors` (one file, or shards with an index),
-    /// or a `.gguf` file, and checks every header. Tensors are mapped, not read.
+    /// or a `.gguf` file (of a model that is split over files the first), and checks every header.
+    /// Tensors are mapped, not read.
     ///
     /// # Errors
     /// [`WeightsError`] naming the file: missing, unreadable, not sound, or of an unknown format.
@@ -157,20 +159,72 @@ impl Checkpoint {
         let map = model_file::map(path)?;
         let entries =
             safetensors::read_header(&map).map_err(|detail| WeightsError::corrupt(path, detail))?;
+        self.add_file(path, map, |file| {
+            entries.into_iter().map(move |entry| {
+                let tensor = Tensor {
+                    file,
+                    dtype: Storage::of_element(entry.dtype),
+                    shape: entry.shape,
+                    start: entry.start,
+                    len: entry.len,
+                };
+                (entry.name, tensor)
+            })
+        })
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            source: ModelSource::Gguf {
+                metadata: BTreeMap::new(),
+            },
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
+        let metadata = checkpoint.add_gguf(path)?;
+        for (file, number) in gguf_split::other_files(path, &metadata)?.iter().zip(1..) {
+            let own = checkpoint.add_gguf(file)?;
+            gguf_split::check_number(file, &own, number)?;
+        }
+        checkpoint.source = ModelSource::Gguf { metadata };
+        Ok(checkpoint)
+    }
+
+    /// Adds a file's tensors and gives its metadata.
+    fn add_gguf(&mut self, path: &Path) -> Result<BTreeMap<String, GgufValue>, WeightsError> {
+        let map = model_file::map(path)?;
+        let header =
+            gguf::read_header(&map).map_err(|detail| WeightsError::corrupt(path, detail))?;
+        self.add_file(path, map, |file| {
+            header.tensors.into_iter().map(move |t| {
+                let tensor = Tensor {
+                    file,
+                    dtype: Storage::of_ggml(t.dtype),
+                    shape: t.shape,
+                    start: t.start,
+                    len: t.len,
+                };
+                (t.name, tensor)
+            })
+        })?;
+        Ok(header.metadata)
+    }
+
+    /// Adds a mapped file with its tensors, whose names must be new.
+    fn add_file<I: Iterator<Item = (String, Tensor)>>(
+        &mut self,
+        path: &Path,
+        map: Arc<Mmap>,
+        tensors: impl FnOnce(usize) -> I,
+    ) -> Result<(), WeightsError> {
         let file = self.files.len();
         self.files.push(MappedFile {
             path: path.to_owned(),
             map,
         });
-        for entry in entries {
-            let tensor = Tensor {
-                file,
-                dtype: Storage::of_element(entry.dtype),
-                shape: entry.shape,
-                start: entry.start,
-                len: entry.len,
-            };
-            match self.tensors.entry(entry.name) {
+        for (name, tensor) in tensors(file) {
+            match self.tensors.entry(name) {
                 Entry::Vacant(place) => place.insert(tensor),
                 Entry::Occupied(other) => {
                     return Err(WeightsError::corrupt(
@@ -185,37 +239,6 @@ impl Checkpoint {
             };
         }
         Ok(())
-    }
-
-    fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
-        let map = model_file::map(path)?;
-        let header =
-            gguf::read_header(&map).map_err(|detail| WeightsError::corrupt(path, detail))?;
-        let tensors = header
-            .tensors
-            .into_iter()
-            .map(|t| {
-                let tensor = Tensor {
-                    file: 0,
-                    dtype: Storage::of_ggml(t.dtype),
-                    shape: t.shape,
-                    start: t.start,
-                    len: t.len,
-                };
-                (t.name, tensor)
-            })
-            .collect();
-        Ok(Self {
-            path: path.to_owned(),
-            source: ModelSource::Gguf {
-                metadata: header.metadata,
-            },
-            files: vec![MappedFile {
-                path: path.to_owned(),
-                map,
-            }],
-            tensors,
-        })
     }
 
     /// The checkpoint with `prefix` before the name of each tensor that does not begin with it.

@@ -7,7 +7,7 @@ use outcrop_inference::{
 };
 use outcrop_tensor::Pool;
 
-use crate::gguf_writer::{convert, mxfp4_numbers};
+use crate::gguf_writer::{Entry, Gguf, convert, mxfp4_numbers};
 use crate::golden::{distance, fixture, ids, json, numbers};
 
 /// The families' folders.
@@ -297,4 +297,39 @@ fn dequantised_experts_of_gpt_oss_give_the_golden_logits() {
     let folder = folder_with("gpt_oss", serde_json::json!({"quantization_config": null}));
     save(&folder.path().join("model.safetensors"), &tensors);
     check("gpt_oss", folder.path());
+}
+
+#[test]
+fn a_gguf_model_split_over_files_reads_as_one() {
+    let source = fixture("families/llama_yarn");
+    let checkpoint = Checkpoint::open(&source).unwrap();
+    let config = DecoderConfig::from_source(checkpoint.config()).unwrap();
+    let mut whole = convert(&checkpoint, &config, "llama", true);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |number: usize| folder.path().join(format!("m-0000{number}-of-00002.gguf"));
+    let split = |number: usize| {
+        let number = ("split.no".to_owned(), Entry::Size(number));
+        [number, ("split.count".to_owned(), Entry::Size(2))]
+    };
+    let second = Gguf {
+        entries: split(1).into(),
+        tensors: whole.tensors.split_off(whole.tensors.len() / 2),
+    };
+    whole.entries.extend(split(0));
+    whole.write(&file(1));
+    let error = Checkpoint::open(&file(1)).unwrap_err().to_string();
+    assert!(
+        error.contains("m-00002-of-00002.gguf: expected a part of the model"),
+        "{error}"
+    );
+    second.write(&file(2));
+    let tokens: Vec<u32> = (3..60).collect();
+    let expected = Run::open(&source).prompt(&tokens);
+    assert!(distance(&Run::open(&file(1)).prompt(&tokens), &expected) <= 1e-3);
+    let error = Checkpoint::open(&file(2)).unwrap_err().to_string();
+    assert!(error.contains("split.no: expected 0, got 1"), "{error}");
+    // The first part in the second's place.
+    std::fs::copy(file(1), file(2)).unwrap();
+    let error = Checkpoint::open(&file(1)).unwrap_err().to_string();
+    assert!(error.contains("also stands in"), "{error}");
 }
