@@ -387,6 +387,12 @@ impl StepModel for DecoderRunner {
         classes.max().unwrap_or(0)
     }
 
+    fn rope_length(&self, current: usize, tokens: usize) -> usize {
+        let lengths = self.decoder.ropes.iter();
+        let lengths = lengths.map(|rope| rope.length(current, tokens));
+        lengths.max().unwrap_or(current)
+    }
+
     fn copy_page(&mut self, from: u32, to: u32) {
         self.cache.copy_page(from, to);
     }

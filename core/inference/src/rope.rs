@@ -53,6 +53,17 @@ impl RotaryEmbedding {
         }
     }
 
+    /// The rope length of a sequence that has grown to `tokens` tokens and has had `current`:
+    /// another only where LongRoPE goes from the short factors to the long ones.
+    pub fn length(&self, current: usize, tokens: usize) -> usize {
+        match &self.config.scaling {
+            RopeScaling::LongRope {
+                original_context, ..
+            } if current <= *original_context && tokens > *original_context => tokens,
+            _ => current,
+        }
+    }
+
     /// Number of pairs of elements that are turned in a head.
     pub fn pairs(&self) -> usize {
         self.frequencies.len()

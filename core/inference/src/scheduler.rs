@@ -68,6 +68,7 @@ impl<M: StepModel> Scheduler<M> {
         let _closes = CloseOnExit(self.inbox.clone());
         while self.inbox.wait(self.running.len()) {
             self.admit();
+            self.turn_anew();
             if !self.running.is_empty() {
                 self.step();
             }
@@ -123,6 +124,27 @@ impl<M: StepModel> Scheduler<M> {
         let place = self.running.partition_point(before);
         self.running.insert(place, sequence);
         Ok(())
+    }
+
+    /// Lets sequences that have outgrown their rotary embedding be computed anew by another one.
+    fn turn_anew(&mut self) {
+        let mut index = 0;
+        while let Some(sequence) = self.running.get(index) {
+            let current = sequence.rope_length();
+            let length = self.model.rope_length(current, sequence.tokens().len());
+            if length == current {
+                index += 1;
+                continue;
+            }
+            let mut sequence = self.running.remove(index);
+            self.give_up(&mut sequence);
+            sequence.set_rope_length(length);
+            if let Err(sequence) = self.place(sequence) {
+                self.inbox.put_back(*sequence, self.running.len());
+            }
+            // Others may have moved.
+            index = 0;
+        }
     }
 
     /// Takes what the prefix cache knows of the sequence's next tokens.

@@ -221,6 +221,11 @@ impl Sequence {
         self.rope_length
     }
 
+    /// Takes in that its positions are turned for another length from now on.
+    pub fn set_rope_length(&mut self, rope_length: usize) {
+        self.rope_length = rope_length;
+    }
+
     /// The tokens that are to be computed: one in decoding (several where a constraint left no
     /// choice), the rest of the prompt in prefill.
     pub fn pending(&self) -> &[u32] {

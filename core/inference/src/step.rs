@@ -51,6 +51,12 @@ pub(crate) trait StepModel: Send {
     /// alike.
     fn rope_class(&self, rope_length: usize) -> usize;
 
+    /// The rope length that a sequence of `tokens` tokens must have which began with `current`: where
+    /// it is another, all its keys and values are to be computed anew.
+    fn rope_length(&self, current: usize, _tokens: usize) -> usize {
+        current
+    }
+
     /// Computes `rows` and gives the wanted logits, `(wanted rows, vocabulary)` in their order.
     ///
     /// `None` where `keep_going`, which is asked between layers, said no: then the same rows may be
