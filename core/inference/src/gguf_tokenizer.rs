@@ -28,18 +28,17 @@ const UNUSED: i64 = 5;
 const BYTE: i64 = 6;
 
 /// Tokens that end a chat's turn in one family or another, by their text: files of older converters
-/// name no `eot_token_id`.
+/// name the end of a document only.
 const TURN_ENDS: &[&str] = &[
     "<|eot_id|>",
-    "<|eom_id|>",
     "<|im_end|>",
     "<|end|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
     "<end_of_turn>",
     "<|return|>",
-    "<|call|>",
 ];
+
+/// What ends GPT-OSS's turn, beside its other end, where it calls a tool.
+const CALL_END: &str = "<|call|>";
 
 /// What the metadata say of a tokenizer.
 pub(crate) struct DescribedTokenizer {
@@ -78,12 +77,7 @@ pub(crate) fn describe(
     for key in ["eot_token_id", "eom_token_id"] {
         eos.extend(vocabulary.id(key)?.filter(|id| !eos.contains(id)));
     }
-    eos.extend(
-        vocabulary
-            .turn_ends()
-            .filter(|id| !eos.contains(id))
-            .collect::<Vec<_>>(),
-    );
+    eos.extend(vocabulary.turn_ends(&eos));
     let begins = vocabulary.flag("add_bos_token", around.adds_bos)?;
     let ends = vocabulary.flag("add_eos_token", false)?;
     let post_processor =
@@ -363,17 +357,18 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The control tokens whose text is known to end a turn. GPT-OSS ends parts of one by
-    /// `<|end|>`, so that it ends no turn beside `<|return|>`.
-    fn turn_ends(&self) -> impl Iterator<Item = u32> {
-        let has_return = self.tokens.iter().any(|token| token == "<|return|>");
-        let tokens = self.tokens.iter().zip(&self.types).zip(0u32..);
-        tokens.filter_map(move |((token, kind), id)| {
-            let ends = *kind == CONTROL
-                && TURN_ENDS.contains(&token.as_str())
-                && !(has_return && token == "<|end|>");
-            ends.then_some(id)
-        })
+    /// The control tokens whose text is known to end a turn, where none of `named` does.
+    fn turn_ends(&self, named: &[u32]) -> Vec<u32> {
+        let ends = |id: u32| TURN_ENDS.contains(&self.tokens[id as usize].as_str());
+        let is_named = named.iter().any(|id| ends(*id));
+        let controls = (0u32..)
+            .zip(&self.types)
+            .filter(|(_, kind)| **kind == CONTROL);
+        let controls = controls.map(|(id, _)| id);
+        controls
+            .filter(|id| !named.contains(id))
+            .filter(|id| self.tokens[*id as usize] == CALL_END || !is_named && ends(*id))
+            .collect()
     }
 
     /// Each token with its id. Rows that only pad the vocabulary are no tokens.

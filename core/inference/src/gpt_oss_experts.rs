@@ -76,7 +76,7 @@ impl GptOssExperts<'_> {
         let mut all = vec![0.0; projection.rows];
         bias.dequantize_row(0, &mut all);
         Ok(Linear {
-            weight: weight.pack(),
+            weight,
             bias: Some(
                 all.into_iter()
                     .skip(rows.first)
