@@ -365,6 +365,8 @@ fn copy(
 /// `ValidationException` where there is no configuration or there are no safetensors.
 fn needed(names: &[String], source: &str) -> Result<Vec<String>> {
     const TEXTS: &[&str] = &[
+        // Its front matter tells a reranker that no other file does.
+        "README.md",
         "added_tokens.json",
         "chat_template.jinja",
         "chat_template.json",
@@ -383,12 +385,12 @@ fn needed(names: &[String], source: &str) -> Result<Vec<String>> {
     let is_shard = |name: &str| {
         name.starts_with("model-") && name.ends_with(".safetensors") && !name.contains('/')
     };
-    // A module of sentence-transformers, such as `1_Pooling/config.json`.
+    // A module of sentence-transformers, such as `1_Pooling/config.json`, with its weights.
     let is_module = |name: &str| {
         name.split_once('/').is_some_and(|(folder, file)| {
             folder.starts_with(|c: char| c.is_ascii_digit())
                 && folder.contains('_')
-                && file == "config.json"
+                && (file == "config.json" || file == "model.safetensors")
         })
     };
     let mut found: Vec<&str> = TEXTS
@@ -484,6 +486,9 @@ mod tests {
             "README.md",
             "config.json",
             "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
             "onnx/config.json",
             "model.safetensors",
             "pytorch_model.bin",
@@ -493,9 +498,12 @@ mod tests {
         assert_eq!(
             needed(&all, "x").unwrap(),
             [
+                "README.md",
                 "config.json",
                 "tokenizer.json",
                 "1_Pooling/config.json",
+                "2_Dense/config.json",
+                "2_Dense/model.safetensors",
                 "model.safetensors"
             ]
         );
