@@ -365,8 +365,6 @@ fn copy(
 /// `ValidationException` where there is no configuration or there are no safetensors.
 fn needed(names: &[String], source: &str) -> Result<Vec<String>> {
     const TEXTS: &[&str] = &[
-        // Its front matter tells a reranker that no other file does.
-        "README.md",
         "added_tokens.json",
         "chat_template.jinja",
         "chat_template.json",
@@ -498,7 +496,6 @@ mod tests {
         assert_eq!(
             needed(&all, "x").unwrap(),
             [
-                "README.md",
                 "config.json",
                 "tokenizer.json",
                 "1_Pooling/config.json",
