@@ -165,3 +165,4 @@ def test_a_form_that_cannot_be_kept_is_refused(llama, named, message):
         with pytest.raises(ValidationException) as raised:
             call("Hi", max_tokens=4, **named)
         assert message in str(raised.value)
+        assert str(raised.value).startswith(next(iter(named)))
