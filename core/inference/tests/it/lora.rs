@@ -85,6 +85,36 @@ async fn a_gguf_base_turns_the_same_rows() {
 }
 
 #[tokio::test]
+async fn an_adapter_of_fused_modules_gives_pefts_logits_and_tokens() {
+    let base = tempfile::tempdir().unwrap();
+    for (folder, file) in [
+        ("families/phi3", "config.json"),
+        ("families/phi3", "model.safetensors"),
+        // The family's fixture has no tokenizer; ids go in and come out here.
+        ("llama3", "tokenizer.json"),
+        ("llama3", "tokenizer_config.json"),
+    ] {
+        std::fs::copy(fixture(folder).join(file), base.path().join(file)).unwrap();
+    }
+    let engine = Engine::load(base.path(), "phi3", EngineOptions::default()).unwrap();
+    let info = engine
+        .load_adapter("fused", &fixture("lora/fused"))
+        .unwrap();
+    let kinds = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|kind| format!("self_attn.{kind}"));
+    assert_eq!(info.modules[..4], kinds);
+    assert_eq!(info.modules[4..], ["mlp.gate_proj", "mlp.up_proj"]);
+    let golden = &golden::json("lora/golden.json")["fused"];
+    let prompt = ids(&golden["ids"]);
+    let logits = engine.logits_with(&prompt, Some("fused")).await.unwrap();
+    let last = &logits[logits.len() - engine.info().vocabulary.unwrap()..];
+    let off = distance(last, &numbers(&golden["last_logits"]));
+    assert!(off <= TOLERANCE, "{off}");
+    let expected = ids(&golden["greedy"]);
+    let request = named(Some("fused"), greedy(prompt, expected.len()));
+    assert_eq!(engine.generate(request).await.unwrap().ids, expected);
+}
+
+#[tokio::test]
 async fn a_batch_of_adapters_gives_each_sequence_its_own_bits() {
     let cases: Vec<(Option<&str>, GenerateRequest)> = (0..12)
         .map(|i| {
