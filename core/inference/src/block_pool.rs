@@ -143,7 +143,7 @@ impl BlockPool {
 
     /// Adds the pages to `table`, whose own are all whole and in the index, that hold the tokens
     /// which come next in `tokens`: whole pages are shared, and of a page that holds only some of
-    /// them a copy is wanted. Gives for how many of the first `most` tokens there are values now.
+    /// them a copy is wanted. Gives for how many of the first `most` tokens there are values now, 0 where nothing can be added.
     pub(crate) fn extend(
         &mut self,
         scope: Scope,
@@ -153,7 +153,7 @@ impl BlockPool {
     ) -> (usize, Option<PageCopy>) {
         let mut end = table.capacity();
         if table.indexed < table.pages.len() || most <= end {
-            return (end, None);
+            return (0, None);
         }
         let mut parent = self.parent(scope, table);
         while let Some(next) = tokens[..most].get(end..end + PAGE_TOKENS) {

@@ -350,18 +350,17 @@ pub(crate) struct DecoderRunner {
     cache: KvCache,
     scratch: Scratch,
     /// `None`: the process's shared pool.
-    pool: Option<Pool>,
+    pool: Option<Arc<Pool>>,
 }
 
 impl DecoderRunner {
-    /// A runner with a cache for `kv_tokens` tokens, on `threads` threads of its own or the shared
-    /// pool's.
-    pub fn new(decoder: Arc<Decoder>, kv_tokens: usize, threads: Option<usize>) -> Self {
+    /// A runner with a `cache`, on the threads of `pool` or the shared one's.
+    pub fn new(decoder: Arc<Decoder>, cache: KvCache, pool: Option<Arc<Pool>>) -> Self {
         Self {
-            cache: KvCache::new(decoder.config(), kv_tokens),
+            cache,
             decoder,
             scratch: Scratch::default(),
-            pool: threads.map(Pool::new),
+            pool,
         }
     }
 }
@@ -372,7 +371,7 @@ impl StepModel for DecoderRunner {
     }
 
     fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]> {
-        let pool = self.pool.as_ref().unwrap_or_else(|| Pool::global());
+        let pool = self.pool.as_deref().unwrap_or_else(|| Pool::global());
         self.decoder
             .forward(pool, rows, &mut self.cache, &mut self.scratch, keep_going)
     }

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use outcrop_api::{
     BoxFuture, ChatModel, Completion, ConverseRequest, Error, EventStream, GenerateRequest,
-    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, Scheduling, StreamEvent,
+    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, Scheduling, Speculation,
+    StreamEvent,
 };
+use outcrop_tensor::Pool;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::block_pool::BlockPool;
@@ -16,16 +18,19 @@ use crate::chat_template::ChatTemplate;
 use crate::decoder::{Decoder, DecoderRunner};
 use crate::decoder_config::DecoderConfig;
 use crate::detokenizer::Detokenizer;
-use crate::engine_options::{EngineOptions, capacity};
+use crate::draft::load_draft;
+use crate::engine_options::{EngineOptions, capacity, token_bytes};
 use crate::engine_stream::{ConverseStream, GenerateStream};
 use crate::engine_thread::EngineThread;
 use crate::grammar::{Constraint, Grammars};
 use crate::inbox::stopped;
+use crate::kv_cache::KvCache;
 use crate::lora::{Adapter, Adapters};
 use crate::reply::ReplyPlan;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::scheduler::{Scheduler, StepLimits};
 use crate::sequence::{Generation, Sequence, SequenceEvent};
+use crate::speculation::Speculator;
 use crate::statistics::EngineStatistics;
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
@@ -58,6 +63,9 @@ struct Shared {
     decoder: Arc<Decoder>,
     is_gguf: bool,
     adapters: Adapters,
+    /// How tokens are guessed ahead where the request does not say.
+    speculation: Speculation,
+    has_draft: bool,
     thread: EngineThread,
 }
 
@@ -93,8 +101,15 @@ impl Engine {
         };
         let config = DecoderConfig::from_source(checkpoint.config()).map_err(named)?;
         let decoder = Arc::new(Decoder::load(config, &checkpoint)?);
-        let (kv_tokens, context_length) = capacity(decoder.config(), &options)?;
         let tokenizer = Arc::new(Tokenizer::from_checkpoint(&checkpoint)?);
+        let vocabulary = decoder.config().vocab_size;
+        let draft = options.draft.as_deref();
+        let draft = draft.map(|path| load_draft(path, &tokenizer, vocabulary));
+        let draft = draft.transpose()?;
+        let draft_bytes = draft
+            .as_ref()
+            .map_or(Ok(0), |d| token_bytes(d.config(), options.kv_dtype))?;
+        let (kv_tokens, context_length) = capacity(decoder.config(), &options, draft_bytes)?;
         let info = ModelInfo {
             id: id.to_owned(),
             kind: ModelKind::Chat,
@@ -120,7 +135,9 @@ impl Engine {
             template,
             grammars: Grammars::new(tokenizer.clone(), decoder.config().vocab_size),
             tokenizer,
-            thread: thread(decoder.clone(), kv_tokens, &options),
+            speculation: options.speculation,
+            has_draft: draft.is_some(),
+            thread: thread((decoder.clone(), draft), kv_tokens, &options),
             decoder,
             is_gguf: matches!(checkpoint.config(), ModelSource::Gguf { .. }),
             adapters: Adapters::default(),
@@ -190,7 +207,13 @@ impl Engine {
                 Prompt::Ids(ids) => ids,
             };
             let form = self.form(request.output_format.as_ref())?;
-            let place = Place::new(self, request.adapter.as_deref(), request.scheduling)?;
+            let speculation = request.speculation;
+            let place = Place::new(
+                self,
+                request.adapter.as_deref(),
+                request.scheduling,
+                speculation,
+            )?;
             let tokenizer = self.shared.tokenizer.clone();
             let detokenizer = match &form {
                 Some(_) => Detokenizer::verbatim(tokenizer),
@@ -391,7 +414,13 @@ impl ChatModel for Engine {
             let form = plan.form(&self.shared.grammars)?;
             let detokenizer = plan.detokenizer(&self.shared.tokenizer);
             let reader = plan.reader();
-            let place = Place::new(self, request.adapter.as_deref(), request.scheduling)?;
+            let speculation = request.speculation;
+            let place = Place::new(
+                self,
+                request.adapter.as_deref(),
+                request.scheduling,
+                speculation,
+            )?;
             let events = self.start(prompt, request.inference_config, form, detokenizer, place)?;
             Ok(Box::new(ConverseStream::new(events, reader)) as Box<dyn EventStream>)
         })
@@ -402,11 +431,25 @@ impl ChatModel for Engine {
 struct Place {
     adapter: Option<Arc<Adapter>>,
     scheduling: Scheduling,
+    speculation: Speculation,
 }
 
 impl Place {
-    fn new(engine: &Engine, adapter: Option<&str>, scheduling: Scheduling) -> Result<Self> {
+    fn new(
+        engine: &Engine,
+        adapter: Option<&str>,
+        scheduling: Scheduling,
+        speculation: Option<Speculation>,
+    ) -> Result<Self> {
+        let speculation = speculation.unwrap_or(engine.shared.speculation);
+        if speculation == Speculation::Draft && !engine.shared.has_draft {
+            return Err(Error::validation(format!(
+                "speculation: expected off or prompt_lookup, got draft: model {} was opened without a draft model",
+                engine.shared.id
+            )));
+        }
         Ok(Self {
+            speculation,
             adapter: engine.shared.adapters.get(adapter)?,
             scheduling,
         })
@@ -416,24 +459,35 @@ impl Place {
         sequence
             .with_adapter(self.adapter)
             .scheduled(self.scheduling)
+            .with_speculation(self.speculation)
     }
 }
 
 /// The engine's scheduler thread, which starts at the first call.
-fn thread(decoder: Arc<Decoder>, kv_tokens: usize, options: &EngineOptions) -> EngineThread {
+fn thread(
+    (decoder, draft): (Arc<Decoder>, Option<Arc<Decoder>>),
+    kv_tokens: usize,
+    options: &EngineOptions,
+) -> EngineThread {
     let limits = StepLimits {
         max_batch: options.max_batch,
         step_tokens: options.step_tokens,
     };
-    let threads = options.threads;
+    let (threads, kv_dtype) = (options.threads, options.kv_dtype);
     EngineThread::new(options.max_batch + options.queue, move |inbox| {
-        let decoder = decoder.clone();
+        let (decoder, draft) = (decoder.clone(), draft.clone());
         std::thread::Builder::new()
             .name("outcrop-engine".to_owned())
             .spawn(move || {
                 let blocks = BlockPool::new(kv_tokens);
-                let runner = DecoderRunner::new(decoder, blocks.capacity(), threads);
-                Scheduler::new(runner, inbox, blocks, limits).run();
+                let pool = threads.map(|threads| Arc::new(Pool::new(threads)));
+                let runner = |decoder: Arc<Decoder>| {
+                    let cache = KvCache::of_dtype(decoder.config(), blocks.capacity(), kv_dtype);
+                    DecoderRunner::new(decoder, cache, pool.clone())
+                };
+                let speculator = Speculator::new(draft.map(|draft| Box::new(runner(draft)) as _));
+                let model = runner(decoder);
+                Scheduler::new(model, speculator, inbox, blocks, limits).run();
             })
     })
 }

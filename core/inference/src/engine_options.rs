@@ -1,9 +1,12 @@
 //! Bounds of an engine, and what follows from them for a model.
 
-use outcrop_api::{Error, Result};
+use std::path::PathBuf;
+
+use outcrop_api::{Error, Result, Speculation};
 
 use crate::block_pool::PAGE_TOKENS;
 use crate::decoder_config::DecoderConfig;
+use crate::kv_cache::KvDtype;
 
 /// Bytes that the KV cache may grow to where the options do not say.
 const DEFAULT_KV_BYTES: usize = 4 << 30;
@@ -25,9 +28,16 @@ pub struct EngineOptions {
     pub kv_tokens: Option<usize>,
     /// The same as a number of bytes: a bound of the KV cache's memory. One of the two at most.
     pub kv_bytes: Option<usize>,
+    /// How keys and values are stored. Default: F32, with which nothing is rounded.
+    pub kv_dtype: KvDtype,
     /// Most tokens of one sequence. Default: the model's context, or what `kv_tokens` holds where
     /// that is less.
     pub context_length: Option<usize>,
+    /// How tokens are guessed ahead where the request does not say. Default: not at all.
+    pub speculation: Speculation,
+    /// The model that guesses ahead for [`Speculation::Draft`]: a small one of the same vocabulary.
+    /// Its keys and values are part of the KV budget.
+    pub draft: Option<PathBuf>,
     /// Threads that compute. Default: the process's shared pool.
     pub threads: Option<usize>,
 }
@@ -40,14 +50,41 @@ impl Default for EngineOptions {
             queue: 256,
             kv_tokens: None,
             kv_bytes: None,
+            kv_dtype: KvDtype::F32,
             context_length: None,
+            speculation: Speculation::Off,
+            draft: None,
             threads: None,
         }
     }
 }
 
-/// Tokens that the KV cache holds, and most tokens of one sequence.
-pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Result<(usize, usize)> {
+/// Bytes of one token's keys and values.
+///
+/// # Errors
+/// `ValidationException` where `dtype` cannot store heads of the model's length.
+pub(crate) fn token_bytes(config: &DecoderConfig, dtype: KvDtype) -> Result<usize> {
+    if dtype == KvDtype::Q8_0 && !config.head_dim.is_multiple_of(32) {
+        return Err(Error::validation(format!(
+            "kv_dtype: expected F32 or F16 for heads of {} elements, no multiple of 32, got Q8_0",
+            config.head_dim
+        )));
+    }
+    Ok(2 * config.layers() * dtype.bytes(config.kv_size()))
+}
+
+/// Tokens that the KV cache holds, and most tokens of one sequence. A token takes `draft_bytes` in the
+/// draft model's cache.
+pub(crate) fn capacity(
+    config: &DecoderConfig,
+    options: &EngineOptions,
+    draft_bytes: usize,
+) -> Result<(usize, usize)> {
+    if options.speculation == Speculation::Draft && options.draft.is_none() {
+        return Err(Error::validation(
+            "speculation: expected a draft model beside it, the option draft, got none",
+        ));
+    }
     for (name, value) in [
         ("max_batch", options.max_batch),
         ("step_tokens", options.step_tokens),
@@ -73,7 +110,7 @@ pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Resul
         )));
     }
     let context = options.context_length.unwrap_or(longest);
-    let token_bytes = token_bytes(config);
+    let token_bytes = token_bytes(config, options.kv_dtype)? + draft_bytes;
     let kv_tokens = stated_tokens(options, token_bytes)?.unwrap_or_else(|| {
         let wanted = context.saturating_mul(options.max_batch);
         wanted.min((DEFAULT_KV_BYTES / token_bytes).max(2))
@@ -87,11 +124,6 @@ pub(crate) fn capacity(config: &DecoderConfig, options: &EngineOptions) -> Resul
         )));
     }
     Ok((kv_tokens, context.min(kv_tokens)))
-}
-
-/// Bytes that one token's keys and values take.
-pub(crate) fn token_bytes(config: &DecoderConfig) -> usize {
-    2 * config.layers() * config.kv_size() * size_of::<f32>()
 }
 
 /// The tokens that the stated budget holds, where there is one.

@@ -39,14 +39,11 @@ pub fn estimate(path: &Path, options: &EngineOptions) -> Result<MemoryEstimate> 
         ));
     }
     let config = DecoderConfig::from_source(checkpoint.config())?;
-    let (kv_tokens, _) = capacity(&config, options)?;
+    let (kv_tokens, _) = capacity(&config, options, 0)?;
+    let token = token_bytes(&config, options.kv_dtype)?;
     let tables = config.vocab_size as u64 * TOKEN_TABLES;
     let working = pass_bytes(&config, options) + tables;
-    Ok(sum(
-        weights,
-        (token_bytes(&config) as u64, kv_tokens as u64),
-        working,
-    ))
+    Ok(sum(weights, (token as u64, kv_tokens as u64), working))
 }
 
 /// Bytes of a decoder's largest step.

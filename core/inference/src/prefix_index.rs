@@ -14,6 +14,8 @@ pub(crate) struct Scope {
     pub adapter: Option<u64>,
     /// How positions are turned: [`crate::step::StepModel::rope_class`].
     pub rope: usize,
+    /// Whether the draft model's values are there too.
+    pub draft: bool,
 }
 
 /// What stands before a page in its chain.

@@ -1,16 +1,21 @@
 //! Batches whatever is in flight: decoding sequences beside chunks of prompts, step after step.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use outcrop_api::{Result, StopReason};
+use outcrop_api::{Result, Speculation, StopReason};
 
 use crate::block_pool::{BlockPool, BlockTable, PAGE_TOKENS};
 use crate::inbox::{Inbox, stopped};
 use crate::prefix_index::Scope;
-use crate::sequence::Sequence;
+use crate::sequence::{MOST_LOOKAHEAD, Sequence};
+use crate::speculation::Speculator;
 use crate::statistics::EngineStatistics;
 use crate::step::{Rows, StepModel};
 use crate::step_plan::StepPlanner;
+
+/// Most tokens of a step that are guesses: beyond it their rows cost more than they save.
+const MOST_GUESSES: usize = 32;
 
 /// Bounds of a step.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +37,7 @@ pub(crate) struct Scheduler<M> {
     blocks: BlockPool,
     limits: StepLimits,
     planner: StepPlanner,
+    speculator: Speculator,
     /// The more urgent first, then by arrival.
     running: Vec<Sequence>,
     /// What is counted since the start.
@@ -49,13 +55,20 @@ impl Drop for CloseOnExit {
 
 impl<M: StepModel> Scheduler<M> {
     /// A scheduler of what comes through `inbox`, with the pages of `blocks`.
-    pub fn new(model: M, inbox: Arc<Inbox>, blocks: BlockPool, limits: StepLimits) -> Self {
+    pub fn new(
+        model: M,
+        speculator: Speculator,
+        inbox: Arc<Inbox>,
+        blocks: BlockPool,
+        limits: StepLimits,
+    ) -> Self {
         let scheduler = Self {
             model,
             inbox,
             blocks,
             limits,
             planner: StepPlanner::default(),
+            speculator,
             running: Vec::new(),
             statistics: EngineStatistics::default(),
         };
@@ -102,6 +115,7 @@ impl<M: StepModel> Scheduler<M> {
         sequence.scope = Scope {
             adapter: sequence.adapter.as_ref().map(|adapter| adapter.identity()),
             rope: self.model.rope_class(sequence.rope_length()),
+            draft: sequence.speculation == Speculation::Draft,
         };
         loop {
             self.reuse(&mut sequence);
@@ -160,6 +174,7 @@ impl<M: StepModel> Scheduler<M> {
             .extend(scope, &mut table, sequence.tokens(), most);
         if let Some(copy) = copy {
             self.model.copy_page(copy.from, copy.to);
+            self.speculator.copy_page(copy.from, copy.to);
         }
         sequence.blocks = table;
         sequence.reuse(known);
@@ -174,50 +189,78 @@ impl<M: StepModel> Scheduler<M> {
                 self.running.insert(index, sequence);
             }
         }
-        let mut counts = self.planner.plan(&self.running, self.limits.step_tokens);
+        let budget = self.limits.step_tokens;
+        let mut counts = self.planner.plan(&self.running, budget);
         self.make_room(&mut counts);
+        self.bound_guesses();
+        let left = budget - counts.iter().sum::<usize>();
+        let inbox = self.inbox.clone();
+        let is_open = || !inbox.is_closed();
+        let room = (&mut self.blocks, &is_open as &dyn Fn() -> bool);
+        self.speculator
+            .guess(&mut self.running, &counts, left.min(MOST_GUESSES), room);
         self.statistics.steps += 1;
-        let steps = self.statistics.steps;
-        let planned = || {
-            let counted = self.running.iter().zip(&counts);
-            counted.filter(|(_, count)| **count > 0)
-        };
-        let rows: Vec<Rows<'_>> = planned()
-            .map(|(sequence, &count)| Rows {
-                tokens: &sequence.pending()[..count],
-                position: sequence.position(),
-                pages: sequence.blocks.pages(),
-                rope_length: sequence.rope_length(),
-                wanted: sequence.wanted(count),
-                adapter: sequence.adapter.as_deref(),
+        let ended = self.compute(&counts);
+        self.release(ended);
+    }
+
+    /// Keeps guesses from going beyond where a sequence outgrows its rotary embedding.
+    fn bound_guesses(&mut self) {
+        for sequence in &mut self.running {
+            let (current, tokens) = (sequence.rope_length(), sequence.tokens().len());
+            let fits = |more: &usize| self.model.rope_length(current, tokens + more) == current;
+            sequence.guess_room = (0..=MOST_LOOKAHEAD).rev().find(fits).unwrap_or(0);
+        }
+    }
+
+    /// Runs the model over `counts` pending tokens of each sequence and hands out its logits. Gives
+    /// for each why it has ended, if it has.
+    fn compute(&mut self, counts: &[usize]) -> Vec<Option<Result<StopReason>>> {
+        let planned: Vec<usize> = (0..counts.len()).filter(|&i| counts[i] > 0).collect();
+        let tokens: Vec<Cow<'_, [u32]>> = planned
+            .iter()
+            .map(|&index| self.running[index].next_tokens(counts[index]))
+            .collect();
+        let rows: Vec<Rows<'_>> = planned
+            .iter()
+            .zip(&tokens)
+            .map(|(&index, tokens)| {
+                let sequence = &self.running[index];
+                Rows {
+                    tokens,
+                    position: sequence.position(),
+                    pages: sequence.blocks.pages(),
+                    rope_length: sequence.rope_length(),
+                    wanted: sequence.wanted(counts[index]),
+                    adapter: sequence.adapter.as_deref(),
+                }
             })
             .collect();
         let wanted: Vec<usize> = rows.iter().map(Rows::wanted_count).collect();
-        let inbox = &self.inbox;
         let is_awaited = |s: &Sequence| !s.is_cancelled() && s.turn.timeout().is_none();
+        let (inbox, running) = (&self.inbox, &self.running);
         let keep_going =
-            || !inbox.is_closed() && planned().any(|(sequence, _)| is_awaited(sequence));
+            || !inbox.is_closed() && planned.iter().any(|&index| is_awaited(&running[index]));
         let vocab = self.model.vocab_size();
-        let mut ended: Vec<Option<Result<StopReason>>> =
-            self.running.iter().map(|_| None).collect();
-        if let Some(logits) = self.model.step(&rows, &keep_going) {
-            drop(rows);
-            let mut logits = logits;
-            let mut wanted = wanted.into_iter();
-            for (index, count) in counts
-                .into_iter()
-                .enumerate()
-                .filter(|(_, count)| *count > 0)
-            {
-                let (own, rest) = logits.split_at(wanted.next().unwrap_or(0) * vocab);
-                logits = rest;
-                let sequence = &mut self.running[index];
-                sequence.last_step = steps;
-                ended[index] = sequence.advance(count, own);
-                remember(&mut self.blocks, sequence, false);
-            }
+        let mut ended: Vec<Option<Result<StopReason>>> = running.iter().map(|_| None).collect();
+        let Some(mut logits) = self.model.step(&rows, &keep_going) else {
+            return ended;
+        };
+        drop(rows);
+        drop(tokens);
+        for (index, wanted) in planned.into_iter().zip(wanted) {
+            let (own, rest) = logits.split_at(wanted * vocab);
+            logits = rest;
+            let sequence = &mut self.running[index];
+            sequence.last_step = self.statistics.steps;
+            let guessed = sequence.guesses.len();
+            let whole = sequence.position() + counts[index];
+            ended[index] = sequence.advance(counts[index], own);
+            self.statistics.guessed_tokens += guessed as u64;
+            self.statistics.accepted_tokens += (sequence.position() - whole) as u64;
+            remember(&mut self.blocks, sequence, false);
         }
-        self.release(ended);
+        ended
     }
 
     /// Gives each planned sequence the pages that it needs; those for which there are none wait.

@@ -1,9 +1,10 @@
 //! One request on its way through the engine: its tokens, its pages, and what becomes of its logits.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use outcrop_api::{Result, Scheduling, StopReason, TokenLogprobs, Usage};
+use outcrop_api::{Result, Scheduling, Speculation, StopReason, TokenLogprobs, Usage};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::block_pool::{BlockTable, PAGE_TOKENS};
@@ -21,6 +22,11 @@ use crate::turn::Turn;
 /// Rows of one step, of all prompts together, whose every logit is wanted: bounds the room that they
 /// take.
 pub(crate) const MAX_LOGIT_ROWS: usize = 64;
+
+/// Tokens guessed ahead at first.
+const FIRST_LOOKAHEAD: usize = 4;
+/// Most tokens guessed ahead.
+pub(crate) const MOST_LOOKAHEAD: usize = 8;
 
 /// What a sequence tells its caller. After [`SequenceEvent::Done`] or an error nothing follows.
 #[derive(Debug)]
@@ -69,6 +75,16 @@ pub(crate) struct Sequence {
     pub turn: Turn,
     /// The number of the step that last took some of it.
     pub last_step: u64,
+    /// How its tokens are guessed ahead.
+    pub speculation: Speculation,
+    /// The tokens guessed for the next step.
+    pub guesses: Vec<u32>,
+    /// How many may be guessed before its positions would be turned otherwise.
+    pub guess_room: usize,
+    /// How many are guessed next: more where they came true.
+    lookahead: usize,
+    /// Tokens whose keys and values are in the draft model's cache.
+    pub draft_computed: usize,
     /// Where the prompt's keys and values came from.
     pub account: CacheAccount,
 }
@@ -177,8 +193,19 @@ impl Sequence {
             blocks: BlockTable::default(),
             scope: Scope::default(),
             turn: Turn::new(Scheduling::default()),
+            speculation: Speculation::Off,
+            guesses: Vec::new(),
+            guess_room: MOST_LOOKAHEAD,
+            lookahead: FIRST_LOOKAHEAD,
+            draft_computed: 0,
             last_step: 0,
         }
+    }
+
+    /// The sequence with its tokens guessed ahead so.
+    pub fn with_speculation(mut self, speculation: Speculation) -> Self {
+        self.speculation = speculation;
+        self
     }
 
     /// The sequence with its place in the queue.
@@ -237,9 +264,47 @@ impl Sequence {
         &self.tokens
     }
 
-    /// The tokens whose keys and values are in the cache.
+    /// The tokens whose keys and values are in the cache, and in the draft model's where it has one.
     pub fn computed_tokens(&self) -> &[u32] {
-        &self.tokens[..self.computed]
+        match self.speculation {
+            Speculation::Draft => &self.tokens[..self.computed.min(self.draft_computed)],
+            Speculation::Off | Speculation::PromptLookup => &self.tokens[..self.computed],
+        }
+    }
+
+    /// The next `count` pending tokens, with the guesses behind the last.
+    pub fn next_tokens(&self, count: usize) -> Cow<'_, [u32]> {
+        let pending = &self.pending()[..count];
+        if self.guesses.is_empty() {
+            return pending.into();
+        }
+        [pending, &self.guesses].concat().into()
+    }
+
+    /// How many tokens may be guessed: so many that all can be taken.
+    pub fn most_guesses(&self) -> usize {
+        match &self.task {
+            Task::Generate(generation) if generation.forced.is_empty() => {
+                let room = self.worst_case().saturating_sub(self.tokens.len() + 1);
+                self.lookahead.min(room).min(self.guess_room)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Guesses the token behind the guesses by the draft model's `logits`: what its own sampler
+    /// would take there.
+    pub fn guess(&mut self, logits: &[f32]) {
+        let Task::Generate(generation) = &mut self.task else {
+            return;
+        };
+        let length = self.tokens.len();
+        self.tokens.extend(&self.guesses);
+        let (sampler, scratch) = (&generation.sampler, &mut generation.scratch);
+        // A draft model that breaks down guesses nothing.
+        let guessed = sampler.sample(logits, &self.tokens, None, scratch);
+        self.guesses.extend(guessed);
+        self.tokens.truncate(length);
     }
 
     /// Whether a step of a few tokens makes another one.
@@ -265,11 +330,13 @@ impl Sequence {
     /// Takes in that the values of the first `known` tokens are there.
     pub fn reuse(&mut self, known: usize) {
         self.computed = self.computed.max(known);
+        self.draft_computed = self.draft_computed.max(known);
     }
 
     /// Takes in that its pages are gone: all its tokens are to be computed again.
     pub fn restart(&mut self) {
         self.computed = 0;
+        self.draft_computed = 0;
     }
 
     /// Which logits a step over the next `count` pending tokens must give.
@@ -277,7 +344,8 @@ impl Sequence {
         let end = self.computed + count;
         match &self.task {
             _ if end <= self.first_wanted() => Wanted::None,
-            Task::Generate(_) => Wanted::Last,
+            Task::Generate(_) if self.guesses.is_empty() => Wanted::Last,
+            Task::Generate(_) => Wanted::LastRows(1 + self.guesses.len()),
             Task::Logits | Task::Score(_) => Wanted::All,
         }
     }
@@ -317,18 +385,47 @@ impl Sequence {
                 Ok(logprobs) => send(&self.events, SequenceEvent::Scores(logprobs)),
                 Err(error) => return Some(Err(error)),
             },
-            Task::Generate(generation) => {
-                return match generation.choose(logits, &self.tokens) {
-                    Ok((id, logprobs)) => {
-                        let reason = self.take(id, logprobs).or_else(|| self.take_forced());
-                        reason.map(Ok)
-                    }
-                    Err(error) => Some(Err(error)),
-                };
-            }
+            Task::Generate(_) => return self.take_chosen(logits),
         }
         self.given = self.computed;
         (self.computed == self.prompt).then_some(Ok(StopReason::EndTurn))
+    }
+
+    /// Takes the tokens that the rows of `logits` give: the last pending token's, and those of the
+    /// guesses for as long as these are what is chosen.
+    fn take_chosen(&mut self, logits: &[f32]) -> Option<Result<StopReason>> {
+        let guesses = std::mem::take(&mut self.guesses);
+        let start = self.computed;
+        let rows: Vec<&[f32]> = logits
+            .chunks_exact(logits.len() / (1 + guesses.len()))
+            .collect();
+        let mut reason = None;
+        while reason.is_none() && self.computed == self.tokens.len() {
+            let Task::Generate(generation) = &mut self.task else {
+                break;
+            };
+            let chosen = generation.choose(rows[self.computed - start], &self.tokens);
+            let (id, logprobs) = match chosen {
+                Ok(chosen) => chosen,
+                Err(error) => return Some(Err(error)),
+            };
+            reason = self.take(id, logprobs).or_else(|| self.take_forced());
+            let taken = self.tokens[self.computed..].iter();
+            let came_true = taken.zip(&guesses[self.computed - start..]);
+            self.computed += came_true.take_while(|(a, b)| a == b).count();
+        }
+        let came_true = self.computed - start;
+        if came_true < guesses.len() {
+            self.lookahead = (came_true + 1).max(2);
+        } else if came_true > 0 {
+            self.lookahead = (2 * self.lookahead).min(MOST_LOOKAHEAD);
+        }
+        if self.draft_computed == start {
+            // The draft model has computed all guesses but the last.
+            let ahead = start + guesses.len().saturating_sub(1);
+            self.draft_computed = ahead.min(self.computed);
+        }
+        reason.map(Ok)
     }
 
     /// Appends the tokens that the constraint leaves no choice about: the model computes them

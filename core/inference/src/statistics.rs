@@ -23,6 +23,10 @@ pub struct EngineStatistics {
     pub steps: u64,
     /// Tokens of prompts that were found in the prefix cache, of the requests that have ended.
     pub cache_read_tokens: u64,
+    /// Tokens guessed ahead so far.
+    pub guessed_tokens: u64,
+    /// Of these, the tokens that were then chosen.
+    pub accepted_tokens: u64,
     /// How often a request had to give its pages up, to compute them again later.
     pub preemptions: u64,
 }

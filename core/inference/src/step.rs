@@ -27,6 +27,8 @@ pub enum Wanted {
     None,
     /// The last row's.
     Last,
+    /// The last rows', so many.
+    LastRows(usize),
     /// Every row's.
     All,
 }
@@ -37,6 +39,7 @@ impl Rows<'_> {
         match self.wanted {
             Wanted::None => 0,
             Wanted::Last => 1,
+            Wanted::LastRows(count) => count.min(self.tokens.len()),
             Wanted::All => self.tokens.len(),
         }
     }

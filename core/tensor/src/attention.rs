@@ -22,6 +22,35 @@ const TASK_ROWS: usize = 64;
 /// Keys whose values are gathered at once.
 const VALUE_BLOCK: usize = 128;
 
+/// Elements that share a scale in Q8_0.
+const BLOCK: usize = 32;
+/// Bytes of such a block.
+const BLOCK_BYTES: usize = 34;
+
+/// Writes `values`, a multiple of 32, as blocks of [`KvPages::Q8_0`]: 34 bytes for 32 elements. Each
+/// block's scale is the largest magnitude by 127; elements are rounded to the nearest.
+pub fn quantize_kv(values: &[f32], out: &mut [u8]) {
+    let blocks = out.chunks_exact_mut(BLOCK_BYTES);
+    for (values, block) in values.chunks_exact(BLOCK).zip(blocks) {
+        let largest = values.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        let scale = f16::from_f32(largest / 127.0);
+        block[..2].copy_from_slice(&scale.to_bits().to_le_bytes());
+        let scale = half_to_f32(scale.to_bits());
+        let factor = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        for (code, value) in block[2..].iter_mut().zip(values) {
+            *code = (value * factor).round().clamp(-127.0, 127.0) as i8 as u8;
+        }
+    }
+}
+
+/// Writes `values` as halves, to the nearest; what is beyond their range becomes the largest.
+pub fn halve_kv(values: &[f32], out: &mut [f16]) {
+    let (least, most) = (f16::MIN.to_f32(), f16::MAX.to_f32());
+    for (half, value) in out.iter_mut().zip(values) {
+        *half = f16::from_f32(value.clamp(least, most));
+    }
+}
+
 /// Pages of keys or values, each `(page_tokens, kv_heads, head_dim)`, in order of positions. The
 /// last page in use may be shorter, as long as it holds its positions.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +59,9 @@ pub enum KvPages<'a> {
     F32(&'a [&'a [f32]]),
     /// Halves.
     F16(&'a [&'a [f16]]),
+    /// Blocks of 32 elements of one head, each a scale in F16 and 32 signed bytes: a head's length is
+    /// a multiple of 32. See [`crate::ops::quantize_kv`].
+    Q8_0(&'a [&'a [u8]]),
 }
 
 /// One sequence's attention.
@@ -351,6 +383,19 @@ impl<'a> Job<'a> {
             KvPages::F16(pages) => {
                 for (slot, value) in slots.zip(&pages[page][at..at + dim]) {
                     *slot = half_to_f32(value.to_bits());
+                }
+            }
+            KvPages::Q8_0(pages) => {
+                let blocks = at / BLOCK * BLOCK_BYTES..(at + dim) / BLOCK * BLOCK_BYTES;
+                let blocks = pages[page][blocks].chunks_exact(BLOCK_BYTES);
+                let values = blocks.flat_map(|block| {
+                    let scale = half_to_f32(u16::from_le_bytes([block[0], block[1]]));
+                    block[2..]
+                        .iter()
+                        .map(move |&code| scale * f32::from(code as i8))
+                });
+                for (slot, value) in slots.zip(values) {
+                    *slot = value;
                 }
             }
         }

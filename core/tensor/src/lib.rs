@@ -49,7 +49,7 @@ pub mod ops {
         clamped_swiglu, gelu_in_place, gelu_mul, gelu_tanh_in_place, gelu_tanh_mul, silu_in_place,
         silu_mul, soft_cap_in_place, softmax_in_place, tanh_in_place,
     };
-    pub use crate::attention::{attention, attention_batch};
+    pub use crate::attention::{attention, attention_batch, halve_kv, quantize_kv};
     pub use crate::linear::{linear, linear_many};
     pub use crate::norm::{add_layer_norm, layer_norm, layer_norm_in_place, rms_norm};
     pub use crate::self_attention::self_attention;

@@ -9,10 +9,12 @@ use super::*;
 const BASE: Scope = Scope {
     adapter: None,
     rope: 0,
+    draft: false,
 };
 const OTHER: Scope = Scope {
     adapter: Some(0),
     rope: 0,
+    draft: false,
 };
 
 /// A table over `tokens`, as a sequence would make it: what is known is shared, the rest computed.

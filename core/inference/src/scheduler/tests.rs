@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
-use outcrop_api::{ErrorKind, InferenceConfig, Result, Scheduling, StopReason};
+use outcrop_api::{ErrorKind, InferenceConfig, Result, Scheduling, Speculation, StopReason};
 use proptest::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -30,6 +30,8 @@ struct HashModel {
     steps: Arc<Mutex<Vec<usize>>>,
     panics_at: Option<u32>,
     slow: bool,
+    /// Whether it guesses wrongly now and then.
+    is_draft: bool,
 }
 
 impl HashModel {
@@ -40,6 +42,7 @@ impl HashModel {
             steps: Arc::default(),
             panics_at: None,
             slow: false,
+            is_draft: false,
         }
     }
 }
@@ -78,6 +81,7 @@ impl StepModel for HashModel {
             let first = match r.wanted {
                 Wanted::None => end,
                 Wanted::Last => end - 1,
+                Wanted::LastRows(count) => end - count,
                 Wanted::All => r.position,
             };
             for position in first..end {
@@ -85,6 +89,8 @@ impl StepModel for HashModel {
                     hash.wrapping_mul(31)
                         .wrapping_add(u64::from(self.cache[slot(r, p)]) + p as u64)
                 });
+                let wrong = u64::from(self.is_draft && hash % 5 == 0);
+                let hash = hash + wrong;
                 let start = self.logits.len();
                 self.logits.resize(start + VOCAB, 0.0);
                 self.logits[start + (hash % VOCAB as u64) as usize] = 5.0;
@@ -144,7 +150,12 @@ fn sequence(
 fn start(model: HashModel, limit: usize, limits: StepLimits) -> (Arc<Inbox>, JoinHandle<()>) {
     let inbox = Arc::new(Inbox::new(limit));
     let blocks = BlockPool::new(model.cache.len());
-    let scheduler = Scheduler::new(model, inbox.clone(), blocks, limits);
+    let draft = HashModel::new(model.cache.len());
+    let speculator = Speculator::new(Some(Box::new(HashModel {
+        is_draft: true,
+        ..draft
+    })));
+    let scheduler = Scheduler::new(model, speculator, inbox.clone(), blocks, limits);
     (inbox, std::thread::spawn(|| scheduler.run()))
 }
 
@@ -170,8 +181,14 @@ const WIDE: StepLimits = StepLimits {
     step_tokens: 64,
 };
 
+const SPECULATIONS: [Speculation; 3] = [
+    Speculation::Off,
+    Speculation::PromptLookup,
+    Speculation::Draft,
+];
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn neighbours_chunks_and_waiting_change_no_output(
@@ -190,9 +207,10 @@ proptest! {
         }).collect();
         let limits = StepLimits { max_batch, step_tokens };
         let (inbox, thread) = start(HashModel::new(pages * PAGE_TOKENS), 100, limits);
-        let receivers: Vec<_> = requests.iter().map(|(prompt, max_tokens, seed)| {
+        let receivers: Vec<_> = requests.iter().enumerate().map(|(index, (prompt, max_tokens, seed))| {
             let (sequence, receiver) = sequence(&tokenizer, prompt, *max_tokens, *seed);
-            inbox.submit(sequence).unwrap();
+            let speculation = SPECULATIONS[(index + pages) % 3];
+            inbox.submit(sequence.with_speculation(speculation)).unwrap();
             receiver
         }).collect();
         let together: Vec<_> = receivers.into_iter().map(|r| collect(r).unwrap()).collect();
@@ -275,6 +293,42 @@ fn a_prompt_asked_again_is_read_from_the_cache_and_counted() {
 }
 
 #[test]
+fn guesses_save_steps_and_change_nothing() {
+    let tokenizer = tokenizer();
+    // A text that repeats itself, for prompt lookup.
+    let prompt: Vec<u32> = (0..200).map(|i| 4 + i % 7).collect();
+    let run = |speculation, seed| {
+        let (inbox, thread) = start(HashModel::new(2048), 8, WIDE);
+        let (sequence, receiver) = sequence(&tokenizer, &prompt, 60, seed);
+        inbox
+            .submit(sequence.with_speculation(speculation))
+            .unwrap();
+        let outcome = collect(receiver).unwrap();
+        let statistics = inbox.statistics();
+        inbox.close();
+        thread.join().unwrap();
+        (outcome, statistics)
+    };
+    for seed in [0, 1, 2] {
+        let (plain, without) = run(Speculation::Off, seed);
+        assert_eq!(without.guessed_tokens, 0);
+        for speculation in [Speculation::PromptLookup, Speculation::Draft] {
+            let (outcome, with) = run(speculation, seed);
+            assert_eq!(outcome, plain);
+            assert!(with.accepted_tokens <= with.guessed_tokens);
+            if speculation == Speculation::Draft {
+                assert!(with.accepted_tokens > 10, "{with:?}");
+                assert!(
+                    with.steps + with.accepted_tokens >= without.steps,
+                    "{with:?}"
+                );
+                assert!(with.steps < without.steps * 2 / 3, "{with:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn callers_take_turns_however_many_requests_one_has() {
     let tokenizer = tokenizer();
     let model = HashModel {
@@ -351,6 +405,7 @@ fn the_rows_of_logits_of_a_step_stay_few_however_many_ask_for_them() {
         .map(|(&count, sequence)| match sequence.wanted(count) {
             Wanted::None => 0,
             Wanted::Last => 1,
+            Wanted::LastRows(rows) => rows,
             Wanted::All => count,
         })
         .sum();

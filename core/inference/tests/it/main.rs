@@ -15,6 +15,7 @@ mod lora;
 mod memory;
 mod reference;
 mod scoring;
+mod serving;
 mod structured;
 mod tokenizer;
 mod weights;
