@@ -203,7 +203,10 @@ impl BlockPool {
             let parent = self.parent(scope, table);
             if is_rest {
                 let known = self.index.longest(parent, own);
-                if known.is_some_and(|(_, count)| count == own.len()) {
+                if let Some((known, _)) = known.filter(|(_, count)| *count == own.len()) {
+                    self.own(known);
+                    self.disown(page);
+                    table.pages[table.indexed] = known;
                     break;
                 }
             } else if let Some(known) = self.index.find(parent, own) {

@@ -55,6 +55,14 @@ impl Decoder {
         &self.config
     }
 
+    /// A number that two sequences of these rope lengths share only where their positions are turned
+    /// alike.
+    pub(crate) fn rope_class(&self, rope_length: usize) -> usize {
+        // Those of one model that depend on the length agree on the original context.
+        let classes = self.ropes.iter().map(|rope| rope.class(rope_length));
+        classes.max().unwrap_or(0)
+    }
+
     /// Computes `rows`, which are of different sequences, writes their keys and values to `cache`
     /// and gives the wanted logits, `(wanted rows, vocab_size)` in their order.
     ///
@@ -377,13 +385,19 @@ impl StepModel for DecoderRunner {
     }
 
     fn rope_class(&self, rope_length: usize) -> usize {
-        // Those of one model that depend on the length agree on the original context.
-        let classes = self
-            .decoder
-            .ropes
-            .iter()
-            .map(|rope| rope.class(rope_length));
-        classes.max().unwrap_or(0)
+        self.decoder.rope_class(rope_length)
+    }
+
+    fn read_page(&self, page: u32, out: &mut Vec<u8>) {
+        self.cache.read_page(page, out);
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.cache.page_bytes()
+    }
+
+    fn write_page(&mut self, page: u32, bytes: &[u8]) {
+        self.cache.write_page(page, bytes);
     }
 
     fn rope_length(&self, current: usize, tokens: usize) -> usize {

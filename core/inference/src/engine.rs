@@ -23,9 +23,10 @@ use crate::engine_options::{EngineOptions, capacity, token_bytes};
 use crate::engine_stream::{ConverseStream, GenerateStream};
 use crate::engine_thread::EngineThread;
 use crate::grammar::{Constraint, Grammars};
-use crate::inbox::stopped;
+use crate::inbox::{Inbox, stopped};
 use crate::kv_cache::KvCache;
 use crate::lora::{Adapter, Adapters};
+use crate::model_identity::identity;
 use crate::reply::ReplyPlan;
 use crate::sampler::{Sampler, SamplerScratch};
 use crate::scheduler::{Scheduler, StepLimits};
@@ -66,6 +67,8 @@ struct Shared {
     /// How tokens are guessed ahead where the request does not say.
     speculation: Speculation,
     has_draft: bool,
+    /// What a saved prefix is bound to.
+    identity: String,
     thread: EngineThread,
 }
 
@@ -137,6 +140,7 @@ impl Engine {
             tokenizer,
             speculation: options.speculation,
             has_draft: draft.is_some(),
+            identity: identity(&checkpoint, options.kv_dtype.name()),
             thread: thread((decoder.clone(), draft), kv_tokens, &options),
             decoder,
             is_gguf: matches!(checkpoint.config(), ModelSource::Gguf { .. }),
@@ -335,6 +339,21 @@ impl Engine {
                 Ok(self.events(receiver))
             }
         }
+    }
+
+    /// The inbox of this process's scheduler.
+    pub(crate) fn inbox(&self) -> Result<Arc<Inbox>> {
+        self.shared.thread.inbox()
+    }
+
+    /// What a saved prefix is bound to: the weights and how keys and values are stored.
+    pub(crate) fn identity(&self) -> &str {
+        &self.shared.identity
+    }
+
+    /// How the positions of a sequence of `rope_length` are turned.
+    pub(crate) fn rope_class(&self, rope_length: usize) -> usize {
+        self.shared.decoder.rope_class(rope_length)
     }
 
     /// Hands `sequence` to the scheduler.

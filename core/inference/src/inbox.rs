@@ -3,7 +3,9 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use outcrop_api::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
 
+use crate::prefix::Saved;
 use crate::sequence::Sequence;
 use crate::statistics::EngineStatistics;
 use crate::waiting_queue::WaitingQueue;
@@ -15,8 +17,19 @@ pub(crate) struct Inbox {
     limit: usize,
 }
 
+/// What callers ask of the scheduler beside requests.
+pub(crate) enum Command {
+    /// Let a held prefix go.
+    Unpin(u64),
+    /// Give a held prefix's bytes.
+    Save(u64, oneshot::Sender<Result<Vec<u8>>>),
+    /// Bring a saved prefix back.
+    Restore(Box<Saved>, oneshot::Sender<Result<()>>),
+}
+
 #[derive(Default)]
 struct State {
+    commands: Vec<Command>,
     waiting: WaitingQueue,
     running: usize,
     arrivals: u64,
@@ -64,13 +77,31 @@ impl Inbox {
         Ok(())
     }
 
+    /// Asks something of the scheduler. One that has ended answers nothing.
+    pub fn command(&self, command: Command) {
+        let mut state = self.lock();
+        if !state.is_closed {
+            state.commands.push(command);
+            self.changed.notify_one();
+        }
+    }
+
+    /// What was asked since.
+    pub fn take_commands(&self) -> Vec<Command> {
+        std::mem::take(&mut self.lock().commands)
+    }
+
     /// Lets go of the waiting requests that were cancelled or whose time is over. Sleeps while
     /// nothing waits and nothing is `running`. False when the engine was closed.
     pub fn wait(&self, running: usize) -> bool {
         let ended = {
             let mut state = self.lock();
             state.running = running;
-            while !state.is_closed && running == 0 && state.waiting.len() == 0 {
+            while !state.is_closed
+                && running == 0
+                && state.waiting.len() == 0
+                && state.commands.is_empty()
+            {
                 state = self
                     .changed
                     .wait(state)
@@ -139,6 +170,7 @@ impl Inbox {
         let waiting = {
             let mut state = self.lock();
             state.is_closed = true;
+            state.commands.clear();
             state.waiting.take_ended(|_| Some(()))
         };
         for (sequence, ()) in waiting {

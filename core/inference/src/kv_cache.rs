@@ -144,6 +144,48 @@ impl KvCache {
         }
     }
 
+    /// Bytes of a page.
+    pub fn page_bytes(&self) -> usize {
+        let dtype = match &self.pages {
+            Pages::F32(_) => KvDtype::F32,
+            Pages::F16(_) => KvDtype::F16,
+            Pages::Q8_0(_) => KvDtype::Q8_0,
+        };
+        2 * self.layers * PAGE_TOKENS * dtype.bytes(self.kv_size)
+    }
+
+    /// Appends the bytes of `page`, which was written to, to `out`: little-endian.
+    pub fn read_page(&self, page: u32, out: &mut Vec<u8>) {
+        let page = page as usize;
+        match &self.pages {
+            Pages::F32(pages) => {
+                let own = pages[page].iter().flatten();
+                out.extend(own.flat_map(|value| value.to_le_bytes()));
+            }
+            Pages::F16(pages) => {
+                let own = pages[page].iter().flatten();
+                out.extend(own.flat_map(|value| value.to_le_bytes()));
+            }
+            Pages::Q8_0(pages) => out.extend(pages[page].iter().flatten()),
+        }
+    }
+
+    /// Fills `page` with what [`KvCache::read_page`] gave.
+    pub fn write_page(&mut self, page: u32, bytes: &[u8]) {
+        let page = page as usize;
+        match &mut self.pages {
+            Pages::F32(pages) => {
+                let values = bytes.as_chunks::<4>().0.iter();
+                pages[page] = Some(values.map(|v| f32::from_le_bytes(*v)).collect());
+            }
+            Pages::F16(pages) => {
+                let values = bytes.as_chunks::<2>().0.iter();
+                pages[page] = Some(values.map(|v| f16::from_le_bytes(*v)).collect());
+            }
+            Pages::Q8_0(pages) => pages[page] = Some(bytes.into()),
+        }
+    }
+
     /// Copies the page `from` to the page `to`.
     pub fn copy_page(&mut self, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use outcrop_api::{Result, Speculation, StopReason};
+use outcrop_api::{Error, ErrorKind, Result, Speculation, StopReason};
 
 use crate::block_pool::{BlockPool, BlockTable, PAGE_TOKENS};
-use crate::inbox::{Inbox, stopped};
+use crate::inbox::{Command, Inbox, stopped};
+use crate::pins::Pins;
+use crate::prefix::Saved;
 use crate::prefix_index::Scope;
 use crate::sequence::{MOST_LOOKAHEAD, Sequence};
 use crate::speculation::Speculator;
@@ -38,10 +40,19 @@ pub(crate) struct Scheduler<M> {
     limits: StepLimits,
     planner: StepPlanner,
     speculator: Speculator,
+    pins: Pins,
     /// The more urgent first, then by arrival.
     running: Vec<Sequence>,
     /// What is counted since the start.
     statistics: EngineStatistics,
+}
+
+/// A sequence that was not admitted.
+enum Refusal {
+    /// There is no room now.
+    Waits(Box<Sequence>),
+    /// There will be none while what is held is held.
+    Ends(Box<Sequence>, Error),
 }
 
 /// Closes the inbox however the scheduler ends, by a panic too: callers hear of it and none hangs.
@@ -69,6 +80,7 @@ impl<M: StepModel> Scheduler<M> {
             limits,
             planner: StepPlanner::default(),
             speculator,
+            pins: Pins::default(),
             running: Vec::new(),
             statistics: EngineStatistics::default(),
         };
@@ -80,6 +92,9 @@ impl<M: StepModel> Scheduler<M> {
     pub fn run(mut self) {
         let _closes = CloseOnExit(self.inbox.clone());
         while self.inbox.wait(self.running.len()) {
+            for command in self.inbox.take_commands() {
+                self.obey(command);
+            }
             self.admit();
             self.turn_anew();
             if !self.running.is_empty() {
@@ -89,6 +104,56 @@ impl<M: StepModel> Scheduler<M> {
         for sequence in self.running {
             sequence.end(Err(stopped()));
         }
+    }
+
+    /// Does what was asked.
+    fn obey(&mut self, command: Command) {
+        // Who asked and has gone needs no answer.
+        match command {
+            Command::Unpin(number) => self.pins.release(number, &mut self.blocks),
+            Command::Save(number, answer) => {
+                let mut bytes = Vec::new();
+                for &page in self.pins.get(number).map_or(&[][..], BlockTable::pages) {
+                    self.model.read_page(page, &mut bytes);
+                }
+                let _ = answer.send(Ok(bytes));
+            }
+            Command::Restore(saved, answer) => {
+                let _ = answer.send(self.restore(&saved));
+            }
+        }
+        self.publish();
+    }
+
+    /// Writes a saved prefix to pages of its own and holds them.
+    fn restore(&mut self, saved: &Saved) -> Result<()> {
+        let (size, count) = (
+            self.model.page_bytes(),
+            saved.ids.len().div_ceil(PAGE_TOKENS),
+        );
+        if saved.pages.len() != size * count {
+            let (got, tokens) = (saved.pages.len(), saved.ids.len());
+            return Err(Error::validation(format!(
+                "prefix: expected {} bytes for {tokens} tokens, got {got}",
+                size * count
+            )));
+        }
+        let Some(mut table) = self.blocks.allocate(saved.ids.len()) else {
+            let available = self.blocks.available();
+            return Err(Error::new(
+                ErrorKind::ServiceQuotaExceededException,
+                format!(
+                    "kv_tokens: expected room for {} tokens, got {available} without an owner",
+                    saved.ids.len()
+                ),
+            ));
+        };
+        for (&page, bytes) in table.pages().iter().zip(saved.pages.chunks_exact(size)) {
+            self.model.write_page(page, bytes);
+        }
+        self.blocks.index(saved.scope, &mut table, &saved.ids, true);
+        self.pins
+            .hold(saved.number, table, &self.running, &mut self.blocks)
     }
 
     /// Admits the waiting sequences that there is room for, in turn.
@@ -104,14 +169,18 @@ impl<M: StepModel> Scheduler<M> {
             if is_full {
                 self.preempt_last();
             }
-            if let Err(sequence) = self.place(sequence) {
-                return self.inbox.put_back(*sequence, self.running.len());
+            match self.place(sequence) {
+                Ok(()) => {}
+                Err(Refusal::Waits(sequence)) => {
+                    return self.inbox.put_back(*sequence, self.running.len());
+                }
+                Err(Refusal::Ends(sequence, error)) => sequence.end(Err(error)),
             }
         }
     }
 
     /// Finds pages for all that is pending of `sequence`, and gives it back where there are too few.
-    fn place(&mut self, mut sequence: Sequence) -> std::result::Result<(), Box<Sequence>> {
+    fn place(&mut self, mut sequence: Sequence) -> std::result::Result<(), Refusal> {
         sequence.scope = Scope {
             adapter: sequence.adapter.as_ref().map(|adapter| adapter.identity()),
             rope: self.model.rope_class(sequence.rope_length()),
@@ -119,6 +188,10 @@ impl<M: StepModel> Scheduler<M> {
         };
         loop {
             self.reuse(&mut sequence);
+            if let Err(error) = self.pins.check_room(&sequence, &self.blocks) {
+                self.give_up(&mut sequence);
+                return Err(Refusal::Ends(Box::new(sequence), error));
+            }
             let pending = sequence.position() + sequence.pending().len() + 1;
             let wanted = pending.min(sequence.worst_case()).div_ceil(PAGE_TOKENS);
             let more = wanted.saturating_sub(sequence.blocks.pages().len());
@@ -130,7 +203,7 @@ impl<M: StepModel> Scheduler<M> {
             self.give_up(&mut sequence);
             let is_last = |last: &&Sequence| last.turn.priority < sequence.turn.priority;
             if self.running.last().filter(is_last).is_none() {
-                return Err(Box::new(sequence));
+                return Err(Refusal::Waits(Box::new(sequence)));
             }
             self.preempt_last();
         }
@@ -153,8 +226,12 @@ impl<M: StepModel> Scheduler<M> {
             let mut sequence = self.running.remove(index);
             self.give_up(&mut sequence);
             sequence.set_rope_length(length);
-            if let Err(sequence) = self.place(sequence) {
-                self.inbox.put_back(*sequence, self.running.len());
+            match self.place(sequence) {
+                Ok(()) => {}
+                Err(Refusal::Waits(sequence)) => {
+                    self.inbox.put_back(*sequence, self.running.len());
+                }
+                Err(Refusal::Ends(sequence, error)) => sequence.end(Err(error)),
             }
             // Others may have moved.
             index = 0;
@@ -296,7 +373,7 @@ impl<M: StepModel> Scheduler<M> {
 
     /// Lets go of the sequences that were cancelled, that are too late, or that have `ended`.
     fn release(&mut self, ended: Vec<Option<Result<StopReason>>>) {
-        let mut last_events = Vec::new();
+        let (mut last_events, mut held) = (Vec::new(), Vec::new());
         for (mut sequence, last) in std::mem::take(&mut self.running).into_iter().zip(ended) {
             let last = last.or_else(|| sequence.turn.timeout().map(Err));
             if last.is_none() && !sequence.is_cancelled() {
@@ -305,8 +382,25 @@ impl<M: StepModel> Scheduler<M> {
             }
             self.statistics.cache_read_tokens += sequence.account.read_tokens() as u64;
             remember(&mut self.blocks, &mut sequence, true);
-            self.blocks.release(std::mem::take(&mut sequence.blocks));
+            let table = std::mem::take(&mut sequence.blocks);
+            let is_whole = matches!(last, Some(Ok(_))) && !sequence.is_cancelled();
+            let last = match sequence.pin().filter(|_| is_whole) {
+                None => {
+                    self.blocks.release(table);
+                    last
+                }
+                Some(number) => {
+                    held.push((number, table, sequence));
+                    continue;
+                }
+            };
             last_events.extend(last.map(|last| (sequence, last)));
+        }
+        for (number, table, sequence) in held {
+            let holds = self
+                .pins
+                .hold(number, table, &self.running, &mut self.blocks);
+            last_events.push((sequence, holds.map(|()| StopReason::EndTurn)));
         }
         if cfg!(any(test, debug_assertions)) {
             assert_eq!(self.check(), Ok(()), "the KV cache's pages");
@@ -327,6 +421,7 @@ impl<M: StepModel> Scheduler<M> {
             pages: pages.total,
             free_pages: pages.free,
             cached_pages: pages.kept,
+            pinned_pages: self.pins.pages(),
             ..self.statistics
         });
     }
@@ -337,7 +432,7 @@ impl<M: StepModel> Scheduler<M> {
     /// What is wrong.
     fn check(&self) -> std::result::Result<(), String> {
         let tables = self.running.iter().map(|sequence| &sequence.blocks);
-        self.blocks.check(tables)
+        self.blocks.check(tables.chain(self.pins.tables()))
     }
 }
 

@@ -94,6 +94,8 @@ enum Task {
     Generate(Box<Generation>),
     Logits,
     Score(Score),
+    /// None: the keys and values are to stay, by this number.
+    Prefix(u64),
 }
 
 /// What is to be scored: the tokens behind the sequence's own, of which the first stands at `first`.
@@ -179,6 +181,20 @@ impl Sequence {
         }
     }
 
+    /// A sequence that computes the keys and values of `ids`, which are not empty, to be held by
+    /// `number`.
+    pub fn prefix(ids: Vec<u32>, number: u64, events: Events) -> Self {
+        Self::new(ids, Task::Prefix(number), events)
+    }
+
+    /// The number that its pages are to be held by at its end.
+    pub fn pin(&self) -> Option<u64> {
+        match self.task {
+            Task::Prefix(number) => Some(number),
+            _ => None,
+        }
+    }
+
     fn new(tokens: Vec<u32>, task: Task, events: Events) -> Self {
         Self {
             prompt: tokens.len(),
@@ -229,7 +245,7 @@ impl Sequence {
     pub fn worst_case(&self) -> usize {
         match &self.task {
             Task::Generate(generation) => self.prompt + generation.max_tokens,
-            Task::Logits | Task::Score(_) => self.prompt,
+            Task::Logits | Task::Score(_) | Task::Prefix(_) => self.prompt,
         }
     }
 
@@ -317,6 +333,7 @@ impl Sequence {
     fn first_wanted(&self) -> usize {
         match &self.task {
             Task::Generate(_) => self.tokens.len() - 1,
+            Task::Prefix(_) => self.tokens.len(),
             Task::Logits => self.given,
             Task::Score(score) => self.given.max(score.first - 1),
         }
@@ -324,7 +341,8 @@ impl Sequence {
 
     /// How many tokens may be taken from the prefix cache, where only keys and values are.
     pub fn most_reusable(&self) -> usize {
-        self.first_wanted()
+        // The last is always computed.
+        self.first_wanted().min(self.tokens.len() - 1)
     }
 
     /// Takes in that the values of the first `known` tokens are there.
@@ -346,7 +364,7 @@ impl Sequence {
             _ if end <= self.first_wanted() => Wanted::None,
             Task::Generate(_) if self.guesses.is_empty() => Wanted::Last,
             Task::Generate(_) => Wanted::LastRows(1 + self.guesses.len()),
-            Task::Logits | Task::Score(_) => Wanted::All,
+            Task::Logits | Task::Score(_) | Task::Prefix(_) => Wanted::All,
         }
     }
 
@@ -358,7 +376,7 @@ impl Sequence {
     /// How many of `room` tokens a step may take of it: those that give rows of logits not together
     /// with those before them, that give none.
     pub fn most(&self, room: usize) -> usize {
-        if matches!(self.task, Task::Generate(_)) {
+        if matches!(self.task, Task::Generate(_) | Task::Prefix(_)) {
             return room;
         }
         match self.first_wanted().saturating_sub(self.computed) {
@@ -377,7 +395,8 @@ impl Sequence {
             self.account.compute(start, self.computed);
         }
         if logits.is_empty() {
-            return None;
+            let is_done = self.pin().is_some() && self.computed == self.prompt;
+            return is_done.then_some(Ok(StopReason::EndTurn));
         }
         match &mut self.task {
             Task::Logits => send(&self.events, SequenceEvent::Logits(logits.to_vec())),
@@ -386,6 +405,7 @@ impl Sequence {
                 Err(error) => return Some(Err(error)),
             },
             Task::Generate(_) => return self.take_chosen(logits),
+            Task::Prefix(_) => {}
         }
         self.given = self.computed;
         (self.computed == self.prompt).then_some(Ok(StopReason::EndTurn))

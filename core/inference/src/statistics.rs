@@ -19,6 +19,8 @@ pub struct EngineStatistics {
     pub free_pages: usize,
     /// Pages that no request owns and that keep a known prefix.
     pub cached_pages: usize,
+    /// Pages of prefixes that callers hold.
+    pub pinned_pages: usize,
     /// Steps of the model so far.
     pub steps: u64,
     /// Tokens of prompts that were found in the prefix cache, of the requests that have ended.

@@ -66,6 +66,15 @@ pub(crate) trait StepModel: Send {
     /// computed again.
     fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]>;
 
+    /// The bytes of a page of the cache, at the end of `out`.
+    fn read_page(&self, page: u32, out: &mut Vec<u8>);
+
+    /// Number of bytes of a page.
+    fn page_bytes(&self) -> usize;
+
+    /// Fills a page of the cache with its bytes.
+    fn write_page(&mut self, page: u32, bytes: &[u8]);
+
     /// Copies a page of the cache to another.
     fn copy_page(&mut self, from: u32, to: u32);
 }

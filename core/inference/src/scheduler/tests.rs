@@ -104,6 +104,23 @@ impl StepModel for HashModel {
         0
     }
 
+    fn read_page(&self, page: u32, out: &mut Vec<u8>) {
+        let own = &self.cache[page as usize * PAGE_TOKENS..][..PAGE_TOKENS];
+        out.extend(own.iter().flat_map(|token| token.to_le_bytes()));
+    }
+
+    fn page_bytes(&self) -> usize {
+        4 * PAGE_TOKENS
+    }
+
+    fn write_page(&mut self, page: u32, bytes: &[u8]) {
+        let tokens = bytes.as_chunks::<4>().0.iter();
+        let own = self.cache[page as usize * PAGE_TOKENS..].iter_mut();
+        for (own, token) in own.zip(tokens) {
+            *own = u32::from_le_bytes(*token);
+        }
+    }
+
     fn copy_page(&mut self, from: u32, to: u32) {
         let from = from as usize * PAGE_TOKENS;
         self.cache

@@ -263,6 +263,15 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Every tensor's name, shape, storage and bytes, in alphabetical order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], String, &[u8])> {
+        self.tensors.iter().map(|(name, tensor)| {
+            let storage = format!("{:?}", tensor.dtype);
+            let bytes = &self.files[tensor.file].map[tensor.start..tensor.start + tensor.len];
+            (name.as_str(), tensor.shape.as_slice(), storage, bytes)
+        })
+    }
+
     /// Whether there is a tensor of that name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

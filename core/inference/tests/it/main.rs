@@ -13,6 +13,7 @@ mod gguf_writer;
 mod golden;
 mod lora;
 mod memory;
+mod prefix;
 mod reference;
 mod scoring;
 mod serving;
