@@ -249,7 +249,10 @@ export interface GenerateOptions extends SamplingOptions {
   quote?: string | string[];
   /** Name of a loaded LoRA adapter. Default: the base model. */
   adapter?: string;
-  /** How tokens are guessed ahead: `"off"`; this version refuses the other two. */
+  /**
+   * How tokens are guessed ahead. It changes the speed, never the output. `"draft"` needs a model that
+   * was opened with a draft model. Default: as the model was opened.
+   */
   speculation?: "off" | "prompt_lookup" | "draft";
   /** Who asks; callers take turns, however many requests each has waiting. */
   caller?: string;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use outcrop_api::{
     AdapterInfo, Completion, ConverseRequest, EmbedOptions, Embeddings, Error, EventStream,
     GenerateRequest, ModelInfo, OutputFormat, Perplexity, PerplexityOptions, Prompt, Reply, Result,
-    Speculation,
 };
 use outcrop_inference::{Engine, EngineStatistics};
 
@@ -47,7 +46,6 @@ impl Model {
     /// `ValidationException` for a request that the model cannot serve, or a model that does not
     /// chat; `ThrottlingException` where the engine's queue is full.
     pub async fn converse(&self, request: ConverseRequest) -> Result<Reply> {
-        check_speculation(request.speculation)?;
         let named = naming(request.output_format.as_ref());
         self.loaded()?
             .chat()?
@@ -61,7 +59,6 @@ impl Model {
     /// # Errors
     /// As [`Model::converse`].
     pub async fn stream(&self, request: ConverseRequest) -> Result<Box<dyn EventStream>> {
-        check_speculation(request.speculation)?;
         let named = naming(request.output_format.as_ref());
         let chat = self.loaded()?.chat()?;
         chat.converse_stream(request).await.map_err(named)
@@ -72,7 +69,6 @@ impl Model {
     /// # Errors
     /// As [`Model::converse`].
     pub async fn generate(&self, request: GenerateRequest) -> Result<Completion> {
-        check_speculation(request.speculation)?;
         let named = naming(request.output_format.as_ref());
         let loaded = self.loaded()?;
         loaded.engine()?.generate(request).await.map_err(named)
@@ -83,7 +79,6 @@ impl Model {
     /// # Errors
     /// As [`Model::converse`].
     pub async fn generate_stream(&self, request: GenerateRequest) -> Result<Box<dyn EventStream>> {
-        check_speculation(request.speculation)?;
         let named = naming(request.output_format.as_ref());
         let loaded = self.loaded()?;
         loaded
@@ -244,16 +239,6 @@ impl Model {
         self.loaded
             .upgrade()
             .ok_or_else(|| Error::validation("session is closed"))
-    }
-}
-
-/// Refuses guessing ahead, which the engine does not do yet.
-fn check_speculation(speculation: Option<Speculation>) -> Result<()> {
-    match speculation {
-        None | Some(Speculation::Off) => Ok(()),
-        Some(_) => Err(Error::validation(
-            "speculation: expected off: guessing ahead is not available in this version",
-        )),
     }
 }
 
