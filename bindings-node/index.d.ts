@@ -91,6 +91,21 @@ export interface ModelOptions extends DownloadOptions {
    * smaller, and moves vectors by some thousandths. Default `"f32"`.
    */
   precision?: "f32" | "int8";
+  /**
+   * How the keys and values of a language model are stored; `"f16"` and `"q8_0"` take less memory
+   * and round. Default `"f32"`.
+   */
+  kvDtype?: "f32" | "f16" | "q8_0";
+  /**
+   * How a language model guesses tokens ahead where a request does not say. It changes the speed,
+   * never the output. Default `"off"`.
+   */
+  speculation?: "off" | "prompt_lookup" | "draft";
+  /**
+   * The model that guesses ahead for `"draft"`, by any name that opens it: a small one of the same
+   * vocabulary, on this machine.
+   */
+  draft?: string;
 }
 
 export interface KnowledgeBaseOptions extends CallOptions {
@@ -250,8 +265,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** Name of a loaded LoRA adapter. Default: the base model. */
   adapter?: string;
   /**
-   * How tokens are guessed ahead. It changes the speed, never the output. `"draft"` needs a model that
-   * was opened with a draft model. Default: as the model was opened.
+   * How tokens are guessed ahead. It changes the speed, never the output. Default: as the model was
+   * opened.
    */
   speculation?: "off" | "prompt_lookup" | "draft";
   /** Who asks; callers take turns, however many requests each has waiting. */
@@ -490,6 +505,10 @@ export interface EngineStatistics {
   steps: number;
   /** Tokens of prompts that were found in the prefix cache, of the requests that have ended. */
   cacheReadTokens: number;
+  /** Tokens that were guessed ahead. */
+  guessedTokens: number;
+  /** Guessed tokens that the model agreed with. */
+  acceptedTokens: number;
   /** How often a request had to give its pages up, to compute them again later. */
   preemptions: number;
 }

@@ -28,3 +28,16 @@ test("a deadline ends a request", async () => {
   const done = await model.generate("The", { maxTokens: 2, deadlineMs: 60_000, priority: 3, caller: "a" });
   assert.equal(done.usage.outputTokens, 2);
 });
+
+test("guessing ahead changes no bytes", async () => {
+  const folder = fixture("llama3");
+  const model = await openSession().model(folder, { draft: folder, speculation: "prompt_lookup" });
+  const options = { maxTokens: 40, temperature: 0.8, seed: 3 };
+  const prompt = "again and again and again and";
+  const off = await model.generate(prompt, { ...options, speculation: "off" });
+  for (const speculation of ["prompt_lookup", "draft", undefined]) {
+    assert.deepEqual((await model.generate(prompt, { ...options, speculation })).ids, off.ids);
+  }
+  const { guessedTokens, acceptedTokens } = model.stats;
+  assert.ok(acceptedTokens > 0 && acceptedTokens <= guessedTokens);
+});

@@ -68,3 +68,30 @@ def test_the_place_in_the_queue_changes_no_bytes(llama):
         return await asyncio.gather(*calls)
 
     assert [done.ids for done in asyncio.run(together())] == alone
+
+
+def test_guessing_ahead_changes_no_bytes(own_session):
+    folder = FIXTURES / "llama3"
+    model = own_session.model(folder, draft=folder, speculation="prompt_lookup")
+    prompt, sampled = "again and again and again and", {"temperature": 0.8, "seed": 3}
+    for options in ({}, sampled):
+        off = model.generate(prompt, max_tokens=40, speculation="off", **options)
+        for how in ("prompt_lookup", "draft", None):
+            found = model.generate(prompt, max_tokens=40, speculation=how, **options)
+            assert found.ids == off.ids, how
+    stats = model.stats
+    # A model that drafts for itself guesses right.
+    assert 0 < stats.accepted_tokens <= stats.guessed_tokens
+    plain = own_session.model(FIXTURES / "qwen3")
+    with pytest.raises(ValidationException, match="draft"):
+        plain.generate("The", max_tokens=4, speculation="draft")
+
+
+def test_keys_and_values_of_less_memory(own_session):
+    folder = FIXTURES / "llama3"
+    exact = own_session.model(folder)
+    ids = exact.tokenize(LONG)[:64]
+    close = own_session.model(folder / "model-Q8_0.gguf", kv_dtype="f16")
+    assert close.logits(ids).shape == exact.logits(ids).shape
+    with pytest.raises(ValidationException, match="kv_dtype: expected one of 'f32', 'f16'"):
+        own_session.model(folder, kv_dtype="f8")

@@ -197,4 +197,4 @@ function generateRequest(prompt, options, call) {
   return withConfig(compact({ prompt: value, ...servingOf(given) }), inferenceConfig(given));
 }
 
-module.exports = { PROMPT, compact, converseRequest, generateRequest, promptRequest };
+module.exports = { PROMPT, SPECULATION, compact, converseRequest, generateRequest, promptRequest };

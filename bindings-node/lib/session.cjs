@@ -2,10 +2,10 @@
 "use strict";
 
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
-const { absent, flag, integer, object, optional, text, wrong } = require("./checks.cjs");
+const { absent, choice, flag, integer, object, optional, text, wrong } = require("./checks.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
-const { compact } = require("./requests.cjs");
+const { SPECULATION, compact } = require("./requests.cjs");
 
 const SESSION_OPTIONS = ["home", "device", "offline"];
 const CREATE_OPTIONS = ["embeddingModel", "chunking", "description", "signal"];
@@ -20,7 +20,8 @@ function chunkingOf(field, chunking) {
 }
 
 const OPEN_OPTIONS = [
-  "contextLength", "kvBytes", "kvTokens", "maxBatch", "precision", "onProgress", "signal",
+  "contextLength", "draft", "kvBytes", "kvDtype", "kvTokens", "maxBatch", "precision",
+  "speculation", "onProgress", "signal",
 ];
 /** Milliseconds between two looks at a download. */
 const LOOK = 50;
@@ -34,6 +35,9 @@ function loadOptions(given) {
     kvTokens: count("kvTokens"),
     maxBatch: count("maxBatch"),
     precision: optional(text, "precision", given.precision),
+    kvDtype: optional(choice, "kvDtype", given.kvDtype, ["f32", "f16", "q8_0"]),
+    speculation: optional(choice, "speculation", given.speculation, SPECULATION),
+    draft: optional(text, "draft", given.draft),
   }));
 }
 

@@ -17,6 +17,7 @@ from .knowledge_base import KnowledgeBase
 from .model import Model
 from .model_info import CatalogueEntry, ModelList
 from .progress import afinish, finish
+from .requests import SPECULATION
 from .tables import record
 from .twins import arguments_of
 
@@ -142,6 +143,9 @@ class Session(Handle):
         kv_bytes: int | None = None,
         max_batch: int | None = None,
         precision: str | None = None,
+        kv_dtype: str | None = None,
+        speculation: str | None = None,
+        draft: Path | None = None,
     ) -> Model:
         """The model by catalogue id, ARN, folder, `.gguf` file or `hf:org/name[@revision]`.
 
@@ -161,6 +165,13 @@ class Session(Handle):
             precision: How an embedding or reranking encoder multiplies: `"f32"`, or `"int8"`,
                 which is faster and smaller, and moves vectors by some thousandths. Default
                 `"f32"`.
+            kv_dtype: How its keys and values are stored: `"f32"`, `"f16"` or `"q8_0"`, which take
+                less memory and round. Default `"f32"`.
+            speculation: How a language model guesses tokens ahead where a request does not say:
+                `"off"`, `"prompt_lookup"` or `"draft"`. It changes the speed, never the output.
+                Default `"off"`.
+            draft: The model that guesses ahead for `"draft"`, by any name that opens it: a small
+                one of the same vocabulary, on this machine.
 
         Raises:
             ResourceNotFoundException: Nothing is there by that name.
@@ -308,6 +319,9 @@ def _open_request(
     kv_bytes: int | None = None,
     max_batch: int | None = None,
     precision: str | None = None,
+    kv_dtype: str | None = None,
+    speculation: str | None = None,
+    draft: Path | None = None,
 ) -> tuple[str, str]:
     """A model's name and its options; those of an earlier opening where none are given."""
     checks.flag("progress", progress)
@@ -322,6 +336,12 @@ def _open_request(
         options["maxBatch"] = checks.integer("max_batch", max_batch)
     if precision is not None:
         options["precision"] = checks.choice("precision", precision, ("f32", "int8"))
+    if kv_dtype is not None:
+        options["kvDtype"] = checks.choice("kv_dtype", kv_dtype, ("f32", "f16", "q8_0"))
+    if speculation is not None:
+        options["speculation"] = checks.choice("speculation", speculation, SPECULATION)
+    if draft is not None:
+        options["draft"] = checks.model_name("draft", draft)
     key = checks.model_name("name", name)
     return key, json.dumps(options) if options else opened.get(key, "{}")
 

@@ -27,6 +27,10 @@ class EngineStatistics:
     steps: int
     #: Tokens of prompts that were found in the prefix cache, of the requests that have ended.
     cache_read_tokens: int
+    #: Tokens that were guessed ahead.
+    guessed_tokens: int
+    #: Guessed tokens that the model agreed with.
+    accepted_tokens: int
     #: How often a request had to give its pages up, to compute them again later.
     preemptions: int
 

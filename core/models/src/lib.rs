@@ -17,7 +17,7 @@ mod summary;
 
 pub use catalogue::{CatalogueEntry, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 pub use download::{DownloadProgress, Progress};
-pub use load_options::LoadOptions;
+pub use load_options::{KvStorage, LoadOptions};
 pub use model::Model;
 pub use quote::{NO_ANSWER, QuoteModel};
 pub use reference::{HubReference, Reference, arn};

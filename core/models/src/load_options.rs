@@ -1,7 +1,9 @@
 //! What a model is opened with.
 
-use outcrop_api::{Error, Result};
-use outcrop_inference::{EncoderOptions, EngineOptions, Precision};
+use std::path::PathBuf;
+
+use outcrop_api::{Error, Result, Speculation};
+use outcrop_inference::{EncoderOptions, EngineOptions, KvDtype, Precision};
 use serde::{Deserialize, Serialize};
 
 /// The option that encoders have and language models have not.
@@ -22,12 +24,46 @@ pub struct LoadOptions {
     /// The same as a number of bytes: a bound of the KV cache's memory. One of the two at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_bytes: Option<usize>,
+    /// How a decoder's keys and values are stored: `f32`, `f16` or `q8_0`. Default `f32`, with
+    /// which nothing is rounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_dtype: Option<KvStorage>,
+    /// How tokens are guessed ahead where a request does not say, for a decoder. Default: not at
+    /// all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Speculation>,
+    /// The model that guesses ahead for [`Speculation::Draft`], by any name that opens it: a small
+    /// one of the same vocabulary. It must be on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
     /// Most sequences in flight, at least 1, for a decoder. Default 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch: Option<usize>,
     /// How an embedding or reranking encoder multiplies: `f32` or `int8`. Default `f32`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+}
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KvStorage {
+    /// As they were computed: 4 bytes an element.
+    F32,
+    /// Halves: 2 bytes an element.
+    F16,
+    /// Blocks of 32 bytes with a scale: 1.0625 bytes an element.
+    Q8_0,
+}
+
+impl KvStorage {
+    fn dtype(self) -> KvDtype {
+        match self {
+            Self::F32 => KvDtype::F32,
+            Self::F16 => KvDtype::F16,
+            Self::Q8_0 => KvDtype::Q8_0,
+        }
+    }
 }
 
 impl LoadOptions {
@@ -47,6 +83,9 @@ impl LoadOptions {
             kv_bytes: self.kv_bytes,
             ..EngineOptions::default()
         };
+        engine.kv_dtype = self.kv_dtype.map_or(engine.kv_dtype, KvStorage::dtype);
+        engine.speculation = self.speculation.unwrap_or(engine.speculation);
+        engine.draft = self.draft.clone().map(PathBuf::from);
         engine.max_batch = self.max_batch.unwrap_or(engine.max_batch);
         engine
     }

@@ -211,7 +211,11 @@ impl Shelf {
                 None => self.by_id(&id)?,
             },
         };
-        let options = options.clone();
+        let mut options = options.clone();
+        if let Some(draft) = &options.draft {
+            let (_, path) = self.place_of(draft)?;
+            options.draft = Some(path.display().to_string());
+        }
         let model = blocking(move || Model::load(&found.path, &found.id, &options)).await?;
         Ok(Arc::new(model))
     }

@@ -74,7 +74,7 @@ impl Shelf {
     }
 
     /// The id of the model by that name and where its files are on this machine.
-    fn place_of(&self, name: &str) -> Result<(String, PathBuf)> {
+    pub(crate) fn place_of(&self, name: &str) -> Result<(String, PathBuf)> {
         let home = &self.inner.home;
         let id = match Reference::parse(name)? {
             Reference::Path(path) => {
