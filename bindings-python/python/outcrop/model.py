@@ -124,7 +124,8 @@ class Model(Handle):
             logprobs: Log-probabilities of each generated token and of so many of the likeliest
                 ones beside it, 0 to 20: :attr:`Reply.logprobs`. Default: none.
             speculation: How tokens are guessed ahead: `"off"`, `"prompt_lookup"` or `"draft"`. It
-                changes the speed, never the reply. Default: as the model was opened.
+                changes the speed, never the reply. `"draft"` needs a model that was opened with a
+                draft model. Default: as the model was opened.
             caller: Who asks; callers take turns, however many requests each has waiting.
             priority: Higher runs first. Default 0.
             deadline: Seconds from the call after which it raises a `ModelTimeoutException`.
