@@ -1,93 +1,139 @@
-"""Prefill and decode tokens a second on random weights of real shapes, beside llama.cpp.
+"""Prefill, decode and batched decode of random weights of real shapes, beside llama.cpp.
 
-usage: decoding.py [SHAPE:QUANT ...]      default: qwen3-0.6b:Q8_0 llama-3.2-1b:Q8_0 llama-3.2-1b:Q4_K_M
+usage: decoding.py [SHAPE:QUANT | FILE.gguf ...]
+default: qwen2.5-0.5b:Q8_0 qwen2.5-0.5b:Q4_0 llama-3.2-1b:Q8_0 llama-3.2-1b:Q4_K_M
 
-Two threads each. Prefill is of 512 tokens; decode is of one sequence from a context of 128.
+Two threads each, in turn, medians. Prefill is of 512 tokens that no cache has seen; decode is of
+one and of eight sequences from a context of 128, in tokens a second of all sequences together.
+`read_share` is the part of the read bandwidth, measured in the same run, that one sequence's decode
+keeps busy with weights: no engine that reads every weight for every token passes 1.
 llama.cpp runs in a process of its own: where it fails, its line says so.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-THREADS, PROMPT, CONTEXT, STEPS = 2, 512, 128, 32
+THREADS, PROMPT, CONTEXT, STEPS, BATCH, ROUNDS = 2, 512, 128, 32, 8, 5
 os.environ["OUTCROP_THREADS"] = str(THREADS)
-DEFAULT = ["qwen3-0.6b:Q8_0", "llama-3.2-1b:Q8_0", "llama-3.2-1b:Q4_K_M"]
-PEER = """
-import sys, time
-import llama_cpp
-import numpy as np
-path, threads, prompt, context, steps, rounds = sys.argv[1], *map(int, sys.argv[2:])
-model = llama_cpp.Llama(path, n_ctx=1024, n_batch=512, n_ubatch=512, n_threads=threads, n_threads_batch=threads, verbose=False)
-ids = [300 + i % 5000 for i in range(prompt)]
-best = {"prefill": 1e9, "decode": 1e9}
-for _ in range(rounds):
-    model.reset(); model._ctx.kv_cache_clear()
-    started = time.perf_counter(); model.eval(ids); best["prefill"] = min(best["prefill"], time.perf_counter() - started)
-    model.reset(); model._ctx.kv_cache_clear(); model.eval(ids[:context])
-    started = time.perf_counter()
-    for i in range(steps): model.eval([300 + i])
-    best["decode"] = min(best["decode"], time.perf_counter() - started)
-print(prompt / best["prefill"], steps / best["decode"])
-"""
+DEFAULT = ["qwen2.5-0.5b:Q8_0", "qwen2.5-0.5b:Q4_0", "llama-3.2-1b:Q8_0", "llama-3.2-1b:Q4_K_M"]
+HERE = Path(__file__).resolve().parent
 
 
-def peer(path: Path, rounds: int) -> tuple[float, float] | str:
-    """Tokens a second of prefill and decode, or why there are none."""
-    arguments = [path, THREADS, PROMPT, CONTEXT, STEPS, rounds]
-    ended = subprocess.run(
-        [sys.executable, "-c", PEER, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    if ended.returncode:
-        last = ended.stderr.strip().splitlines()[-1:] or [f"ended with {ended.returncode}"]
-        return last[0]
-    prefill, decode = ended.stdout.split()[-2:]
-    return float(prefill), float(decode)
+class Ours:
+    """Outcrop, through its Python package."""
 
+    def __init__(self, model) -> None:
+        self.model = model
+        self.fresh = 0
 
-def ours(path: Path, rounds: int, home: Path) -> tuple[float, float]:
-    import outcrop
+    def prompt(self, length: int, start: int) -> list[int]:
+        return [300 + (start * 17 + i) % 5000 for i in range(length)]
 
-    ids = [300 + i % 5000 for i in range(PROMPT)]
-    best = {"prefill": 1e9, "decode": 1e9}
-    with outcrop.Session(home=home, offline=True) as session:
-        model = session.model(str(path))
-        for _ in range(rounds):
+    def prefill(self) -> float:
+        self.fresh += 1
+        ids = self.prompt(PROMPT, 1000 + self.fresh)
+        started = time.perf_counter()
+        self.model.generate(ids, max_tokens=1)
+        return time.perf_counter() - started
+
+    def decode(self, sequences: int) -> float:
+        """Seconds of a step: what `STEPS` more tokens cost behind a prompt that the cache holds."""
+        prompts = [self.prompt(CONTEXT, s) for s in range(sequences)]
+
+        def seconds(tokens: int) -> tuple[float, int]:
             started = time.perf_counter()
-            model.generate(ids, max_tokens=1)
-            best["prefill"] = min(best["prefill"], time.perf_counter() - started)
-            # One token costs the prefill; what more tokens cost is decode steps.
+            made = list(pool.map(lambda ids: self.model.generate(ids, max_tokens=tokens), prompts))
+            return time.perf_counter() - started, min(m.usage.output_tokens for m in made)
+
+        with ThreadPoolExecutor(sequences) as pool:
+            seconds(1)
+            (short, _), (long, made) = seconds(1), seconds(STEPS + 1)
+        if made != STEPS + 1:
+            raise RuntimeError(f"a sequence ended after {made} tokens; {STEPS + 1} were asked")
+        return (long - short) / STEPS
+
+
+class Theirs:
+    """llama.cpp, in its own process."""
+
+    def __init__(self, path: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, HERE / "llama_peer.py", path, str(THREADS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        if self.process.stdout.readline().strip() != "ready":
+            last = self.process.stderr.read().strip().splitlines()[-1:]
+            raise RuntimeError(last[0] if last else f"ended with {self.process.wait()}")
+
+    def ask(self, *words: object) -> float:
+        print(*words, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def prefill(self) -> float:
+        return self.ask("prefill", PROMPT)
+
+    def decode(self, sequences: int) -> float:
+        return self.ask("decode", sequences, CONTEXT, STEPS) / STEPS
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def read_bandwidth() -> float:
+    """Bytes a second that two threads read from memory, the best of some tries."""
+    import numpy as np
+
+    arrays = [np.ones(64 << 20, np.float32) for _ in range(THREADS)]
+    best = 1e9
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(6):
             started = time.perf_counter()
-            model.generate(ids[:CONTEXT], max_tokens=1)
-            first = time.perf_counter() - started
-            started = time.perf_counter()
-            made = model.generate(ids[:CONTEXT], max_tokens=STEPS + 1).usage.output_tokens
-            decode = (time.perf_counter() - started - first) / max(made - 1, 1) * STEPS
-            best["decode"] = min(best["decode"], decode)
-    return PROMPT / best["prefill"], STEPS / best["decode"]
+            list(pool.map(np.max, arrays))
+            best = min(best, time.perf_counter() - started)
+    return sum(a.nbytes for a in arrays) / best
+
+
+def measure(name: str, path: str, session) -> None:
+    ours, bandwidth = Ours(session.model(path)), read_bandwidth()
+    try:
+        theirs = Theirs(path)
+    except RuntimeError as error:
+        theirs, failed = None, str(error)
+    for bench, amount, call in (
+        (f"prefill_{PROMPT}", PROMPT, lambda engine: engine.prefill()),
+        (f"decode_context_{CONTEXT}", 1, lambda engine: engine.decode(1)),
+        (f"decode_{BATCH}_sequences", BATCH, lambda engine: engine.decode(BATCH)),
+    ):
+        engines = [ours] + [theirs] * (theirs is not None)
+        times = [[call(engine) for engine in engines] for _ in range(ROUNDS)]
+        medians = [statistics.median(column) for column in zip(*times)]
+        line = {"bench": bench, "model": name, "unit": "tokens/s", "outcrop": round(amount / medians[0], 2)}
+        if theirs is None:
+            line |= {"llama.cpp": None, "ratio": None, "error": failed}
+        else:
+            line |= {"llama.cpp": round(amount / medians[1], 2), "ratio": round(medians[1] / medians[0], 3)}
+        if bench.startswith("decode_context"):
+            line["read_share"] = round(session.model(path).info.bytes / medians[0] / bandwidth, 3)
+        print(json.dumps(line | {"repetitions": ROUNDS, "threads": THREADS}), flush=True)
+    if theirs:
+        theirs.close()
 
 
 def main() -> None:
-    from random_gguf import write
+    import outcrop
+    from random_gguf import model_files
 
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in sys.argv[1:] or DEFAULT:
-            shape, quant = name.split(":")
-            path = Path(temporary) / f"{shape}-{quant}.gguf"
-            write(str(path), shape, quant)
-            mine, theirs = ours(path, 2, Path(temporary) / "home"), peer(path, 2)
-            for index, measure in enumerate((f"prefill_{PROMPT}", f"decode_context_{CONTEXT}")):
-                line = {"bench": measure, "model": name, "unit": "tokens/s", "outcrop": round(mine[index], 2)}
-                if isinstance(theirs, str):
-                    line |= {"llama.cpp": None, "ratio": None, "error": theirs}
-                else:
-                    line |= {"llama.cpp": round(theirs[index], 2), "ratio": round(mine[index] / theirs[index], 3)}
-                print(json.dumps(line | {"threads": THREADS}), flush=True)
-            path.unlink()
+    for name, path in model_files(sys.argv[1:] or DEFAULT):
+        with tempfile.TemporaryDirectory() as home, outcrop.Session(home=home, offline=True) as session:
+            measure(name, str(path), session)
 
 
 if __name__ == "__main__":

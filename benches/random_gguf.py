@@ -1,12 +1,15 @@
 """Writes GGUF files with random weights of real shapes: good for speed and for nothing else.
 
-usage: random_gguf.py OUT.gguf SHAPE QUANT      SHAPE: llama-3.2-1b | qwen3-0.6b | small; QUANT: Q8_0 | Q4_0 | Q4_K_M
+usage: random_gguf.py OUT.gguf SHAPE QUANT      SHAPE: llama-3.2-1b | qwen2.5-0.5b | qwen3-0.6b | small; QUANT: Q8_0 | Q4_0 | Q4_K_M
 
 Quantised blocks are drawn directly, with scales that keep activations in range. The vocabulary is
 made up: the 256 bytes, one merge and fillers.
 """
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType as Type
@@ -17,6 +20,8 @@ SHAPES = {
                          vocab=128256, theta=5e5, eps=1e-5, context=131072),
     "qwen3-0.6b": dict(arch="qwen3", layers=28, hidden=1024, heads=16, kv_heads=8, head_dim=128, inner=3072,
                        vocab=151936, theta=1e6, eps=1e-6, context=40960),
+    "qwen2.5-0.5b": dict(arch="qwen2", layers=24, hidden=896, heads=14, kv_heads=2, head_dim=64, inner=4864,
+                         vocab=151936, theta=1e6, eps=1e-6, context=32768),
     "small": dict(arch="llama", layers=2, hidden=256, heads=4, kv_heads=2, head_dim=64, inner=512,
                   vocab=1024, theta=1e4, eps=1e-5, context=4096),
 }
@@ -47,12 +52,15 @@ def blocks(kind, elements, fan_in):
     return np.concatenate([codes(n, 208), scales(n, deviation / 1400)], 1)
 
 
-def tensor_type(quant, name):
-    """The types of llama.cpp's mixes, without its rule that spares some layers."""
+def tensor_type(quant, name, layer, layers):
+    """The types of llama.cpp's mixes; Q4_K_M spends more bits on a part of the layers."""
     if quant == "Q4_0":
         return Type.Q8_0 if name == "token_embd" else Type.Q4_0
     if quant == "Q4_K_M":
-        return Type.Q6_K if name in ("token_embd", "attn_v", "ffn_down") else Type.Q4_K
+        eighth = layers // 8
+        spared = layer < eighth or layer >= 7 * eighth or (layer - eighth) % 3 == 2
+        more = name == "token_embd" or (name in ("attn_v", "ffn_down") and spared)
+        return Type.Q6_K if more else Type.Q4_K
     return Type.Q8_0
 
 
@@ -93,7 +101,8 @@ def write(path, shape_name, quant):
     writer.add_eos_token_id(257)
 
     def matrix(name, rows, columns):
-        kind = tensor_type(quant, name.split(".")[-2])
+        layer = int(name.split(".")[1]) if name.startswith("blk.") else 0
+        kind = tensor_type(quant, name.split(".")[-2], layer, shape["layers"])
         writer.add_tensor(name, blocks(kind, rows * columns, columns).reshape(rows, -1), raw_dtype=kind)
 
     def ones(name, length):
@@ -107,6 +116,10 @@ def write(path, shape_name, quant):
         if shape["arch"] == "qwen3":
             ones(prefix + "attn_q_norm.weight", head_dim)
             ones(prefix + "attn_k_norm.weight", head_dim)
+        if shape["arch"] == "qwen2":
+            for name, heads in (("q", shape["heads"]), ("k", shape["kv_heads"]), ("v", shape["kv_heads"])):
+                bias = rng.standard_normal(heads * head_dim).astype(np.float32) * 0.1
+                writer.add_tensor(prefix + f"attn_{name}.bias", bias)
         matrix(prefix + "attn_q.weight", shape["heads"] * head_dim, hidden)
         matrix(prefix + "attn_k.weight", shape["kv_heads"] * head_dim, hidden)
         matrix(prefix + "attn_v.weight", shape["kv_heads"] * head_dim, hidden)
@@ -119,6 +132,18 @@ def write(path, shape_name, quant):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def model_files(names: list[str]) -> Iterator[tuple[str, Path]]:
+    """Each model's name with its file: as it is, or for SHAPE:QUANT written now and removed after its turn."""
+    for name in names:
+        if name.endswith(".gguf"):
+            yield Path(name).stem, Path(name)
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / f"{name.replace(':', '-')}.gguf"
+            write(str(path), *name.split(":"))
+            yield name, path
 
 
 if __name__ == "__main__":

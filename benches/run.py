@@ -1,6 +1,6 @@
 """Runs the benchmarks one after the other and prints their JSON lines: `make bench`.
 
-usage: run.py [embedding] [decoding] [search] [overhead]      default: all
+usage: run.py [NAME ...]      default: all of them
 
 Each benchmark alternates Outcrop and its peer in one run, on two threads, and prints medians and
 their ratio: above 1 means that Outcrop is faster. A peer that cannot run says so in its line.
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL = ["embedding", "search", "overhead", "decoding"]
+ALL = ["embedding", "search", "overhead", "decoding", "prefix", "structured", "memory"]
 
 
 def main() -> int:
