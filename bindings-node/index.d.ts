@@ -462,6 +462,24 @@ export class Model {
   /** What the engine of a language model is doing, and what it counted since it was loaded. */
   readonly stats: EngineStatistics;
   /**
+   * Computes the keys and values of a prompt's beginning and holds them in the cache. Prompts of the
+   * base model that begin with the same tokens start behind them, until the prefix is released.
+   * Known prefixes are found without it too; holding one keeps others from driving it out.
+   * A text gets the special tokens that the tokenizer adds.
+   *
+   * @throws OutcropError `ValidationException` for a prompt that is empty or does not fit the
+   * context; `ServiceQuotaExceededException` where the KV budget has no room for it.
+   */
+  prefix(prompt: string | number[] | Uint32Array, options?: CallOptions): Promise<Prefix>;
+  /**
+   * Holds the prefix that `Prefix.save` wrote to `path`, without computing it.
+   *
+   * @throws OutcropError `ResourceNotFoundException` where there is no such file;
+   * `ConflictException` where it is of another model or another `kvDtype`;
+   * `InternalServerException` where it is damaged.
+   */
+  loadPrefix(path: string, options?: CallOptions): Promise<Prefix>;
+  /**
    * Loads a PEFT LoRA adapter (a folder of `adapter_config.json` and `adapter_model.safetensors`)
    * beside the model, which it leaves as it is. Requests choose it by `adapter: name`; those of
    * several adapters share a batch. An adapter of that name is replaced for requests to come.
@@ -479,6 +497,33 @@ export class Model {
    * took to load. Each is the median of three runs, without speculation.
    */
   bench(options?: CallOptions): Promise<Measurement[]>;
+}
+
+/**
+ * The beginning of prompts that a model's cache holds. Its pages stay in the KV cache until
+ * `release`, until nothing refers to it, or until the session is closed.
+ */
+export class Prefix {
+  private constructor();
+  /** Its token ids. */
+  readonly ids: Uint32Array;
+  /**
+   * A prefix that goes on from this one, which stays as it is. What both have is shared in the
+   * cache; a page in which they part is copied. `more` is token ids, or a text, which is tokenised
+   * by itself and without special tokens; nothing by default.
+   *
+   * @throws OutcropError `ValidationException` where this one was released, or both together do
+   * not fit the context; `ServiceQuotaExceededException` where the KV budget has no room.
+   */
+  fork(more?: string | number[] | Uint32Array, options?: CallOptions): Promise<Prefix>;
+  /**
+   * Writes its tokens, keys and values to a file, for `Model.loadPrefix`: bound to the model's
+   * weights and `kvDtype`, and with a checksum. A file that is there is replaced, whole or not at
+   * all.
+   */
+  save(path: string, options?: CallOptions): Promise<void>;
+  /** Gives its pages back. A second time does nothing. */
+  release(): void;
 }
 
 /** Options of calls that an adapter changes. */
@@ -501,6 +546,8 @@ export interface EngineStatistics {
   freePages: number;
   /** Pages that no request owns and that keep a known prefix. */
   cachedPages: number;
+  /** Pages of prefixes that are held. */
+  pinnedPages: number;
   /** Steps of the model so far. */
   steps: number;
   /** Tokens of prompts that were found in the prefix cache, of the requests that have ended. */

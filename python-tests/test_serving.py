@@ -3,12 +3,28 @@
 import asyncio
 import time
 
+import outcrop
 import pytest
-from outcrop.errors import ModelTimeoutException, ValidationException
+from outcrop.errors import (
+    ConflictException,
+    InternalServerException,
+    ModelTimeoutException,
+    ResourceNotFoundException,
+    ServiceQuotaExceededException,
+    ValidationException,
+)
 
 from conftest import FIXTURES
 
 LONG = "The river runs to the sea, and the lighthouse keeper writes it down again. " * 12
+
+
+def wait_for(condition):
+    """The engine hears of what is released at its next turn."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_known_prefix_is_read_from_the_cache(own_session):
@@ -95,3 +111,55 @@ def test_keys_and_values_of_less_memory(own_session):
     assert close.logits(ids).shape == exact.logits(ids).shape
     with pytest.raises(ValidationException, match="kv_dtype: expected one of 'f32', 'f16'"):
         own_session.model(folder, kv_dtype="f8")
+
+
+def test_a_held_prefix_is_read_forked_saved_and_brought_back(own_session, tmp_path):
+    model = own_session.model(FIXTURES / "llama3", kv_tokens=512)
+    ids = list(range(5, 105))
+    expected = model.generate([*ids, 7, 8], max_tokens=6).ids
+    with model.prefix(ids) as prefix:
+        assert prefix.ids == ids and "100 tokens" in repr(prefix)
+        # What else the model reads does not drive it out.
+        for start in range(4):
+            model.generate([start + 200] * 300, max_tokens=2)
+        known = model.generate([*ids, 7, 8], max_tokens=6)
+        assert known.ids == expected and known.usage.cache_read_input_tokens >= 100
+        fork = prefix.fork([7])
+        assert fork.ids == [*ids, 7]
+        fork.save(tmp_path / "a.prefix")
+        fork.release()
+        fork.release()
+        with pytest.raises(ValidationException, match="released"):
+            fork.fork()
+        wait_for(lambda: model.stats.pinned_pages == 4)
+    wait_for(lambda: model.stats.pinned_pages == 0)
+    with outcrop.Session(home=tmp_path / "home", offline=True) as other:
+        again = other.model(FIXTURES / "llama3")
+        back = again.load_prefix(tmp_path / "a.prefix")
+        assert back.ids == [*ids, 7]
+        found = again.generate([*ids, 7, 8], max_tokens=6)
+        assert found.ids == expected and found.usage.cache_read_input_tokens == 101
+        with pytest.raises(ConflictException, match="KV dtype"):
+            other.model(FIXTURES / "qwen3").load_prefix(tmp_path / "a.prefix")
+    with pytest.raises(ValidationException, match="closed"):
+        back.fork()
+
+
+def test_a_saved_prefix_that_is_damaged_or_does_not_fit_is_an_error(own_session, tmp_path):
+    model = own_session.model(FIXTURES / "llama3", kv_tokens=256)
+    with pytest.raises(ServiceQuotaExceededException):
+        held = [model.prefix([start] * 100) for start in range(10, 14)]
+        assert not held
+    with pytest.raises(ResourceNotFoundException, match="none.prefix"):
+        model.load_prefix(tmp_path / "none.prefix")
+
+    async def saved():
+        prefix = await model.aprefix([5, 6, 7])
+        await (await prefix.afork("more")).asave(tmp_path / "b.prefix")
+
+    asyncio.run(saved())
+    damaged = bytearray((tmp_path / "b.prefix").read_bytes())
+    damaged[-100] ^= 1
+    (tmp_path / "b.prefix").write_bytes(damaged)
+    with pytest.raises(InternalServerException, match="damaged"):
+        model.load_prefix(tmp_path / "b.prefix")

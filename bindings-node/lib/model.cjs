@@ -4,8 +4,9 @@
 const { call, callSync, checkOptions, signalOf } = require("./call.cjs");
 const { flag, ids: idsOf, integer, optional, text: textOf, texts: textsOf } =
   require("./checks.cjs");
+const { Prefix } = require("./prefix.cjs");
 const { Completion, Reply } = require("./replies.cjs");
-const { PROMPT, compact, converseRequest, generateRequest, promptRequest } =
+const { PROMPT, compact, converseRequest, generateRequest, promptJson, promptRequest } =
   require("./requests.cjs");
 const { TextStream } = require("./stream.cjs");
 
@@ -14,12 +15,6 @@ function rows(values, width) {
   return Array.from({ length: width ? values.length / width : 0 }, (_, row) =>
     values.subarray(row * width, (row + 1) * width),
   );
-}
-
-/** A text or token ids, as JSON. */
-function promptOf(field, value) {
-  const given = typeof value === "string" ? textOf(field, value) : Array.from(idsOf(field, value));
-  return JSON.stringify(given);
 }
 
 /** A loaded model. */
@@ -130,7 +125,7 @@ class Model {
 
   async score(prompt, continuation, options) {
     const given = checkOptions(options, ["adapter", "signal"], "score");
-    const [before, after] = [promptOf("prompt", prompt), promptOf("continuation", continuation)];
+    const [before, after] = [promptJson("prompt", prompt), promptJson("continuation", continuation)];
     const adapter = optional(textOf, "adapter", given.adapter);
     return call(signalOf(options, "score"), (c) => this.#native.score(before, after, adapter, c));
   }
@@ -141,6 +136,19 @@ class Model {
 
   get stats() {
     return callSync(() => JSON.parse(this.#native.stats()));
+  }
+
+  async prefix(prompt, options) {
+    checkOptions(options, ["signal"], "prefix");
+    const start = promptJson("prompt", prompt);
+    return new Prefix(await call(signalOf(options, "prefix"), (c) => this.#native.prefix(start, c)));
+  }
+
+  async loadPrefix(path, options) {
+    checkOptions(options, ["signal"], "loadPrefix");
+    const file = textOf("path", path);
+    const signal = signalOf(options, "loadPrefix");
+    return new Prefix(await call(signal, (c) => this.#native.loadPrefix(file, c)));
   }
 
   async loadAdapter(name, path, options) {

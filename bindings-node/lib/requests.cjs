@@ -189,6 +189,12 @@ function converseRequest(messages, options, call) {
   return withConfig(members, inferenceConfig(given));
 }
 
+/** A text or token ids, as JSON. */
+function promptJson(field, value) {
+  const given = typeof value === "string" ? text(field, value) : Array.from(ids(field, value));
+  return JSON.stringify(given);
+}
+
 /** The JSON of a GenerateRequest. */
 function generateRequest(prompt, options, call) {
   const given = checkOptions(options, GENERATE, call);
@@ -197,4 +203,4 @@ function generateRequest(prompt, options, call) {
   return withConfig(compact({ prompt: value, ...servingOf(given) }), inferenceConfig(given));
 }
 
-module.exports = { PROMPT, SPECULATION, compact, converseRequest, generateRequest, promptRequest };
+module.exports = { PROMPT, SPECULATION, compact, converseRequest, generateRequest, promptJson, promptRequest };

@@ -9,5 +9,6 @@
 mod call;
 mod knowledge_base;
 mod model;
+mod prefix;
 mod session;
 mod stream;

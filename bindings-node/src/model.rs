@@ -6,6 +6,7 @@ use outcrop::api::{EmbedOptions, GenerateRequest};
 use outcrop::{Feed, conversation, from_json, to_json};
 
 use crate::call::{Cancellation, promise, to_napi};
+use crate::prefix::Prefix;
 use crate::stream::EventQueue;
 
 /// A loaded model.
@@ -200,6 +201,32 @@ impl Model {
         promise(env, cancellation, async move {
             let options = from_json("options", &options)?;
             to_json(&model.perplexity(texts, options).await?)
+        })
+    }
+
+    #[napi]
+    pub fn prefix<'env>(
+        &self,
+        env: &'env Env,
+        prompt: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, Prefix>> {
+        let model = self.model.clone();
+        promise(env, cancellation, async move {
+            Ok(Prefix(model.prefix(from_json("prompt", &prompt)?).await?))
+        })
+    }
+
+    #[napi]
+    pub fn load_prefix<'env>(
+        &self,
+        env: &'env Env,
+        file: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, Prefix>> {
+        let model = self.model.clone();
+        promise(env, cancellation, async move {
+            Ok(Prefix(model.load_prefix(file.into()).await?))
         })
     }
 

@@ -10,6 +10,7 @@ mod future;
 mod job;
 mod knowledge;
 mod model;
+mod prefix;
 mod process;
 mod session;
 mod stream;
@@ -29,6 +30,8 @@ mod _native {
     use super::knowledge::KnowledgeBase;
     #[pymodule_export]
     use super::model::Model;
+    #[pymodule_export]
+    use super::prefix::Prefix;
     #[pymodule_export]
     use super::session::{Session, run_cli};
     #[pymodule_export]

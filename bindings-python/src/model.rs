@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::convert;
 use crate::error::{detached, raise};
 use crate::future::{Object, run, run_json};
+use crate::prefix::Prefix;
 use crate::process::PerProcess;
 use crate::stream::Stream;
 
@@ -127,6 +128,18 @@ impl Model {
         run_json(py, awaitable, call)
     }
 
+    /// The prefix that a prompt, given as JSON, begins with.
+    fn prefix(&self, py: Python<'_>, prompt: &str, awaitable: bool) -> PyResult<Object> {
+        let (model, prompt) = (self.0.handle(py)?, parsed(py, "prompt", prompt)?);
+        Prefix::made_by(py, awaitable, async move { model.prefix(prompt).await })
+    }
+
+    /// The prefix that was saved to a file.
+    fn load_prefix(&self, py: Python<'_>, file: PathBuf, awaitable: bool) -> PyResult<Object> {
+        let model = self.0.handle(py)?;
+        Prefix::made_by(py, awaitable, async move { model.load_prefix(file).await })
+    }
+
     /// Loads a PEFT LoRA adapter; what is known of it as JSON.
     fn load_adapter(
         &self,
@@ -200,6 +213,6 @@ impl Model {
 }
 
 /// The value that the JSON of `field` holds.
-fn parsed<T: DeserializeOwned>(py: Python<'_>, field: &str, json: &str) -> PyResult<T> {
+pub fn parsed<T: DeserializeOwned>(py: Python<'_>, field: &str, json: &str) -> PyResult<T> {
     outcrop::from_json(field, json).map_err(|error| raise(py, error))
 }

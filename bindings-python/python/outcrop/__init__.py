@@ -26,6 +26,7 @@ from .model import Model
 from .model_info import CatalogueEntry, ModelInfo, ModelList
 from .passages import Answer, Citation, Location, Passage, PassageList, Span
 from .perplexity import Perplexity, TextPerplexity
+from .prefix import Prefix
 from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
 from .statistics import EngineStatistics
@@ -57,6 +58,7 @@ __all__ = [
     "Passage",
     "PassageList",
     "Perplexity",
+    "Prefix",
     "Reply",
     "Session",
     "SourceInfo",

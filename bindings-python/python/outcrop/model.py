@@ -15,6 +15,7 @@ from .checks import Path
 from .handle import Handle
 from .model_info import ModelInfo
 from .perplexity import Perplexity
+from .prefix import Prefix
 from .replies import Completion, Reply
 from .requests import Quote, Request, Schema, Stop, ToolChoice, Tools
 from .statistics import EngineStatistics
@@ -370,6 +371,42 @@ class Model(Handle):
         """What the engine of a language model is doing, and what it counted. Shows as a table."""
         return record(EngineStatistics, json.loads(self._native.stats()))
 
+    def prefix(self, prompt: str | Iterable[int]) -> Prefix:
+        """Computes the keys and values of a prompt's beginning and holds them in the cache.
+
+        Prompts of the base model that begin with the same tokens start behind them, until the
+        prefix is released. Known prefixes are found without it too; holding one keeps others from
+        driving it out. The KV budget bounds all that is held.
+
+        Args:
+            prompt: A text, with the special tokens that the tokenizer adds, or token ids. For
+                conversations: `tokenize(chat_prompt(…), add_special=False)`.
+
+        Raises:
+            ValidationException: The prompt is empty or does not fit the context.
+            ServiceQuotaExceededException: The KV budget has no room for it.
+        """
+        return Prefix(self._native.prefix(requests.prompt_json("prompt", prompt), False))
+
+    async def aprefix(self, prompt: str | Iterable[int]) -> Prefix:
+        """The awaitable twin of :meth:`prefix`."""
+        return Prefix(await self._native.prefix(requests.prompt_json("prompt", prompt), True))
+
+    def load_prefix(self, path: Path) -> Prefix:
+        """Holds the prefix that :meth:`Prefix.save` wrote to `path`, without computing it.
+
+        Raises:
+            ResourceNotFoundException: There is no such file.
+            ConflictException: It is of another model or another `kv_dtype`; the message names both.
+            InternalServerException: The file is damaged.
+            ServiceQuotaExceededException: The KV budget has no room for it.
+        """
+        return Prefix(self._native.load_prefix(checks.folder("path", path), False))
+
+    async def aload_prefix(self, path: Path) -> Prefix:
+        """The awaitable twin of :meth:`load_prefix`."""
+        return Prefix(await self._native.load_prefix(checks.folder("path", path), True))
+
     def load_adapter(self, name: str, path: Path) -> AdapterInfo:
         """Loads a PEFT LoRA adapter beside the model, which it leaves as it is.
 
@@ -482,13 +519,8 @@ def _score_request(
     *,
     adapter: str | None = None,
 ) -> tuple[str, str, str | None]:
-    def encoded(field: str, value: str | Iterable[int]) -> str:
-        if isinstance(value, str):
-            return checks.encode(field, checks.text(field, value))
-        return checks.encode(field, checks.ids(field, value))
-
-    texts = encoded("prompt", prompt), encoded("continuation", continuation)
-    return (*texts, _adapter(adapter))
+    before = requests.prompt_json("prompt", prompt)
+    return before, requests.prompt_json("continuation", continuation), _adapter(adapter)
 
 
 def _perplexity_request(

@@ -222,6 +222,12 @@ def converse_request(
     return Request(encode("", request), parser)
 
 
+def prompt_json(field: str, value: str | Iterable[int]) -> str:
+    """A text or token ids as JSON text."""
+    given = text(field, value) if isinstance(value, str) else ids(field, value)
+    return encode(field, given)
+
+
 def generate_request(
     prompt: str | Iterable[int],
     max_tokens: int | None = 512,

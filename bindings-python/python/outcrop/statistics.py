@@ -23,6 +23,8 @@ class EngineStatistics:
     free_pages: int
     #: Pages that no request owns and that keep a known prefix.
     cached_pages: int
+    #: Pages of prefixes that are held.
+    pinned_pages: int
     #: Steps of the model so far.
     steps: int
     #: Tokens of prompts that were found in the prefix cache, of the requests that have ended.

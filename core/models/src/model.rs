@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use outcrop_api::{ChatModel, Embedder, Error, ErrorKind, ModelInfo, ModelKind, Reranker, Result};
-use outcrop_inference::{EncoderModel, Engine, Tokenizer};
+use outcrop_inference::{EncoderModel, Engine, Prefix, Tokenizer};
 use serde_json::Value;
 
 use crate::load_options::LoadOptions;
@@ -21,6 +21,8 @@ pub struct Model {
     info: ModelInfo,
     body: Body,
     load_time: Duration,
+    /// Prefixes that its cache holds: they end with it.
+    prefixes: Mutex<Vec<Arc<Prefix>>>,
 }
 
 enum Body {
@@ -55,6 +57,7 @@ impl Model {
             info,
             body,
             load_time: started.elapsed(),
+            prefixes: Mutex::default(),
         })
     }
 
@@ -68,6 +71,7 @@ impl Model {
             info: quote.info(&below.info),
             body: Body::Quote(Arc::new(quote)),
             load_time: below.load_time,
+            prefixes: Mutex::default(),
         })
     }
 
@@ -124,6 +128,31 @@ impl Model {
             Body::Decoder(engine) => Ok(engine),
             Body::Encoder(_) | Body::Quote(_) => Err(self.cannot("generate")),
         }
+    }
+
+    /// Holds `prefix` until it is let go, or the model is.
+    pub fn hold(&self, prefix: Prefix) -> Weak<Prefix> {
+        let prefix = Arc::new(prefix);
+        let held = Arc::downgrade(&prefix);
+        self.prefixes().push(prefix);
+        held
+    }
+
+    /// Lets go of a held prefix.
+    pub fn let_go(&self, prefix: &Weak<Prefix>) {
+        let mut prefixes = self.prefixes();
+        let found = prefixes
+            .iter()
+            .position(|held| Weak::ptr_eq(&Arc::downgrade(held), prefix));
+        let held = found.map(|at| prefixes.swap_remove(at));
+        drop(prefixes);
+        // Its engine hears of it outside the lock.
+        drop(held);
+    }
+
+    fn prefixes(&self) -> MutexGuard<'_, Vec<Arc<Prefix>>> {
+        // Nothing that can panic runs under the lock.
+        self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its tokenizer.

@@ -12,6 +12,7 @@ mod knowledge_base;
 mod meter;
 mod model;
 mod options;
+mod prefix;
 mod request;
 mod runtime;
 mod session;
@@ -28,6 +29,7 @@ pub use outcrop_knowledge::{
     Chunking, Document, DocumentInfo, KnowledgeBaseInfo, SourceInfo, SyncProgress, SyncReport,
 };
 pub use outcrop_models::{CatalogueEntry, DownloadProgress, LoadOptions, ModelSummary, Progress};
+pub use prefix::Prefix;
 pub use request::{conversation, from_json};
 pub use runtime::runtime;
 pub use session::Session;

@@ -234,7 +234,7 @@ impl Model {
         Ok(self.loaded()?.load_time())
     }
 
-    fn loaded(&self) -> Result<Arc<outcrop_models::Model>> {
+    pub(crate) fn loaded(&self) -> Result<Arc<outcrop_models::Model>> {
         self.session.check()?;
         self.loaded
             .upgrade()
