@@ -189,17 +189,20 @@ function converseRequest(messages, options, call) {
   return withConfig(members, inferenceConfig(given));
 }
 
+/** A text or token ids, checked. */
+function textOrIds(field, value) {
+  return typeof value === "string" ? text(field, value) : Array.from(ids(field, value));
+}
+
 /** A text or token ids, as JSON. */
 function promptJson(field, value) {
-  const given = typeof value === "string" ? text(field, value) : Array.from(ids(field, value));
-  return JSON.stringify(given);
+  return JSON.stringify(textOrIds(field, value));
 }
 
 /** The JSON of a GenerateRequest. */
 function generateRequest(prompt, options, call) {
   const given = checkOptions(options, GENERATE, call);
-  const value = typeof prompt === "string"
-    ? text("prompt", prompt) : Array.from(ids("prompt", prompt));
+  const value = textOrIds("prompt", prompt);
   return withConfig(compact({ prompt: value, ...servingOf(given) }), inferenceConfig(given));
 }
 

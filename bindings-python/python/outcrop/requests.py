@@ -222,10 +222,13 @@ def converse_request(
     return Request(encode("", request), parser)
 
 
+def _text_or_ids(field: str, value: str | Iterable[int]) -> str | list[int]:
+    return text(field, value) if isinstance(value, str) else ids(field, value)
+
+
 def prompt_json(field: str, value: str | Iterable[int]) -> str:
     """A text or token ids as JSON text."""
-    given = text(field, value) if isinstance(value, str) else ids(field, value)
-    return encode(field, given)
+    return encode(field, _text_or_ids(field, value))
 
 
 def generate_request(
@@ -252,7 +255,7 @@ def generate_request(
 ) -> Request:
     """A `GenerateRequest`."""
     config = inference_config(locals())
-    value = text("prompt", prompt) if isinstance(prompt, str) else ids("prompt", prompt)
+    value = _text_or_ids("prompt", prompt)
     form, parser = output_format(response_schema, regex, lark, quote)
     request = {"prompt": value, "inferenceConfig": config, **form}
     request.update(serving(adapter, speculation, caller, priority, deadline))

@@ -85,11 +85,6 @@ impl Prefix {
         &self.held.ids
     }
 
-    /// Whether its pages are held still.
-    pub fn is_held(&self) -> bool {
-        self.held.prefix.strong_count() > 0
-    }
-
     /// A prefix that goes on from this one by `more`; a text is tokenised by itself, without special
     /// tokens. What both have is shared in the cache; a page in which they part is copied.
     ///
