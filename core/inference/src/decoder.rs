@@ -7,7 +7,7 @@ use outcrop_tensor::{Pool, ops};
 pub use crate::decoder_weights::Decoder;
 
 use crate::decoder_config::DecoderConfig;
-use crate::decoder_experts::ExpertScratch;
+use crate::decoder_experts::{ExpertScratch, Mixture};
 use crate::decoder_weights::{Mlp, Site};
 use crate::kv_cache::{KvCache, LayerAttention};
 use crate::lora;
@@ -142,8 +142,8 @@ impl Decoder {
         }
     }
 
-    /// The one place where rows are multiplied by a layer's weights (those of experts apart): writes
-    /// the products of `x` at some sites of a layer, as the rows' adapters change them.
+    /// The one place where rows are multiplied by a layer's weights (a mixture of experts apart):
+    /// writes the products of `x` at some sites of a layer, as the rows' adapters change them.
     fn apply(&self, pass: Pass<'_>, layer: usize, x: &[f32], outs: &mut [(Site, &mut [f32])]) {
         let mut projections = Vec::with_capacity(outs.len());
         for (site, out) in &mut *outs {
@@ -153,7 +153,7 @@ impl Decoder {
         }
         ops::linear_many(pass.pool, x, &mut projections);
         for (site, out) in outs {
-            lora::apply(pass.pool, (layer, *site), pass.rows, x, out);
+            lora::apply(pass.pool, (layer, *site), lora::spans(pass.rows), x, out);
         }
     }
 
@@ -263,7 +263,14 @@ impl Decoder {
         let input = normalised(hidden, layer.mlp_norm.as_deref(), config.norm_eps, normed);
         match (&layer.mlp, &config.experts) {
             (Mlp::Experts(own), Some(shape)) => {
-                own.apply(pass.pool, (shape, config.activation), input, experts, delta);
+                let mixture = Mixture {
+                    pool: pass.pool,
+                    config: shape,
+                    activation: config.activation,
+                    layer: index,
+                    rows: pass.rows,
+                };
+                own.apply(mixture, input, experts, delta);
             }
             _ => {
                 let outs = &mut [(Site::Gate, &mut gate[..]), (Site::Up, up)];

@@ -7,13 +7,27 @@
 use outcrop_tensor::{Pool, ops};
 
 use crate::decoder_config::{ExpertsConfig, GatedActivation, Routing};
-use crate::decoder_weights::{GatedMlp, Linear};
+use crate::decoder_weights::{GatedMlp, Linear, Site};
+use crate::lora::{self, Adapter, Span};
+use crate::step::Rows;
 
 /// One layer's experts.
 #[derive(Debug)]
 pub(crate) struct Experts {
     pub(crate) router: Linear,
     pub(crate) experts: Vec<GatedMlp>,
+}
+
+/// What a pass through the experts of a layer goes by.
+#[derive(Clone, Copy)]
+pub(crate) struct Mixture<'a> {
+    pub pool: &'a Pool,
+    pub config: &'a ExpertsConfig,
+    pub activation: GatedActivation,
+    /// The layer's number.
+    pub layer: usize,
+    /// The sequences that the rows are of, in their order.
+    pub rows: &'a [Rows<'a>],
 }
 
 /// Room that a forward pass through experts fills anew.
@@ -33,14 +47,14 @@ impl Experts {
     /// shape.
     pub fn apply(
         &self,
-        pool: &Pool,
-        (config, activation): (&ExpertsConfig, GatedActivation),
+        mixture: Mixture<'_>,
         x: &[f32],
         scratch: &mut ExpertScratch,
         out: &mut [f32],
     ) {
         let hidden = self.router.weight.cols();
-        self.route(pool, config, x, scratch);
+        self.route(mixture, x, scratch);
+        let adapters = mixture.adapters();
         out.fill(0.0);
         let ExpertScratch {
             assigned,
@@ -50,7 +64,7 @@ impl Experts {
             down,
             ..
         } = scratch;
-        for (expert, rows) in self.experts.iter().zip(&*assigned) {
+        for (number, (expert, rows)) in self.experts.iter().zip(&*assigned).enumerate() {
             if rows.is_empty() {
                 continue;
             }
@@ -58,13 +72,24 @@ impl Experts {
             for (row, _) in rows {
                 gathered.extend_from_slice(&x[row * hidden..(row + 1) * hidden]);
             }
-            gate.resize(rows.len() * config.intermediate_size, 0.0);
-            up.resize(rows.len() * config.intermediate_size, 0.0);
+            let width = mixture.config.intermediate_size;
+            gate.resize(rows.len() * width, 0.0);
+            up.resize(rows.len() * width, 0.0);
             down.resize(rows.len() * hidden, 0.0);
+            let change = |site, x: &[f32], out: &mut [f32]| {
+                let of_rows = rows
+                    .iter()
+                    .map(|(row, _)| adapters.get(*row).copied().flatten());
+                let spans = of_rows.map(|adapter| Span { adapter, rows: 1 });
+                lora::apply(mixture.pool, (mixture.layer, site), spans, x, out);
+            };
             let mut projections = [expert.gate.projection(gate), expert.up.projection(up)];
-            ops::linear_many(pool, gathered, &mut projections);
-            activation.apply(gate, up);
-            expert.down.apply(pool, gate, down);
+            ops::linear_many(mixture.pool, gathered, &mut projections);
+            change(Site::ExpertGate(number), gathered, gate);
+            change(Site::ExpertUp(number), gathered, up);
+            mixture.activation.apply(gate, up);
+            expert.down.apply(mixture.pool, gate, down);
+            change(Site::ExpertDown(number), gate, down);
             for ((row, weight), part) in rows.iter().zip(down.chunks_exact(hidden)) {
                 ops::axpy(*weight, part, &mut out[row * hidden..(row + 1) * hidden]);
             }
@@ -72,11 +97,14 @@ impl Experts {
     }
 
     /// Fills `scratch.assigned`.
-    fn route(&self, pool: &Pool, config: &ExpertsConfig, x: &[f32], scratch: &mut ExpertScratch) {
+    fn route(&self, mixture: Mixture<'_>, x: &[f32], scratch: &mut ExpertScratch) {
+        let Mixture { pool, config, .. } = mixture;
         let rows = x.len() / self.router.weight.cols();
         let scores = &mut scratch.scores;
         scores.resize(rows * config.count, 0.0);
         self.router.apply(pool, x, scores);
+        let place = (mixture.layer, Site::Router);
+        lora::apply(pool, place, lora::spans(mixture.rows), x, scores);
         scratch.assigned.resize_with(config.count, Vec::new);
         scratch.assigned.iter_mut().for_each(Vec::clear);
         for (row, scores) in scores.chunks_exact_mut(config.count).enumerate() {
@@ -84,6 +112,17 @@ impl Experts {
                 scratch.assigned[expert].push((row, weight));
             }
         }
+    }
+}
+
+impl<'a> Mixture<'a> {
+    /// Each row's adapter; nothing where no row has one.
+    fn adapters(&self) -> Vec<Option<&'a Adapter>> {
+        if self.rows.iter().all(|r| r.adapter.is_none()) {
+            return Vec::new();
+        }
+        let of_rows = |r: &Rows<'a>| std::iter::repeat_n(r.adapter, r.tokens.len());
+        self.rows.iter().flat_map(of_rows).collect()
     }
 }
 

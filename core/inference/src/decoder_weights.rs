@@ -36,6 +36,14 @@ pub enum Site {
     Up,
     /// What a dense MLP adds to the residual stream.
     Down,
+    /// The scores that choose a token's experts.
+    Router,
+    /// The gate of an expert, by its number.
+    ExpertGate(usize),
+    /// The other half of an expert.
+    ExpertUp(usize),
+    /// What an expert gives.
+    ExpertDown(usize),
 }
 
 /// A projection with its bias.
@@ -83,12 +91,13 @@ pub(crate) struct GatedMlp {
 }
 
 impl Layer {
-    /// The projection at `site`; experts have none of a dense MLP's.
+    /// The projection at `site`; a layer has a dense MLP's or those of experts.
     pub fn linear(&self, site: Site) -> Option<&Linear> {
-        let dense = match &self.mlp {
-            Mlp::Dense(mlp) => Some(mlp),
-            Mlp::Experts(_) => None,
+        let (dense, mixture) = match &self.mlp {
+            Mlp::Dense(mlp) => (Some(mlp), None),
+            Mlp::Experts(experts) => (None, Some(experts)),
         };
+        let expert = |number: usize| mixture.and_then(|mixture| mixture.experts.get(number));
         match site {
             Site::Query => Some(&self.query),
             Site::Key => Some(&self.key),
@@ -97,7 +106,33 @@ impl Layer {
             Site::Gate => dense.map(|mlp| &mlp.gate),
             Site::Up => dense.map(|mlp| &mlp.up),
             Site::Down => dense.map(|mlp| &mlp.down),
+            Site::Router => mixture.map(|mixture| &mixture.router),
+            Site::ExpertGate(number) => expert(number).map(|mlp| &mlp.gate),
+            Site::ExpertUp(number) => expert(number).map(|mlp| &mlp.up),
+            Site::ExpertDown(number) => expert(number).map(|mlp| &mlp.down),
         }
+    }
+}
+
+impl Layer {
+    /// The sites that the layer has.
+    pub fn sites(&self) -> Vec<Site> {
+        let mut sites = vec![Site::Query, Site::Key, Site::Value, Site::Output];
+        match &self.mlp {
+            Mlp::Dense(_) => sites.extend([Site::Gate, Site::Up, Site::Down]),
+            Mlp::Experts(own) => {
+                sites.push(Site::Router);
+                let of_expert = |number| {
+                    [
+                        Site::ExpertGate(number),
+                        Site::ExpertUp(number),
+                        Site::ExpertDown(number),
+                    ]
+                };
+                sites.extend((0..own.experts.len()).flat_map(of_expert));
+            }
+        }
+        sites
     }
 }
 

@@ -8,8 +8,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
-use crate::lora::MODULES;
-
 type Read<T> = Result<T, String>;
 
 /// Fields that say how an adapter was trained or stored, not what it computes. `fan_in_fan_out` is
@@ -43,6 +41,7 @@ pub(super) struct LoraConfig {
     alpha: f64,
     rank_stabilised: bool,
     targets: Modules,
+    parameters: Vec<String>,
     excluded: Modules,
     layers: Option<Vec<usize>>,
     layers_pattern: Vec<SysRegex>,
@@ -53,7 +52,7 @@ pub(super) struct LoraConfig {
 /// A choice of modules.
 #[derive(Debug)]
 enum Modules {
-    /// All linear layers but the output.
+    /// All linear layers of the decoder's layers: not the output.
     AllLinear,
     /// Those whose name is one of these, or ends with one behind a dot.
     Ends(Vec<String>),
@@ -68,7 +67,10 @@ struct File {
     lora_alpha: f64,
     #[serde(default)]
     use_rslora: bool,
+    #[serde(default)]
     target_modules: Value,
+    #[serde(default)]
+    target_parameters: Option<Vec<String>>,
     #[serde(default)]
     exclude_modules: Value,
     #[serde(default)]
@@ -114,13 +116,21 @@ impl LoraConfig {
         if file.r == 0 {
             return Err("r: expected at least 1, got 0".to_owned());
         }
+        let parameters = file.target_parameters.unwrap_or_default();
+        let targets = match modules("target_modules", &file.target_modules)? {
+            Some(targets) => targets,
+            None if !parameters.is_empty() => Modules::Ends(Vec::new()),
+            None => {
+                let expected = "names, a regular expression or all-linear";
+                return Err(format!("target_modules: expected {expected}, got nothing"));
+            }
+        };
         Ok(Self {
             r: file.r,
             alpha: finite("lora_alpha", file.lora_alpha)?,
             rank_stabilised: file.use_rslora,
-            targets: modules("target_modules", &file.target_modules)?.ok_or(
-                "target_modules: expected names, a regular expression or all-linear, got nothing",
-            )?,
+            targets,
+            parameters,
             excluded: modules("exclude_modules", &file.exclude_modules)?
                 .unwrap_or(Modules::Ends(Vec::new())),
             // As in PEFT, an empty list chooses no layers away.
@@ -167,6 +177,12 @@ impl LoraConfig {
         is_layer && self.targets.hold(module) && !self.excluded.hold(module)
     }
 
+    /// Whether the adapter changes the parameter `name`, such as `model.layers.0.mlp.gate.weight`,
+    /// by itself instead of by its module. The choice of layers is of modules only, as in PEFT.
+    pub fn targets_parameter(&self, name: &str) -> bool {
+        has_end(&self.parameters, name)
+    }
+
     fn has_layers_pattern(&self, module: &str) -> bool {
         let patterns = &self.layers_pattern;
         patterns.is_empty()
@@ -175,7 +191,7 @@ impl LoraConfig {
                 .any(|p| p.find_iter(module).next().is_some())
     }
 
-    /// The rank of `module`'s matrices.
+    /// The rank of the matrices of `module`, a module or parameter as the adapter chooses it.
     pub fn rank(&self, module: &str) -> usize {
         first_match(&self.rank_pattern, module).unwrap_or(self.r)
     }
@@ -197,14 +213,19 @@ impl LoraConfig {
 impl Modules {
     fn hold(&self, module: &str) -> bool {
         match self {
-            Self::AllLinear => MODULES.iter().any(|(name, _)| module.ends_with(name)),
-            Self::Ends(names) => names.iter().any(|name| {
-                let start = module.strip_suffix(name.as_str());
-                start.is_some_and(|start| start.is_empty() || start.ends_with('.'))
-            }),
+            Self::AllLinear => module.contains("layers."),
+            Self::Ends(names) => has_end(names, module),
             Self::Regex(expression) => expression.find_iter(module).next().is_some(),
         }
     }
+}
+
+/// Whether `name` is one of `ends`, or ends with one behind a dot.
+fn has_end(ends: &[String], name: &str) -> bool {
+    ends.iter().any(|end| {
+        let start = name.strip_suffix(end.as_str());
+        start.is_some_and(|start| start.is_empty() || start.ends_with('.'))
+    })
 }
 
 /// Refuses fields that are set and that this version does not follow.
@@ -304,100 +325,4 @@ fn finite(field: &str, value: f64) -> Read<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(changes: &[(&str, Value)]) -> Read<LoraConfig> {
-        let mut file = json!({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none",
-            "target_modules": ["q_proj", "v_proj"], "use_dora": false, "modules_to_save": null});
-        for (name, value) in changes {
-            file[*name] = value.clone();
-        }
-        LoraConfig::read(&file)
-    }
-
-    fn module(layer: usize, name: &str) -> String {
-        format!("model.layers.{layer}.self_attn.{name}")
-    }
-
-    #[test]
-    fn modules_are_chosen_by_the_ends_of_their_names_or_by_an_expression() {
-        let ends = read(&[]).unwrap();
-        assert!(ends.targets(&module(3, "q_proj"), 3));
-        assert!(!ends.targets(&module(3, "k_proj"), 3));
-        assert!(!ends.targets("model.layers.3.self_attn.xq_proj", 3));
-        let expression = r".*\.layers\.[01]\..*(q|k)_proj";
-        let regex = read(&[("target_modules", expression.into())]).unwrap();
-        assert!(regex.targets(&module(1, "k_proj"), 1));
-        assert!(!regex.targets(&module(2, "k_proj"), 2));
-        let all = read(&[
-            ("target_modules", "all-linear".into()),
-            ("exclude_modules", json!(["down_proj"])),
-        ])
-        .unwrap();
-        assert!(all.targets("model.layers.0.mlp.up_proj", 0));
-        assert!(!all.targets("model.layers.0.mlp.down_proj", 0));
-        assert!(!all.targets("lm_head", 0));
-        let some = read(&[
-            ("layers_to_transform", json!([1])),
-            ("layers_pattern", "layers".into()),
-        ]);
-        let some = some.unwrap();
-        assert!(some.targets(&module(1, "q_proj"), 1) && !some.targets(&module(0, "q_proj"), 0));
-        let one = read(&[("layers_to_transform", json!(0))]).unwrap();
-        assert!(one.targets(&module(0, "q_proj"), 0) && !one.targets(&module(1, "q_proj"), 1));
-    }
-
-    #[test]
-    fn ranks_and_scales_are_of_the_module() {
-        let table = read(&[
-            ("use_rslora", true.into()),
-            (
-                "rank_pattern",
-                json!({"layers.1.self_attn.q_proj": 4, "q_proj": 32}),
-            ),
-            ("alpha_pattern", json!({"v_proj": 3.0})),
-        ])
-        .unwrap();
-        assert_eq!(table.rank(&module(1, "q_proj")), 4);
-        assert_eq!(table.rank(&module(11, "q_proj")), 32);
-        assert_eq!(table.rank(&module(1, "v_proj")), 8);
-        assert_eq!(table.scale(&module(1, "q_proj")), 8.0);
-        assert_eq!(
-            table.scale(&module(0, "v_proj")),
-            (3.0 / 8f64.sqrt()) as f32
-        );
-        assert_eq!(read(&[]).unwrap().scale(&module(0, "v_proj")), 2.0);
-    }
-
-    #[test]
-    fn what_is_not_followed_is_refused_by_name() {
-        for (name, value) in [
-            ("peft_type", json!("IA3")),
-            ("bias", json!("all")),
-            ("use_dora", json!(true)),
-            ("modules_to_save", json!(["lm_head"])),
-            ("init_lora_weights", json!("pissa_niter_16")),
-            ("layer_replication", json!([[0, 2]])),
-            ("r", json!(0)),
-            ("target_modules", json!(null)),
-            ("target_modules", json!("(")),
-            ("rank_pattern", json!({"q_proj": 0})),
-            ("something_of_tomorrow", json!(3)),
-        ] {
-            let error = read(&[(name, value.clone())]).unwrap_err();
-            assert!(error.contains(name), "{name}: {value}: {error}");
-        }
-        assert!(
-            read(&[
-                ("fan_in_fan_out", true.into()),
-                ("lora_dropout", json!(0.1))
-            ])
-            .is_ok()
-        );
-    }
-}
+mod tests;

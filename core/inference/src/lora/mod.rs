@@ -2,7 +2,9 @@
 
 mod config;
 mod load;
+mod modules;
 mod registry;
+mod stacked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +17,6 @@ pub(crate) use registry::Adapters;
 use crate::decoder_weights::Site;
 use crate::step::Rows;
 
-/// The linear layers that an adapter may change: PEFT's name within a layer, and what it is here.
-const MODULES: &[(&str, Site)] = &[
-    ("self_attn.q_proj", Site::Query),
-    ("self_attn.k_proj", Site::Key),
-    ("self_attn.v_proj", Site::Value),
-    ("self_attn.o_proj", Site::Output),
-    ("mlp.gate_proj", Site::Gate),
-    ("mlp.up_proj", Site::Up),
-    ("mlp.down_proj", Site::Down),
-];
-
 /// Rows that one task computes.
 const TASK_ROWS: usize = 16;
 
@@ -34,7 +25,7 @@ const TASK_ROWS: usize = 16;
 pub struct Adapter {
     name: String,
     identity: u64,
-    layers: Vec<[Option<LowRank>; MODULES.len()]>,
+    layers: Vec<BTreeMap<Site, LowRank>>,
 }
 
 /// What is added to one projection: `scale * up (down x)`.
@@ -42,7 +33,7 @@ pub struct Adapter {
 struct LowRank {
     inputs: usize,
     outputs: usize,
-    /// PEFT's A, `(rank, inputs)`; modules that were one in training share it.
+    /// PEFT's A, `(rank, inputs)`; projections that were one in training share it.
     down: Arc<Vec<f32>>,
     /// PEFT's B, turned: `(rank, outputs)`.
     up: Vec<f32>,
@@ -62,14 +53,20 @@ impl Adapter {
 
     /// Its change to a projection of `layer`.
     fn change(&self, layer: usize, site: Site) -> Option<&LowRank> {
-        let at = MODULES.iter().position(|(_, of)| *of == site)?;
-        self.layers.get(layer)?[at].as_ref()
+        self.layers.get(layer)?.get(&site)
     }
 
     /// What is known of it.
     pub fn info(&self) -> AdapterInfo {
-        let changes = || self.layers.iter().flatten().flatten();
-        let modules = MODULES.iter().enumerate();
+        let changes = || self.layers.iter().flat_map(BTreeMap::values);
+        let sites: BTreeSet<Site> = self
+            .layers
+            .iter()
+            .flat_map(BTreeMap::keys)
+            .copied()
+            .collect();
+        let mut kinds: Vec<String> = sites.into_iter().map(modules::kind).collect();
+        kinds.dedup();
         let downs: BTreeMap<*const f32, usize> = changes()
             .map(|change| (change.down.as_ptr(), change.down.len()))
             .collect();
@@ -77,38 +74,50 @@ impl Adapter {
         let ranks: BTreeSet<usize> = changes().map(LowRank::rank).collect();
         AdapterInfo {
             name: self.name.clone(),
-            modules: modules
-                .filter(|(at, _)| self.layers.iter().any(|layer| layer[*at].is_some()))
-                .map(|(_, (name, _))| (*name).to_owned())
-                .collect(),
+            modules: kinds,
             ranks: ranks.into_iter().collect(),
             bytes: 4 * (downs.values().sum::<usize>() + ups) as u64,
         }
     }
 }
 
-/// Adds to `out`, `(rows, outputs)`, what the sequences' adapters change in a projection of
-/// `layer` whose input is `x`, `(rows, inputs)`.
+/// Consecutive rows of one adapter, or of none.
+#[derive(Clone, Copy)]
+pub(crate) struct Span<'a> {
+    pub adapter: Option<&'a Adapter>,
+    pub rows: usize,
+}
+
+/// The spans of whole sequences.
+pub(crate) fn spans<'a>(rows: &[Rows<'a>]) -> impl Iterator<Item = Span<'a>> + Clone {
+    rows.iter().map(|r| Span {
+        adapter: r.adapter,
+        rows: r.tokens.len(),
+    })
+}
+
+/// Adds to `out`, `(rows, outputs)`, what the rows' adapters change in a projection of `layer`
+/// whose input is `x`, `(rows, inputs)`.
 ///
 /// The bits of each row depend on its own input and adapter only.
-pub(crate) fn apply(
+pub(crate) fn apply<'a>(
     pool: &Pool,
     (layer, site): (usize, Site),
-    rows: &[Rows<'_>],
+    spans: impl Iterator<Item = Span<'a>> + Clone,
     x: &[f32],
     out: &mut [f32],
 ) {
-    if rows.iter().all(|r| r.adapter.is_none()) {
+    if spans.clone().all(|span| span.adapter.is_none()) {
         return;
     }
-    let count: usize = rows.iter().map(|r| r.tokens.len()).sum();
+    let count: usize = spans.clone().map(|span| span.rows).sum();
     let (inputs, outputs) = (x.len() / count, out.len() / count);
     let (mut x, mut out, mut tasks) = (x, out, Vec::new());
-    for r in rows {
-        let (own_x, others) = x.split_at(r.tokens.len() * inputs);
-        let own_out = out.split_off_mut(..r.tokens.len() * outputs);
+    for span in spans {
+        let (own_x, others) = x.split_at(span.rows * inputs);
+        let own_out = out.split_off_mut(..span.rows * outputs);
         x = others;
-        let change = r.adapter.and_then(|adapter| adapter.change(layer, site));
+        let change = span.adapter.and_then(|adapter| adapter.change(layer, site));
         if let (Some(change), Some(own_out)) = (change, own_out) {
             let parts = own_x
                 .chunks(TASK_ROWS * inputs)
@@ -139,4 +148,16 @@ impl LowRank {
             }
         }
     }
+}
+
+/// The part of `matrix`, whose rows are `width` long, with some rows and columns, transposed.
+fn turned(
+    matrix: &[f32],
+    width: usize,
+    rows: impl Iterator<Item = usize> + Clone,
+    columns: impl Iterator<Item = usize>,
+) -> Vec<f32> {
+    columns
+        .flat_map(|column| rows.clone().map(move |row| matrix[row * width + column]))
+        .collect()
 }

@@ -84,34 +84,155 @@ async fn a_gguf_base_turns_the_same_rows() {
     }
 }
 
-#[tokio::test]
-async fn an_adapter_of_fused_modules_gives_pefts_logits_and_tokens() {
+/// The model of `family` with a tokenizer: the family's fixture has none, and ids go in and out here.
+fn of_family(family: &str, options: EngineOptions) -> Engine {
     let base = tempfile::tempdir().unwrap();
+    let own = format!("families/{family}");
     for (folder, file) in [
-        ("families/phi3", "config.json"),
-        ("families/phi3", "model.safetensors"),
-        // The family's fixture has no tokenizer; ids go in and come out here.
+        (&own[..], "config.json"),
+        (&own[..], "model.safetensors"),
         ("llama3", "tokenizer.json"),
         ("llama3", "tokenizer_config.json"),
     ] {
         std::fs::copy(fixture(folder).join(file), base.path().join(file)).unwrap();
     }
-    let engine = Engine::load(base.path(), "phi3", EngineOptions::default()).unwrap();
-    let info = engine
-        .load_adapter("fused", &fixture("lora/fused"))
-        .unwrap();
-    let kinds = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|kind| format!("self_attn.{kind}"));
-    assert_eq!(info.modules[..4], kinds);
-    assert_eq!(info.modules[4..], ["mlp.gate_proj", "mlp.up_proj"]);
-    let golden = &golden::json("lora/golden.json")["fused"];
+    Engine::load(base.path(), family, options).unwrap()
+}
+
+/// Checks `adapter` of the model of `family` against PEFT, and the modules that it tells of.
+async fn check_of_family(family: &str, adapter: &str, modules: &[&str]) {
+    let engine = of_family(family, EngineOptions::default());
+    let folder = fixture(&format!("lora/{adapter}"));
+    let info = engine.load_adapter(adapter, &folder).unwrap();
+    assert_eq!(info.modules, modules);
+    let golden = &golden::json("lora/golden.json")[adapter];
     let prompt = ids(&golden["ids"]);
-    let logits = engine.logits_with(&prompt, Some("fused")).await.unwrap();
-    let last = &logits[logits.len() - engine.info().vocabulary.unwrap()..];
+    let logits = engine.logits_with(&prompt, Some(adapter)).await.unwrap();
+    let vocab = engine.info().vocabulary.unwrap();
+    let last = &logits[logits.len() - vocab..];
     let off = distance(last, &numbers(&golden["last_logits"]));
-    assert!(off <= TOLERANCE, "{off}");
+    println!("{adapter} of {family}: last logits off by {off:.2e}");
+    assert!(off <= TOLERANCE, "{adapter}: {off}");
+    let plain = engine.logits(&prompt).await.unwrap();
+    assert!(
+        distance(&logits, &plain) > 0.1,
+        "{adapter} changes something"
+    );
     let expected = ids(&golden["greedy"]);
-    let request = named(Some("fused"), greedy(prompt, expected.len()));
+    let request = named(Some(adapter), greedy(prompt, expected.len()));
     assert_eq!(engine.generate(request).await.unwrap().ids, expected);
+}
+
+#[tokio::test]
+async fn an_adapter_of_fused_modules_gives_pefts_logits_and_tokens() {
+    let attention =
+        ["q_proj", "k_proj", "v_proj", "o_proj"].map(|kind| format!("self_attn.{kind}"));
+    let mut modules: Vec<&str> = attention.iter().map(String::as_str).collect();
+    modules.extend(["mlp.gate_proj", "mlp.up_proj"]);
+    check_of_family("phi3", "fused", &modules).await;
+}
+
+#[tokio::test]
+async fn adapters_of_experts_in_each_layout_give_pefts_logits_and_tokens() {
+    let experts = ["gate_proj", "up_proj", "down_proj"].map(|kind| format!("mlp.experts.{kind}"));
+    let [gate, up, down] = experts.each_ref().map(String::as_str);
+    let stacked = ["self_attn.q_proj", "mlp.gate", gate, up, down];
+    check_of_family("qwen3_moe", "stacked", &stacked).await;
+    let apart = ["self_attn.k_proj", "mlp.gate", gate, up, down];
+    check_of_family("mixtral", "apart", &apart).await;
+    let alternate = ["self_attn.v_proj", gate, up];
+    check_of_family("gpt_oss", "alternate", &alternate).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_adapters_of_experts_gives_each_sequence_its_own_bits() {
+    let load = |threads| {
+        let engine = of_family("qwen3_moe", on_threads(threads));
+        engine
+            .load_adapter("stacked", &fixture("lora/stacked"))
+            .unwrap();
+        engine
+    };
+    let cases: Vec<GenerateRequest> = (0..8)
+        .map(|i| {
+            let prompt = (0..3 + 17 * (i % 4)).map(|at| (at * 29 + i) as u32 % 250);
+            let adapter = [None, Some("stacked")][i % 2];
+            named(adapter, greedy(prompt.collect(), 10 + i))
+        })
+        .collect();
+    let (alone_on, together_on) = (load(1), load(2));
+    let mut alone = Vec::new();
+    for case in &cases {
+        alone.push(alone_on.generate(case.clone()).await.unwrap().ids);
+    }
+    let tasks: Vec<_> = cases
+        .into_iter()
+        .map(|case| {
+            let engine = together_on.clone();
+            tokio::spawn(async move { engine.generate(case).await.unwrap().ids })
+        })
+        .collect();
+    for (task, alone) in tasks.into_iter().zip(&alone) {
+        assert_eq!(&task.await.unwrap(), alone);
+    }
+}
+
+#[test]
+fn experts_that_an_adapter_chooses_and_lacks_or_has_unchosen_are_named() {
+    let engine = of_family("qwen3_moe", EngineOptions::default());
+    let stacked = "base_model.model.model.layers.0.mlp.experts";
+    let apart = "base_model.model.model.layers.0.mlp.experts.5.up_proj";
+    let (a, b) = (".lora_A.weight", ".lora_B.weight");
+    let model = ErrorKind::ModelErrorException;
+    let down = [
+        (format!("{stacked}{a}"), [12, 24]),
+        (format!("{stacked}{b}"), [32, 12]),
+    ];
+    let expert = [
+        (format!("{apart}{a}"), [2, 32]),
+        (format!("{apart}{b}"), [24, 2]),
+    ];
+    let gate_up = json!(["experts.gate_up_proj"]);
+    let both = json!(["0.mlp.experts.gate_up_proj", "0.mlp.experts.down_proj"]);
+    for (tensors, parameters, modules, expected) in [
+        (
+            &down,
+            &gate_up,
+            json!([]),
+            "experts.down_proj: expected tensors of what adapter_config",
+        ),
+        (
+            &down,
+            &both,
+            json!(null),
+            "expected a tensor base_model.model.model.layers.0.mlp.experts.lora_A",
+        ),
+        (
+            &expert,
+            &json!(null),
+            json!(["up_proj"]),
+            "experts.0.up_proj.lora_A",
+        ),
+        (
+            &expert,
+            &json!(null),
+            json!(["down_proj"]),
+            "up_proj: expected tensors of what",
+        ),
+    ] {
+        let tensors: Vec<_> = tensors
+            .iter()
+            .map(|(name, shape)| (&name[..], *shape))
+            .collect();
+        let folder = changed(&[
+            ("r", json!(2)),
+            ("target_modules", modules),
+            ("target_parameters", parameters.clone()),
+        ]);
+        let file = folder.path().join("adapter_model.safetensors");
+        std::fs::write(file, zeros(&tensors)).unwrap();
+        refused(&engine, folder.path(), model, &[expected]);
+    }
 }
 
 #[tokio::test]
