@@ -230,6 +230,16 @@ pub enum StopReason {
     MaxTokens,
     /// A stop sequence appeared.
     StopSequence,
+    /// A guardrail stepped in.
+    GuardrailIntervened,
+    /// The model's owner filtered what it said.
+    ContentFiltered,
+    /// What the model said is not of the form that it must have.
+    MalformedModelOutput,
+    /// The model asked for a tool in a form that cannot be read.
+    MalformedToolUse,
+    /// The context was full.
+    ModelContextWindowExceeded,
 }
 
 /// Tokens that were really read and made.

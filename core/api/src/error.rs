@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 /// The result of a public call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -52,6 +54,20 @@ error_kinds! {
     ModelTimeoutException, 408, false;
     /// The model failed: its files are damaged, or it is not of a known architecture.
     ModelErrorException, 424, false;
+    /// The model failed in the middle of its stream.
+    ModelStreamErrorException, 424, false;
+    /// A service that the call rests on, such as a remote model, cannot be reached now.
+    ServiceUnavailableException, 503, true;
+    /// Something that the call rests on failed.
+    DependencyFailedException, 424, false;
+    /// Something that the call rests on answered what cannot be used.
+    BadGatewayException, 502, true;
+    /// The resource is in use and cannot be changed now.
+    ResourceInUseException, 400, false;
+    /// A resource would have more tags than it may.
+    TooManyTagsException, 400, false;
+    /// The operation is one of Bedrock's that is not here.
+    NotImplementedException, 501, false;
     /// The caller gave the call up: it ended within one engine step.
     CancelledException, 499, false;
     /// A fault of Outcrop or of the machine under it, such as a full disk.
@@ -64,6 +80,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     resource: Option<String>,
+    members: Map<String, Value>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -74,6 +91,7 @@ impl Error {
             kind,
             message: message.into(),
             resource: None,
+            members: Map::new(),
             source: None,
         }
     }
@@ -103,6 +121,11 @@ impl Error {
         Self::new(ErrorKind::InternalServerException, message)
     }
 
+    /// A [`ErrorKind::NotImplementedException`].
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotImplementedException, message)
+    }
+
     /// A [`ErrorKind::CancelledException`].
     pub fn cancelled() -> Self {
         Self::new(
@@ -115,6 +138,13 @@ impl Error {
     #[must_use]
     pub fn with_resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
+        self
+    }
+
+    /// The same error with a further member of its shape, such as `originalStatusCode`.
+    #[must_use]
+    pub fn with_member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.members.insert(name.into(), value.into());
         self
     }
 
@@ -136,6 +166,11 @@ impl Error {
     /// What was wrong, with the value, and what would be right.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Further members of its shape, by the names that AWS gives them.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.members
     }
 
     /// The id, ARN or path that the error concerns, where there is one.

@@ -24,8 +24,8 @@ pub use evaluation::{Perplexity, PerplexityOptions, TextPerplexity};
 pub use gathered::Gathered;
 pub use message::{
     CitationLocation, CitationsContent, ContentBlock, DocumentBlock, DocumentSource, GeneratedText,
-    Message, Role, SearchResult, SourceCitation, TextContent, ToolResult, ToolResultContent,
-    ToolResultStatus, ToolUse,
+    Message, ReasoningContent, ReasoningText, Role, SearchResult, SourceCitation, TextContent,
+    ToolResult, ToolResultContent, ToolResultStatus, ToolUse,
 };
 pub use model::{AdapterInfo, MemoryEstimate, ModelInfo, ModelKind};
 pub use seams::{BoxFuture, ChatModel, Embedder, EventStream, Reranker};

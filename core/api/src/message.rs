@@ -49,6 +49,27 @@ pub enum ContentBlock {
     Document(DocumentBlock),
     /// Generated text with the passages that it rests on.
     CitationsContent(CitationsContent),
+    /// What the model thought before it answered.
+    ReasoningContent(ReasoningContent),
+}
+
+/// What a model thought before it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ReasoningContent {
+    /// In words.
+    ReasoningText(ReasoningText),
+}
+
+/// A model's thoughts in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReasoningText {
+    /// The words.
+    pub text: String,
+    /// What the model's owner signed them with, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// The model asks for one call of a tool.

@@ -1,1 +1,18 @@
-//! Who may do what, who did what, what it cost: policy, audit, metering, quota, guardrails.
+//! Who may do what, who did what, what it cost.
+//!
+//! The desk asks here before each call and tells here of its end; nothing else does. A [`Caller`]
+//! is who asks, a [`Policy`] decides, and a [`Trail`] keeps the decision and the record of the call.
+
+mod audit;
+mod caller;
+mod meter;
+mod policy;
+mod quota;
+mod trail;
+
+pub use audit::{AuditRecord, Outcome};
+pub use caller::{Caller, Principal};
+pub use meter::{Meter, Total};
+pub use policy::{Decision, Effect, Policy, Request};
+pub use quota::{Admission, Quota};
+pub use trail::Trail;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use outcrop_api::{
-    ContentBlock, DocumentBlock, DocumentSource, Error, GeneratedText, Message, Result, Role,
-    SearchResult, Tool, ToolResult, ToolResultContent,
+    ContentBlock, DocumentBlock, DocumentSource, Error, GeneratedText, Message, ReasoningContent,
+    Result, Role, SearchResult, Tool, ToolResult, ToolResultContent,
 };
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -95,6 +95,15 @@ fn user(
                     "user",
                 ));
             }
+            ContentBlock::ReasoningContent(_) => {
+                return Err(misplaced(
+                    index,
+                    place,
+                    "reasoningContent",
+                    "assistant",
+                    "user",
+                ));
+            }
         }
     }
     if !parts.is_empty() || !has_results {
@@ -110,6 +119,7 @@ fn assistant<'a>(
     tool_names: &mut HashMap<&'a str, &'a str>,
 ) -> Result<Value> {
     let mut parts = Vec::new();
+    let mut thoughts = Vec::new();
     let mut calls = Vec::new();
     for (place, block) in message.content.iter().enumerate() {
         match block {
@@ -140,9 +150,16 @@ fn assistant<'a>(
             ContentBlock::Document(_) => {
                 return Err(misplaced(index, place, "document", "user", "assistant"));
             }
+            ContentBlock::ReasoningContent(ReasoningContent::ReasoningText(thought)) => {
+                thoughts.push(thought.text.as_str());
+            }
         }
     }
     let mut message = json!({"role": "assistant", "content": parts.join(BLOCK_SEPARATOR)});
+    // The name that chat templates of reasoning models read; each decides what it repeats of it.
+    if !thoughts.is_empty() {
+        message["reasoning_content"] = Value::String(thoughts.join(BLOCK_SEPARATOR));
+    }
     if !calls.is_empty() {
         message["tool_calls"] = Value::Array(calls);
     }

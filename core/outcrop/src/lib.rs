@@ -6,11 +6,13 @@
 
 mod bench;
 pub mod cli;
+mod desk;
 mod device;
 mod feed;
 mod knowledge_base;
 mod meter;
 mod model;
+pub mod operations;
 mod options;
 mod prefix;
 mod request;
@@ -18,6 +20,7 @@ mod runtime;
 mod session;
 
 pub use bench::Measurement;
+pub use desk::{Called, Desk, Record};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};
 pub use meter::Meter;
@@ -25,6 +28,7 @@ pub use model::Model;
 pub use options::SessionOptions;
 pub use outcrop_api as api;
 pub use outcrop_api::{Error, ErrorKind, Result};
+pub use outcrop_governance as governance;
 pub use outcrop_knowledge::{
     Chunking, Document, DocumentInfo, KnowledgeBaseInfo, SourceInfo, SyncProgress, SyncReport,
 };

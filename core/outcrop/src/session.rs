@@ -10,6 +10,7 @@ use outcrop_knowledge::KnowledgeBaseInfo;
 use outcrop_models::{CatalogueEntry, LoadOptions, ModelSummary, Progress, Shelf, ShelfOptions};
 use outcrop_store::Home;
 
+use crate::desk::Desk;
 use crate::device;
 use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
 use crate::model::Model;
@@ -28,6 +29,7 @@ struct Inner {
     path: PathBuf,
     device: &'static str,
     shelf: Shelf,
+    desk: Desk,
     closed: AtomicBool,
     pid: u32,
 }
@@ -48,6 +50,7 @@ impl Session {
         Ok(Self {
             inner: Arc::new(Inner {
                 shelf: Shelf::new(home.clone(), shelf),
+                desk: Desk::new(&home)?,
                 home,
                 path,
                 device,
@@ -60,6 +63,16 @@ impl Session {
     /// The home folder.
     pub fn home(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// What stands before and behind every call.
+    pub fn desk(&self) -> &Desk {
+        &self.inner.desk
+    }
+
+    /// The home's store, for the handlers of operations.
+    pub(crate) fn store(&self) -> &Home {
+        &self.inner.home
     }
 
     /// The device that models run on: `cpu`.

@@ -10,6 +10,7 @@
 //! collections/<id>/manifest.json     one generation of a collection      Home::collection
 //!                 /segments/*.seg    its chunks, vectors and texts       Snapshot
 //! models/<name>/                     whole models only                   Home::download
+//! logs/<name>/<day>.jsonl            append-only lines                   Log
 //! locks/                             one empty file for each lock
 //! ```
 //!
@@ -64,6 +65,7 @@ mod envelope;
 mod error;
 mod home;
 mod lock;
+mod log;
 mod manifest;
 mod mapping;
 mod name;
@@ -78,6 +80,7 @@ pub use collection::Collection;
 pub use download::{Download, Expected, PartialFile, sha256, sha256_of};
 pub use error::{Result, StoreError};
 pub use home::Home;
+pub use log::Log;
 pub use manifest::DocumentEntry;
 pub use sealed_file::{read_sealed, write_sealed};
 pub use segment::Segment;

@@ -1,0 +1,97 @@
+//! The two logs of the home: what was decided, and what was done.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use outcrop_api::Result;
+use outcrop_store::{Home, Log};
+use serde_json::{Value, json};
+
+use crate::audit::{AuditRecord, Outcome};
+use crate::policy::{Decision, Request};
+
+/// The logs `decisions` and `audit` of a home: JSON lines. Clones are the same logs.
+///
+/// A decision is in its log before the call that it allows begins. The record of a call is one
+/// line, written when the call ends.
+#[derive(Clone, Debug)]
+pub struct Trail {
+    decisions: Log,
+    audit: Log,
+}
+
+impl Trail {
+    /// The logs of `home`.
+    ///
+    /// # Errors
+    /// As [`Home::log`].
+    pub fn new(home: &Home) -> Result<Self> {
+        Ok(Self {
+            decisions: home.log("decisions")?,
+            audit: home.log("audit")?,
+        })
+    }
+
+    /// Keeps a decision.
+    ///
+    /// # Errors
+    /// `InternalServerException` where it cannot be written: the call must then not be made.
+    pub fn decided(
+        &self,
+        request_id: &str,
+        request: &Request<'_>,
+        decision: &Decision,
+    ) -> Result<()> {
+        let now = Utc::now();
+        let line = json!({
+            "time": rfc3339(now),
+            "requestID": request_id,
+            "principal": request.principal.arn,
+            "action": request.action,
+            "resource": request.resource,
+            "effect": decision.effect,
+            "rule": decision.rule,
+        });
+        Ok(self.decisions.append(&day(now), &line)?)
+    }
+
+    /// Keeps the record of a call that ended after `latency_ms`.
+    ///
+    /// # Errors
+    /// `InternalServerException` where it cannot be written.
+    pub fn ended(&self, record: &AuditRecord, latency_ms: u64, outcome: Outcome<'_>) -> Result<()> {
+        let now = Utc::now();
+        let event = record.event(&rfc3339(now), latency_ms, outcome);
+        Ok(self.audit.append(&day(now), &event)?)
+    }
+
+    /// The records of calls, the oldest first.
+    ///
+    /// # Errors
+    /// `InternalServerException` where the log cannot be read.
+    pub fn calls(&self) -> Result<Vec<Value>> {
+        events(&self.audit)
+    }
+
+    /// The decisions, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Trail::calls`].
+    pub fn decisions(&self) -> Result<Vec<Value>> {
+        events(&self.decisions)
+    }
+}
+
+fn events(log: &Log) -> Result<Vec<Value>> {
+    let lines = log.lines()?;
+    Ok(lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn day(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d").to_string()
+}
