@@ -154,7 +154,7 @@ impl Session {
         options: String,
     ) -> napi::Result<PromiseRaw<'env, i32>> {
         promise(env, &Cancellation::default(), async move {
-            Ok(outcrop::cli::run(arguments, from_json("options", &options)?).await)
+            Ok(outcrop_protocol::cli::run(arguments, from_json("options", &options)?).await)
         })
     }
 }

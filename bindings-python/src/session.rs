@@ -124,7 +124,7 @@ impl Session {
 #[pyfunction]
 pub fn run_cli(py: Python<'_>, arguments: Vec<String>, options: &str) -> PyResult<Object> {
     let options = outcrop::from_json("options", options).map_err(|error| raise(py, error))?;
-    let call = async move { Ok(outcrop::cli::run(arguments, options).await) };
+    let call = async move { Ok(outcrop_protocol::cli::run(arguments, options).await) };
     run(py, false, call, |py, code| {
         Ok(code.into_pyobject(py)?.into_any().unbind())
     })

@@ -3,6 +3,7 @@
 //! The desk asks here before each call and tells here of its end; nothing else does. A [`Caller`]
 //! is who asks, a [`Policy`] decides, and a [`Trail`] keeps the decision and the record of the call.
 
+mod access_key;
 mod audit;
 mod caller;
 mod meter;
@@ -10,6 +11,7 @@ mod policy;
 mod quota;
 mod trail;
 
+pub use access_key::{AccessKey, AccessKeySummary, AccessKeys, NewAccessKey};
 pub use audit::{AuditRecord, Outcome};
 pub use caller::{Caller, Principal};
 pub use meter::{Meter, Total};

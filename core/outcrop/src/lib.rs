@@ -5,7 +5,6 @@
 //! method returns a `Send` future for [`runtime`]; dropping the future, or a stream, stops the work.
 
 mod bench;
-pub mod cli;
 mod desk;
 mod device;
 mod feed;

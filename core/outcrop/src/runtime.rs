@@ -49,7 +49,7 @@ fn build() -> Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("outcrop")
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|error| {
             Error::internal(format!("the runtime's {threads} threads: {error}")).with_source(error)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outcrop_api::{Error, Result};
+use outcrop_governance::AccessKeys;
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::KnowledgeBaseInfo;
 use outcrop_models::{CatalogueEntry, LoadOptions, ModelSummary, Progress, Shelf, ShelfOptions};
@@ -94,6 +95,11 @@ impl Session {
     /// Whether [`Session::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.inner.closed.load(Ordering::SeqCst)
+    }
+
+    /// The keys by which callers over HTTP show who they are.
+    pub fn access_keys(&self) -> AccessKeys {
+        AccessKeys::new(self.inner.home.clone())
     }
 
     /// The models that this session knows: the built-in ones and those in its home.

@@ -10,7 +10,24 @@ use crate::error::{Result, StoreError};
 ///
 /// The caller holds the lock that makes `temporary` its own; what a killed writer left there is overwritten.
 pub(crate) fn replace(target: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(temporary).map_err(StoreError::io("create", temporary))?;
+    let file = File::create(temporary).map_err(StoreError::io("create", temporary))?;
+    fill(file, target, temporary, bytes)
+}
+
+/// [`replace`], with a file that only its owner may read.
+pub(crate) fn replace_private(target: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
+    remove(temporary)?;
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options
+        .open(temporary)
+        .map_err(StoreError::io("create", temporary))?;
+    fill(file, target, temporary, bytes)
+}
+
+fn fill(mut file: File, target: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
         .map_err(StoreError::io("write", temporary))?;
     file.sync_all()

@@ -49,6 +49,28 @@ impl Home {
         self.write_record(kind, &file, &bytes)
     }
 
+    /// [`Home::create_record`], in a file that only its owner may read: for secrets.
+    ///
+    /// # Errors
+    /// As [`Home::create_record`].
+    pub fn create_private_record<T: Serialize + ?Sized>(
+        &self,
+        kind: &str,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
+        let file = self.record_file(kind, id)?;
+        let bytes = envelope::seal("record", value)?;
+        let _lock = self.lock_records(kind)?;
+        if file.exists() {
+            return Err(StoreError::AlreadyExists {
+                resource: format!("{kind} {id}"),
+            });
+        }
+        let temporary = self.make_record_folder(kind)?.join(".writing");
+        atomic_file::replace_private(&file, &temporary, &bytes)
+    }
+
     /// Replaces a record by what `change` makes of it, with no other writer between the reading and the writing.
     ///
     /// # Errors
@@ -137,11 +159,16 @@ impl Home {
 
     /// The caller holds the kind's lock, so the one temporary name is its own.
     fn write_record(&self, kind: &str, file: &std::path::Path, bytes: &[u8]) -> Result<()> {
+        let temporary = self.make_record_folder(kind)?.join(".writing");
+        atomic_file::replace(file, &temporary, bytes)
+    }
+
+    fn make_record_folder(&self, kind: &str) -> Result<PathBuf> {
         let folder = self.record_folder(kind)?;
         if !folder.is_dir() {
             fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
             atomic_file::flush_parent(&folder)?;
         }
-        atomic_file::replace(file, &folder.join(".writing"), bytes)
+        Ok(folder)
     }
 }

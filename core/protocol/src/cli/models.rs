@@ -1,10 +1,9 @@
 //! `outcrop models` and `outcrop models info MODEL`.
 
-use outcrop_api::{ModelKind, Result};
-use outcrop_models::LoadOptions;
+use outcrop::api::{ModelKind, Result};
+use outcrop::{LoadOptions, Session};
 
 use crate::cli::output::{Output, size};
-use crate::session::Session;
 
 /// The models that the home knows.
 pub(super) fn list(session: &Session, output: &mut Output) -> Result<()> {

@@ -7,12 +7,11 @@ mod output;
 
 use std::io::Write;
 
-use outcrop_api::{Error, ErrorKind, Result};
+use outcrop::api::{Error, ErrorKind, Result};
 
 use crate::cli::arguments::{Command, Given};
 use crate::cli::output::Output;
-use crate::options::SessionOptions;
-use crate::session::Session;
+use outcrop::{Session, SessionOptions};
 
 const HELP: &str = "\
 Models and knowledge bases in your own process.

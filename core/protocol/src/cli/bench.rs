@@ -1,10 +1,9 @@
 //! `outcrop bench MODEL`.
 
-use outcrop_api::Result;
+use outcrop::api::Result;
 
-use crate::bench::Measurement;
 use crate::cli::output::Output;
-use crate::session::Session;
+use outcrop::{Measurement, Session};
 
 /// Measures a model and tells each measurement as it comes.
 pub(super) async fn run(session: &Session, model: &str, output: &mut Output) -> Result<()> {

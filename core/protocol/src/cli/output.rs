@@ -2,11 +2,11 @@
 
 use std::io::{ErrorKind, Write};
 
-use outcrop_api::Result;
+use outcrop::api::Result;
 use serde::Serialize;
 
 use crate::cli::unwritable;
-use crate::feed::to_json;
+use outcrop::to_json;
 
 /// Where a command's results go.
 pub(super) struct Output {
