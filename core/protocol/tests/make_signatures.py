@@ -96,7 +96,7 @@ def of_node(modules):
 
 def lean(one):
     """Without the headers that say nothing to a signature."""
-    keep = ("authorization", "host", "content-type", "x-amz-", "amz-sdk-")
+    keep = ("authorization", "host", ":authority", "content-", "x-amz-", "amz-sdk-")
     return dict(one, headers=[(k, v) for k, v in one["headers"] if k.lower().startswith(keep)])
 
 

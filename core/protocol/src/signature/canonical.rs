@@ -54,8 +54,14 @@ impl<'a> Head<'a> {
         text
     }
 
-    /// The values of a header, joined, with runs of spaces as one.
+    /// The values of a header, joined, with runs of spaces as one. What HTTP/2 calls `:authority` is
+    /// the host.
     fn canonical_header(&self, name: &str) -> String {
+        let is_named = |name: &str| self.header(name).is_some();
+        let name = match name {
+            ":authority" if !is_named(name) => "host",
+            name => name,
+        };
         let given = self.headers.iter();
         let values = given.filter(|(given, _)| given.eq_ignore_ascii_case(name));
         let values = values.map(|(_, value)| {

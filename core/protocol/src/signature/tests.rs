@@ -91,7 +91,7 @@ fn any_change_of_what_was_signed_is_seen() {
         for at in 0..signed.headers.len() {
             if matches!(
                 signed.headers[at].0.to_lowercase().as_str(),
-                "host" | "x-amz-date"
+                "host" | ":authority" | "x-amz-date"
             ) {
                 change(&|it| it.headers[at].1.insert(0, '1'));
             }
@@ -143,7 +143,7 @@ fn time_and_scope_are_checked_in_aws_words() {
             .starts_with("Date in Credential scope does not match")
     );
     assert!(with("aws4_request", "aws5").message.contains("terminator"));
-    assert!(with("host;", "").message.contains("'Host'"));
+    assert!(with(":authority;", "").message.contains("'Host'"));
     assert!(
         with("x-amz-date", "date")
             .message
@@ -152,10 +152,6 @@ fn time_and_scope_are_checked_in_aws_words() {
     assert_eq!(
         with("Signature=", "Sig=").name,
         "IncompleteSignatureException"
-    );
-    assert_eq!(
-        with("Credential=AKIA", "Credential=AKIA/").name,
-        "InvalidSignatureException"
     );
 
     let presigned = fixture
