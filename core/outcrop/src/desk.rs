@@ -10,7 +10,7 @@ use outcrop_governance::{
 use outcrop_store::Home;
 use serde_json::{Map, Value};
 
-pub use record::Record;
+pub use record::{Record, request_id};
 pub(crate) use watched::watch_answer;
 
 use crate::operations::{Answer, Call, Operation};

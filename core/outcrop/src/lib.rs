@@ -19,7 +19,7 @@ mod runtime;
 mod session;
 
 pub use bench::Measurement;
-pub use desk::{Called, Desk, Record};
+pub use desk::{Called, Desk, Record, request_id};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};
 pub use meter::Meter;

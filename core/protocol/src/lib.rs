@@ -1,8 +1,20 @@
 //! The AWS wire: HTTP request in, HTTP response or event stream out.
 
+mod bind;
 pub mod cli;
+mod constraint;
+mod error_response;
+mod frame;
+mod handle;
 mod http;
+mod member_path;
 mod refusal;
+mod route;
+pub mod service_model;
 mod signature;
+mod unbind;
+mod validate;
 
+pub use frame::{EVENT_STREAM, Frame, read as read_frame};
+pub use handle::{MODEL_HEADER, handle};
 pub use http::{Body, Chunks, HttpRequest, HttpResponse};

@@ -29,7 +29,7 @@ struct State {
 }
 
 /// A fresh id of a request, a version 4 UUID.
-pub(crate) fn request_id() -> String {
+pub fn request_id() -> String {
     let bits = fastrand::u128(..);
     let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");

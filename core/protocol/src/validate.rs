@@ -1,0 +1,440 @@
+//! Checks a request's members against their shapes and says what is wrong in the service's words.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::constraint::{self, Constraint};
+use crate::member_path::{MemberPath, Step};
+use crate::service_model::{Kind, ServiceModel, Shape, ShapeId, Structure, TimestampForm};
+
+/// The operations of this service never show a value in a message: prompts are confidential.
+const RUNTIME: &str = "bedrock-runtime";
+
+/// Checks `input`, an object of the members of the structure `shape`.
+///
+/// # Errors
+/// The message of the `ValidationException`: the first value of a wrong JSON type, or else every
+/// constraint that does not hold.
+pub fn validate(
+    service: &ServiceModel,
+    shape: ShapeId,
+    input: &Map<String, Value>,
+) -> Result<(), String> {
+    let mut check = Check {
+        service,
+        violations: Vec::new(),
+    };
+    check.structure(service.structure(shape), input, &MemberPath::Root)?;
+    match check.violations.len() {
+        0 => Ok(()),
+        count => Err(format!(
+            "{count} validation error{} detected: {}",
+            if count == 1 { "" } else { "s" },
+            check.violations.join("; ")
+        )),
+    }
+}
+
+struct Check<'m> {
+    service: &'m ServiceModel,
+    violations: Vec<String>,
+}
+
+type Typed = Result<(), String>;
+
+impl Check<'_> {
+    fn structure(
+        &mut self,
+        structure: &Structure,
+        members: &Map<String, Value>,
+        path: &MemberPath,
+    ) -> Typed {
+        for member in &structure.members {
+            let here = path.then(Step::Member(member.name));
+            match members.get(member.name) {
+                Some(value) if !value.is_null() => self.value(member.shape, value, &here)?,
+                // The body of an InvokeModel is carried as bytes beside the members.
+                _ if member.required && structure.payload != Some(member.name) => {
+                    self.missing(&here);
+                }
+                _ => {}
+            }
+        }
+        for name in members.keys() {
+            // What is not in the model would be accepted and not honoured.
+            if structure.member(name).is_none() {
+                let here = path.then(Step::Member(name));
+                self.violation(None, None, &here, "Member must be in the service model");
+            }
+        }
+        if structure.union {
+            let set = members.values().filter(|value| !value.is_null()).count();
+            if set != 1 {
+                let what = format!("Union must have exactly one member set, it has {set}");
+                self.violation(None, None, path, &what);
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, shape: ShapeId, value: &Value, path: &MemberPath) -> Typed {
+        let shape = self.service.shape(shape);
+        match (&shape.kind, value) {
+            (Kind::Structure(structure), Value::Object(members)) => {
+                self.structure(structure, members, path)
+            }
+            (Kind::List(member, limits), Value::Array(items)) => {
+                self.constraints(shape, value, path, constraint::length(*limits, items.len()));
+                self.list(*member, items, path)
+            }
+            (Kind::Map(key, member, limits), Value::Object(entries)) => {
+                self.constraints(
+                    shape,
+                    value,
+                    path,
+                    constraint::length(*limits, entries.len()),
+                );
+                self.map(*key, *member, entries, path)
+            }
+            (Kind::Document, _) => Ok(()),
+            _ => {
+                let broken = scalar(shape, value).map_err(|text| wrong_type(&text, path))?;
+                self.constraints(shape, value, path, broken);
+                Ok(())
+            }
+        }
+    }
+
+    fn list(&mut self, member: ShapeId, items: &[Value], path: &MemberPath) -> Typed {
+        let shape = self.service.shape(member);
+        let mut broken = false;
+        for (at, item) in items.iter().enumerate() {
+            let here = path.then(Step::Item(at + 1));
+            if item.is_null() {
+                self.missing(&here);
+            } else if is_scalar(shape) {
+                broken |= !scalar(shape, item)
+                    .map_err(|text| wrong_type(&text, &here))?
+                    .is_empty();
+            } else {
+                self.value(member, item, &here)?;
+            }
+        }
+        if broken {
+            let all = constraint::all(shape).join(", ");
+            let shown = Value::Array(items.to_vec());
+            let what = format!("Member must satisfy constraint: [{all}]");
+            self.violation(Some(shape), Some(&shown), path, &what);
+        }
+        Ok(())
+    }
+
+    fn map(
+        &mut self,
+        key: ShapeId,
+        member: ShapeId,
+        entries: &Map<String, Value>,
+        path: &MemberPath,
+    ) -> Typed {
+        let (key, shape) = (self.service.shape(key), self.service.shape(member));
+        let (mut bad_keys, mut bad_values) = (false, false);
+        for (name, value) in entries {
+            let here = path.then(Step::Member(name));
+            let name = Value::String(name.clone());
+            bad_keys |= !scalar(key, &name)
+                .map_err(|text| wrong_type(&text, &here))?
+                .is_empty();
+            if value.is_null() {
+                self.missing(&here);
+            } else if is_scalar(shape) {
+                bad_values |= !scalar(shape, value)
+                    .map_err(|text| wrong_type(&text, &here))?
+                    .is_empty();
+            } else {
+                self.value(member, value, &here.then(Step::Entry))?;
+            }
+        }
+        for (broken, part, shape) in [(bad_keys, "keys", key), (bad_values, "value", shape)] {
+            if broken {
+                let all = constraint::all(shape).join(", ");
+                let what = format!("Map {part} must satisfy constraint: [{all}]");
+                self.violation(Some(shape), None, path, &what);
+            }
+        }
+        Ok(())
+    }
+
+    fn constraints(
+        &mut self,
+        shape: &Shape,
+        value: &Value,
+        path: &MemberPath,
+        broken: Vec<Constraint>,
+    ) {
+        for constraint in broken {
+            self.violation(Some(shape), Some(value), path, &constraint.to_string());
+        }
+    }
+
+    fn missing(&mut self, path: &MemberPath) {
+        self.violation(None, Some(&Value::Null), path, "Member must not be null");
+    }
+
+    fn violation(
+        &mut self,
+        shape: Option<&Shape>,
+        value: Option<&Value>,
+        path: &MemberPath,
+        constraint: &str,
+    ) {
+        let secret = self.service.name == RUNTIME || shape.is_some_and(|shape| shape.sensitive);
+        let value = value.filter(|_| !secret).and_then(shown);
+        let value = value.map(|value| format!(" {value}")).unwrap_or_default();
+        self.violations.push(format!(
+            "Value{value} at '{path}' failed to satisfy constraint: {constraint}"
+        ));
+    }
+}
+
+/// The value as the service shows it; nothing for what it has no short form of.
+fn shown(value: &Value) -> Option<String> {
+    let plain = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    match value {
+        Value::Null => Some("null".to_string()),
+        Value::Array(items) => {
+            let items: Option<Vec<String>> = items.iter().map(plain).collect();
+            Some(format!("'[{}]'", items?.join(", ")))
+        }
+        value => Some(format!("'{}'", plain(value)?)),
+    }
+}
+
+fn is_scalar(shape: &Shape) -> bool {
+    !matches!(
+        shape.kind,
+        Kind::Structure(_) | Kind::List(..) | Kind::Map(..) | Kind::Document
+    )
+}
+
+/// The constraints that a scalar breaks, or what is wrong with its JSON type.
+fn scalar(shape: &Shape, value: &Value) -> Result<Vec<Constraint>, String> {
+    match (&shape.kind, value) {
+        (Kind::String(limits, pattern), Value::String(text)) => {
+            let mut broken = constraint::length(*limits, text.chars().count());
+            if let Some(pattern) = pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
+                broken.push(Constraint::Pattern(pattern.source()));
+            }
+            Ok(broken)
+        }
+        (Kind::Enum(values), Value::String(text)) => Ok(constraint::one_of(values, text)),
+        (Kind::Integer(limits) | Kind::Long(limits), Value::Number(number)) => {
+            let small = matches!(shape.kind, Kind::Integer(_));
+            match number
+                .as_i64()
+                .filter(|it| !small || i32::try_from(*it).is_ok())
+            {
+                Some(whole) => Ok(constraint::range(*limits, whole as f64)),
+                None => Err(cannot_be(shape, value)),
+            }
+        }
+        (Kind::Float(limits), Value::Number(number)) => Ok(constraint::range(
+            *limits,
+            number.as_f64().unwrap_or(f64::NAN),
+        )),
+        (Kind::Boolean, Value::Bool(_)) => Ok(Vec::new()),
+        (Kind::Blob(limits), Value::String(text)) => match STANDARD.decode(text) {
+            Ok(bytes) => Ok(constraint::length(*limits, bytes.len())),
+            Err(error) => Err(format!("Invalid base64 in a blob: {error}")),
+        },
+        (Kind::Timestamp(TimestampForm::Rfc3339), Value::String(text)) => {
+            match chrono::DateTime::parse_from_rfc3339(text) {
+                Ok(_) => Ok(Vec::new()),
+                Err(_) => Err(format!("'{text}' can not be converted to a Timestamp")),
+            }
+        }
+        (Kind::Timestamp(TimestampForm::EpochSeconds), Value::Number(_)) => Ok(Vec::new()),
+        _ => Err(cannot_be(shape, value)),
+    }
+}
+
+fn cannot_be(shape: &Shape, value: &Value) -> String {
+    let wanted = match shape.kind {
+        Kind::Structure(_) | Kind::Map(..) => "a Structure",
+        Kind::List(..) => "a List",
+        Kind::String(..) | Kind::Enum(_) => "a String",
+        Kind::Integer(_) => "an Integer",
+        Kind::Long(_) => "a Long",
+        Kind::Float(_) => "a Float",
+        Kind::Boolean => "a Boolean",
+        Kind::Blob(_) => "a Blob",
+        Kind::Timestamp(_) => "a Timestamp",
+        Kind::Document => "a Document",
+    };
+    match value {
+        Value::Object(_) => "Start of structure or map found where not expected".to_string(),
+        Value::Array(_) => "Start of list found where not expected".to_string(),
+        Value::String(_) => format!("STRING_VALUE can not be converted to {wanted}"),
+        Value::Number(_) => format!("NUMBER_VALUE can not be converted to {wanted}"),
+        Value::Bool(true) => format!("TRUE_VALUE can not be converted to {wanted}"),
+        Value::Bool(false) => format!("FALSE_VALUE can not be converted to {wanted}"),
+        Value::Null => format!("NULL_VALUE can not be converted to {wanted}"),
+    }
+}
+
+/// The service's words, with the member that they leave out.
+fn wrong_type(text: &str, path: &MemberPath) -> String {
+    format!("{text}: '{path}'")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::service_model::service;
+
+    fn refused(name: &str, operation: &str, input: Value) -> String {
+        let service = service(name).unwrap();
+        let operation = service.operation(operation).unwrap();
+        let Value::Object(input) = input else {
+            panic!("members");
+        };
+        match validate(service, operation.input, &input) {
+            Ok(()) => "right".to_string(),
+            Err(message) => message,
+        }
+    }
+
+    fn converse(messages: Value) -> String {
+        refused(
+            "bedrock-runtime",
+            "Converse",
+            json!({"modelId": "a.b", "messages": messages}),
+        )
+    }
+
+    #[test]
+    fn what_is_right_is_not_refused() {
+        let text = json!([{"role": "user", "content": [{"text": "hello"}]}]);
+        assert_eq!(converse(text), "right");
+        let tool = json!({"toolUse": {"toolUseId": "t1", "name": "f", "input": {"any": null}}});
+        assert_eq!(
+            converse(json!([{"role": "assistant", "content": [tool]}])),
+            "right"
+        );
+    }
+
+    #[test]
+    fn a_pattern_and_a_length_are_refused_together() {
+        let name = format!("a b{}", "c".repeat(62));
+        let tool = json!({"toolUse": {"toolUseId": "t1", "name": name, "input": {}}});
+        let content = json!([{"text": "hi"}, tool]);
+        let at = "Value at 'messages.1.member.content.2.member.toolUse.name' failed to satisfy \
+            constraint: Member must";
+        assert_eq!(
+            converse(json!([{"role": "assistant", "content": content}])),
+            format!(
+                "2 validation errors detected: {at} have length less than or equal to 64; {at} \
+                satisfy regular expression pattern: [a-zA-Z0-9_-]+"
+            )
+        );
+    }
+
+    #[test]
+    fn a_required_member_an_enum_and_a_range_are_named() {
+        assert_eq!(
+            converse(json!([{"role": "tool"}])),
+            "2 validation errors detected: Value at 'messages.1.member.role' failed to satisfy \
+            constraint: Member must satisfy enum value set: [user, assistant, system]; Value at \
+            'messages.1.member.content' failed to satisfy constraint: Member must not be null"
+        );
+        let input =
+            json!({"modelId": "a.b", "inferenceConfig": {"temperature": 1.5, "maxTokens": 0}});
+        assert_eq!(
+            refused("bedrock-runtime", "Converse", input),
+            "2 validation errors detected: Value at 'inferenceConfig.maxTokens' failed to satisfy \
+            constraint: Member must have value greater than or equal to 1; Value at \
+            'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less \
+            than or equal to 1"
+        );
+    }
+
+    #[test]
+    fn the_other_services_show_the_value() {
+        let input = json!({"knowledgeBaseId": "not a base"});
+        assert_eq!(
+            refused("bedrock-agent", "GetKnowledgeBase", input),
+            "1 validation error detected: Value 'not a base' at 'knowledgeBaseId' failed to \
+            satisfy constraint: Member must satisfy regular expression pattern: [0-9a-zA-Z]{10}"
+        );
+        assert_eq!(
+            refused("bedrock-agent", "GetKnowledgeBase", json!({})),
+            "1 validation error detected: Value null at 'knowledgeBaseId' failed to satisfy \
+            constraint: Member must not be null"
+        );
+    }
+
+    #[test]
+    fn lists_and_maps_of_texts_show_all_their_constraints() {
+        let stops = json!({"modelId": "a.b", "inferenceConfig": {"stopSequences": ["ok", ""]}});
+        assert_eq!(
+            refused("bedrock-runtime", "Converse", stops),
+            "1 validation error detected: Value at 'inferenceConfig.stopSequences' failed to \
+            satisfy constraint: Member must satisfy constraint: [Member must have length greater \
+            than or equal to 1]"
+        );
+        let tags = json!({"name": "prompt", "tags": {"a": "\u{0}"}});
+        let told = refused("bedrock-agent", "CreatePrompt", tags);
+        assert!(
+            told.contains("Map value must satisfy constraint: [Member must have length less"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_union_has_one_member_and_nothing_unknown_is_accepted() {
+        let both = json!([{"role": "user", "content": [{"text": "a", "cachePoint": {"type": "default"}}, {}]}]);
+        let told = converse(both);
+        assert!(
+            told.contains("'messages.1.member.content.1.member' failed"),
+            "{told}"
+        );
+        assert!(told.contains("exactly one member set, it has 0"), "{told}");
+        assert_eq!(
+            converse(json!([{"role": "user", "content": [], "name": "x"}])),
+            "1 validation error detected: Value at 'messages.1.member.name' failed to satisfy \
+            constraint: Member must be in the service model"
+        );
+    }
+
+    #[test]
+    fn a_wrong_json_type_is_told_in_the_services_words() {
+        assert_eq!(
+            converse(json!("hello")),
+            "STRING_VALUE can not be converted to a List: 'messages'"
+        );
+        assert_eq!(
+            converse(json!([{"role": {}, "content": []}])),
+            "Start of structure or map found where not expected: 'messages.1.member.role'"
+        );
+        let config = |value: Value| {
+            let input = json!({"modelId": "a.b", "inferenceConfig": {"maxTokens": value}});
+            refused("bedrock-runtime", "Converse", input)
+        };
+        for value in [json!(1.5), json!(3_000_000_000_u64), json!(1e300)] {
+            assert_eq!(
+                config(value),
+                "NUMBER_VALUE can not be converted to an Integer: 'inferenceConfig.maxTokens'"
+            );
+        }
+        let image = json!({"image": {"format": "png", "source": {"bytes": "not base64"}}});
+        let told = converse(json!([{"role": "user", "content": [image]}]));
+        assert!(told.starts_with("Invalid base64 in a blob"), "{told}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the wire over a real session.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod handle;
