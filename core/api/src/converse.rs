@@ -1,5 +1,7 @@
 //! Converse and generate: requests, replies and the events between.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -40,6 +42,9 @@ pub struct ConverseRequest {
     /// Further variables of the chat template, such as `enable_thinking`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub template_variables: Map<String, Value>,
+    /// The caller's own tags of the request, for records and for scripts; no other model sees them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub request_metadata: BTreeMap<String, String>,
 }
 
 /// Lengths and sampling of generation. What is absent takes the default given here.

@@ -80,7 +80,8 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     resource: Option<String>,
-    members: Map<String, Value>,
+    /// Boxed, as most errors have none: every `Result` is as large as its error.
+    members: Box<Map<String, Value>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -91,7 +92,7 @@ impl Error {
             kind,
             message: message.into(),
             resource: None,
-            members: Map::new(),
+            members: Box::default(),
             source: None,
         }
     }

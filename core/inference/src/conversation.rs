@@ -209,7 +209,7 @@ fn tool_result(result: &ToolResult) -> String {
 
 /// JSON with a space behind each separator, as Python's `json.dumps` writes it: models were trained
 /// on tool results in that form.
-fn spaced_json(value: &Value) -> String {
+pub(crate) fn spaced_json(value: &Value) -> String {
     struct Spaced;
     impl Formatter for Spaced {
         fn begin_array_value<W: ?Sized + Write>(

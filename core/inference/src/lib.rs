@@ -74,6 +74,7 @@ pub use encoder::{
 pub use encoder_model::{EncoderModel, EncoderOptions};
 pub use engine::Engine;
 pub use engine_options::EngineOptions;
+pub use grammar::conforms;
 pub use kv_cache::{KvCache, KvDtype};
 pub use lora::Adapter;
 pub use memory_estimate::estimate;

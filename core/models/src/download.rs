@@ -218,6 +218,7 @@ impl Install {
             kind: kind_of(&path)?,
             source: self.source.clone(),
             path: inside(&path),
+            spec: None,
             folder: Some(inside(&folder)),
             commit,
             files,

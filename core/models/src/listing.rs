@@ -57,6 +57,20 @@ impl Shelf {
     }
 
     pub(crate) fn entry(&self, record: &ModelRecord) -> CatalogueEntry {
+        if record.spec.is_some() {
+            return CatalogueEntry {
+                id: record.id.clone(),
+                arn: arn(&record.id),
+                kind: Some(record.kind),
+                description: "declared as data".into(),
+                available: true,
+                source: record.source.clone(),
+                bytes: None,
+                memory: None,
+                fits: None,
+                damaged: None,
+            };
+        }
         let location = record.location(&self.inner.home);
         CatalogueEntry {
             id: record.id.clone(),

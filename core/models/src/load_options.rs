@@ -106,6 +106,21 @@ impl LoadOptions {
         }
     }
 
+    /// Refuses whatever is set, for a model that has no weights.
+    ///
+    /// # Errors
+    /// `ValidationException` that names the first option that is set.
+    pub(crate) fn refuse_all(&self, id: &str) -> Result<()> {
+        match self.stated()?.first() {
+            None => Ok(()),
+            Some((name, value)) => Err(Error::validation(format!(
+                "{name}: model {id} is declared as data and has no weights to load; expected none, \
+                 got {value}"
+            ))
+            .with_resource(id)),
+        }
+    }
+
     /// Refuses what a decoder does not follow.
     ///
     /// # Errors

@@ -6,12 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use outcrop_api::{ChatModel, Embedder, Error, ErrorKind, ModelInfo, ModelKind, Reranker, Result};
+use outcrop_api::{
+    ChatModel, ConverseRequest, Embedder, Error, ErrorKind, ModelInfo, ModelKind, Reranker, Result,
+};
 use outcrop_inference::{EncoderModel, Engine, Prefix, Tokenizer};
 use serde_json::Value;
 
 use crate::load_options::LoadOptions;
 use crate::quote::QuoteModel;
+use crate::scripted::ScriptedModel;
 
 /// Most bytes of a `config.json`.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -29,6 +32,9 @@ enum Body {
     Decoder(Engine),
     Encoder(Arc<EncoderModel>),
     Quote(Arc<QuoteModel>),
+    Scripted(Arc<ScriptedModel>),
+    Embedder(Arc<dyn Embedder>),
+    Reranker(Arc<dyn Reranker>),
 }
 
 impl Model {
@@ -75,6 +81,30 @@ impl Model {
         })
     }
 
+    /// A chat model that is declared as data.
+    pub(crate) fn scripted(model: ScriptedModel) -> Self {
+        Self::declared(model.info(), Body::Scripted(Arc::new(model)))
+    }
+
+    /// An embedding model that is declared as data.
+    pub(crate) fn declared_embedder(info: ModelInfo, model: impl Embedder + 'static) -> Self {
+        Self::declared(info, Body::Embedder(Arc::new(model)))
+    }
+
+    /// A reranking model that is declared as data.
+    pub(crate) fn declared_reranker(info: ModelInfo, model: impl Reranker + 'static) -> Self {
+        Self::declared(info, Body::Reranker(Arc::new(model)))
+    }
+
+    fn declared(info: ModelInfo, body: Body) -> Self {
+        Self {
+            info,
+            body,
+            load_time: Duration::ZERO,
+            prefixes: Mutex::default(),
+        }
+    }
+
     /// What is known of it.
     pub fn info(&self) -> ModelInfo {
         self.info.clone()
@@ -93,7 +123,10 @@ impl Model {
         match &self.body {
             Body::Decoder(engine) => Ok(Arc::new(engine.clone())),
             Body::Quote(quote) => Ok(quote.clone()),
-            Body::Encoder(_) => Err(self.cannot("converse")),
+            Body::Scripted(scripted) => Ok(scripted.clone()),
+            Body::Encoder(_) | Body::Embedder(_) | Body::Reranker(_) => {
+                Err(self.cannot("converse"))
+            }
         }
     }
 
@@ -104,6 +137,7 @@ impl Model {
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
         match (&self.body, self.info.kind) {
             (Body::Encoder(encoder), ModelKind::Embedding) => Ok(encoder.clone()),
+            (Body::Embedder(embedder), _) => Ok(embedder.clone()),
             _ => Err(self.cannot("embed")),
         }
     }
@@ -115,7 +149,24 @@ impl Model {
     pub fn reranker(&self) -> Result<Arc<dyn Reranker>> {
         match (&self.body, self.info.kind) {
             (Body::Encoder(encoder), ModelKind::Rerank) => Ok(encoder.clone()),
+            (Body::Reranker(reranker), _) => Ok(reranker.clone()),
             _ => Err(self.cannot("rerank")),
+        }
+    }
+
+    /// Tokens of a conversation as the model would read it: by its chat template and tokenizer, or
+    /// by the rule of a script.
+    ///
+    /// # Errors
+    /// `ValidationException` for a model that reads no conversations, or does not tell.
+    pub fn count_tokens(&self, request: &ConverseRequest) -> Result<usize> {
+        match &self.body {
+            Body::Decoder(engine) => {
+                let prompt = engine.chat_prompt(request, true)?;
+                Ok(engine.tokenizer().encode(&prompt, false)?.len())
+            }
+            Body::Scripted(scripted) => Ok(scripted.count_tokens(request)),
+            _ => Err(self.cannot("count the tokens of a conversation")),
         }
     }
 
@@ -126,7 +177,7 @@ impl Model {
     pub fn engine(&self) -> Result<&Engine> {
         match &self.body {
             Body::Decoder(engine) => Ok(engine),
-            Body::Encoder(_) | Body::Quote(_) => Err(self.cannot("generate")),
+            _ => Err(self.cannot("generate")),
         }
     }
 
@@ -158,18 +209,21 @@ impl Model {
     /// Its tokenizer.
     ///
     /// # Errors
-    /// `ValidationException` for the quoting reader, which has none of its own.
+    /// `ValidationException` for a model that has none of its own.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         match &self.body {
             Body::Decoder(engine) => Ok(engine.tokenizer()),
             Body::Encoder(encoder) => Ok(encoder.tokenizer()),
-            Body::Quote(_) => Err(self.cannot("tokenize")),
+            _ => Err(self.cannot("tokenize")),
         }
     }
 
     fn cannot(&self, verb: &str) -> Error {
         let what = match (&self.body, self.info.kind) {
             (Body::Quote(_), _) => "quotes passages word for word",
+            (Body::Scripted(_), _) => "answers by a script",
+            (Body::Embedder(_), _) => "is a declared embedding model",
+            (Body::Reranker(_), _) => "is a declared reranking model",
             (_, kind) => is_what(kind),
         };
         let id = &self.info.id;

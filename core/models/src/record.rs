@@ -1,10 +1,11 @@
 //! What the home knows of a model that was installed in it or imported.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use outcrop_api::{Error, ModelKind, Result};
 use outcrop_store::{Home, sha256_of};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The store's kind of these records.
 const KIND: &str = "models";
@@ -21,8 +22,13 @@ pub(crate) struct ModelRecord {
     pub kind: ModelKind,
     /// Where it is from, for people: a path or `hf:org/name`.
     pub source: String,
-    /// The folder or `.gguf` file: absolute, or relative to the home's folder of models.
+    /// The folder or `.gguf` file: absolute, or relative to the home's folder of models. Empty for a
+    /// model that `spec` declares.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub path: PathBuf,
+    /// The declaration of a model that is data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Value>,
     /// The folder of the installed files, relative to the home's folder of models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
@@ -32,6 +38,10 @@ pub(crate) struct ModelRecord {
     /// What was installed. Empty for an imported path, whose files are its owner's.
     #[serde(default)]
     pub files: Vec<InstalledFile>,
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 /// A file as it was installed.
@@ -65,6 +75,11 @@ impl ModelRecord {
 
     pub(crate) fn put(&self, home: &Home) -> Result<()> {
         Ok(home.put_record(KIND, &self.id, self)?)
+    }
+
+    /// Deletes the record of that id; whether there was one.
+    pub(crate) fn delete(home: &Home, id: &str) -> Result<bool> {
+        Ok(home.delete_record(KIND, id)?)
     }
 
     /// Where the model is.

@@ -43,7 +43,7 @@ impl Reference {
             ));
         }
         if name.starts_with("arn:") {
-            return parse_arn(name).map(Reference::Id);
+            return Arn::parse(name).map(|arn| Reference::Id(arn.id().unwrap_or(name).into()));
         }
         if let Some(place) = name.strip_prefix("hf:") {
             return HubReference::parse(place).map(Reference::Hub);
@@ -66,21 +66,73 @@ pub fn arn(id: &str) -> String {
     format!("{ARN_PREFIX}foundation-model/{id}")
 }
 
-fn parse_arn(arn: &str) -> Result<String> {
-    arn.strip_prefix(ARN_PREFIX)
-        .and_then(|resource| {
-            resource
-                .strip_prefix("foundation-model/")
-                .or_else(|| resource.strip_prefix("imported-model/"))
-        })
-        .filter(|id| !id.is_empty() && !id.contains('/'))
-        .map(str::to_string)
-        .ok_or_else(|| {
-            Error::validation(format!(
-                "model: expected {ARN_PREFIX}foundation-model/<id> or \
-                 {ARN_PREFIX}imported-model/<id>, got {arn:?}"
-            ))
-        })
+/// The ARN of something in Bedrock that runs as a model.
+pub(crate) struct Arn<'a> {
+    is_local: bool,
+    resource: &'a str,
+    name: &'a str,
+}
+
+/// The resources of Bedrock that a model may be asked for by.
+const RESOURCES: [&str; 9] = [
+    "foundation-model",
+    "inference-profile",
+    "application-inference-profile",
+    "imported-model",
+    "custom-model",
+    "custom-model-deployment",
+    "provisioned-model",
+    "prompt-router",
+    "default-prompt-router",
+];
+
+impl<'a> Arn<'a> {
+    /// Reads an ARN of any partition, region and account.
+    ///
+    /// # Errors
+    /// `ValidationException` where it is none of Bedrock's, or of nothing that runs.
+    pub fn parse(arn: &'a str) -> Result<Self> {
+        let mut parts = arn.splitn(6, ':');
+        let mut part = || parts.next().unwrap_or_default();
+        let (is_arn, partition, service) = (part() == "arn", part(), part());
+        let (region, account, resource) = (part(), part(), part());
+        let plain = |text: &str, extra: &str| {
+            text.chars()
+                .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+        };
+        let (resource, name) = resource.split_once('/').unwrap_or_default();
+        let is_sound = is_arn
+            && partition.starts_with("aws")
+            && service == "bedrock"
+            && plain(partition, "-")
+            && plain(region, "-")
+            && plain(account, "")
+            && RESOURCES.contains(&resource)
+            && !name.is_empty()
+            && plain(name, "-_.:/");
+        match is_sound {
+            true => Ok(Self {
+                is_local: arn.starts_with(ARN_PREFIX),
+                resource,
+                name,
+            }),
+            false => Err(Error::validation(format!(
+                "model: expected {ARN_PREFIX}foundation-model/<id>, or another ARN of Bedrock with \
+                 {}, got {arn:?}",
+                RESOURCES.join(", ")
+            ))),
+        }
+    }
+
+    /// The id that it says as well as its ARN does: a foundation model or an inference profile of
+    /// AWS in whatever region, and what is imported into the account that a session stands for.
+    pub fn id(&self) -> Option<&'a str> {
+        match self.resource {
+            "foundation-model" | "inference-profile" => Some(self.name),
+            "imported-model" if self.is_local && !self.name.contains('/') => Some(self.name),
+            _ => None,
+        }
+    }
 }
 
 impl HubReference {
@@ -162,10 +214,22 @@ mod tests {
                 Reference::Path(path.into())
             );
         }
+        for of in [
+            "us-east-1::foundation-model",
+            "eu-west-3:123456789012:inference-profile",
+            "local:000000000000:imported-model",
+        ] {
+            let arn = format!("arn:aws:bedrock:{of}/x.y-v1:0");
+            assert_eq!(Reference::parse(&arn).unwrap(), id("x.y-v1:0"));
+        }
+        let other = "arn:aws-us-gov:bedrock:us-east-1:123456789012:custom-model/x/y";
+        assert_eq!(Reference::parse(other).unwrap(), id(other));
         for wrong in [
             "",
             "  ",
-            "arn:aws:bedrock:us-east-1::foundation-model/x",
+            "arn:aws:bedrock:us-east-1::guardrail/x",
+            "arn:aws:bedrock:us-east-1::foundation-model/",
+            "arn:aws:s3:::x",
             "arn:",
             "hf:name",
         ] {

@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use outcrop_api::{BoxFuture, Error, ErrorKind, Result};
 use outcrop_store::Home;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::catalogue::{BUILT_IN, BuiltIn, CatalogueEntry, Place, built_in, near};
+use crate::declare;
 use crate::download::{self, Install, Progress};
 use crate::hub::{Hub, HubOptions};
 use crate::load_options::LoadOptions;
 use crate::model::{Model, kind_of};
 use crate::record::ModelRecord;
 use crate::reference::{HubReference, Reference};
+use crate::resolution::ModelDirectory;
 
 /// How a shelf finds models.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) home: Home,
     options: ShelfOptions,
     loaded: Mutex<HashMap<String, Arc<Slot>>>,
+    pub(crate) directory: OnceLock<Box<dyn ModelDirectory>>,
 }
 
 /// A model and what it is opened with.
@@ -62,6 +66,12 @@ struct Slot {
     options: LoadOptions,
     /// Filled by the first call that loads to the end; a call that is given up lets the next load.
     model: OnceCell<Arc<Model>>,
+}
+
+/// What the home holds by an id.
+enum Stored {
+    Files(Found),
+    Declared(Value),
 }
 
 /// Where a model's files are, and the id that it reports.
@@ -78,11 +88,12 @@ impl Shelf {
                 home,
                 options,
                 loaded: Mutex::default(),
+                directory: OnceLock::new(),
             }),
         }
     }
 
-    /// The model by a catalogue id, an ARN, the id of an import, a path, or
+    /// The model by a catalogue id, an ARN, the id of an import, an alias, a path, or
     /// `hf:org/name[@revision]`; loaded once, then shared. Several calls for one model load it once.
     ///
     /// What the home holds is opened as it is, without asking the hub for a newer one; an import
@@ -108,7 +119,7 @@ impl Shelf {
         options: LoadOptions,
         progress: Option<Progress>,
     ) -> Result<Arc<Model>> {
-        let reference = Reference::parse(name)?;
+        let reference = Reference::parse(&self.resolution(name)?.model)?;
         let key = match &reference {
             Reference::Id(id) => id.clone(),
             Reference::Path(path) => canonical(path)?.display().to_string(),
@@ -148,6 +159,18 @@ impl Shelf {
         drop(all);
     }
 
+    /// Forgets the loaded model of that id.
+    pub(crate) fn forget(&self, id: &str) {
+        let slot = self.loaded().remove(id);
+        drop(slot);
+    }
+
+    /// Whether a model of that id is loaded.
+    pub(crate) fn is_loaded(&self, id: &str) -> bool {
+        let loaded = self.loaded();
+        loaded.get(id).is_some_and(|slot| slot.model.initialized())
+    }
+
     /// Registers a path or a model of the hub under `id`. A path stays where it is; what comes from
     /// the hub is downloaded, or brought up to date.
     ///
@@ -160,8 +183,19 @@ impl Shelf {
         id: &str,
         progress: Option<Progress>,
     ) -> Result<CatalogueEntry> {
+        let record = self.record_from(source, id, progress).await?;
+        self.put(&record, false)
+    }
+
+    /// What the home is to know of the model of that source.
+    pub(crate) async fn record_from(
+        &self,
+        source: &str,
+        id: &str,
+        progress: Option<Progress>,
+    ) -> Result<ModelRecord> {
         validate_id(id)?;
-        let record = match Reference::parse(source)? {
+        Ok(match Reference::parse(source)? {
             Reference::Hub(hub) => ModelRecord {
                 id: id.into(),
                 ..self.fetch(&hub, progress).await?
@@ -175,19 +209,7 @@ impl Shelf {
                     "source: expected a folder, a .gguf file or hf:org/name, got {name:?}"
                 )));
             }
-        };
-        // A record that cannot be read holds no id: it is mended here.
-        if let Ok(Some(taken)) = ModelRecord::get(&self.inner.home, id)
-            && taken.source != record.source
-        {
-            return Err(Error::conflict(format!(
-                "id: {id:?} is already the model from {}",
-                taken.source
-            ))
-            .with_resource(id));
-        }
-        record.put(&self.inner.home)?;
-        Ok(self.entry(&record))
+        })
     }
 
     async fn load(
@@ -208,7 +230,10 @@ impl Shelf {
                     }
                     Place::Hub { .. } => self.built_in(model, progress).await?,
                 },
-                None => self.by_id(&id)?,
+                None => match self.by_id(&id)? {
+                    Stored::Files(found) => found,
+                    Stored::Declared(spec) => return declare::open(&id, &spec, options),
+                },
             },
         };
         let mut options = options.clone();
@@ -241,9 +266,12 @@ impl Shelf {
         })
     }
 
-    /// An imported model, or a folder that has no separator in its name.
-    fn by_id(&self, id: &str) -> Result<Found> {
+    /// An imported or declared model, or a folder that has no separator in its name.
+    fn by_id(&self, id: &str) -> Result<Stored> {
         if let Some(record) = ModelRecord::get(&self.inner.home, id)? {
+            if let Some(spec) = record.spec {
+                return Ok(Stored::Declared(spec));
+            }
             let path = record.location(&self.inner.home);
             if !path.exists() {
                 return Err(Error::not_found(format!(
@@ -254,10 +282,10 @@ impl Shelf {
                 .with_resource(id));
             }
             record.verify(&self.inner.home)?;
-            return Ok(self.found(&record));
+            return Ok(Stored::Files(self.found(&record)));
         }
         if Path::new(id).is_dir() {
-            return self.at_path(Path::new(id));
+            return self.at_path(Path::new(id)).map(Stored::Files);
         }
         Err(self.unknown(id)?)
     }
@@ -421,6 +449,7 @@ impl Shelf {
             kind: kind_of(&path)?,
             source: path.display().to_string(),
             path,
+            spec: None,
             folder: None,
             commit: None,
             files: Vec::new(),
@@ -446,7 +475,7 @@ pub(crate) fn canonical(path: &Path) -> Result<PathBuf> {
     })
 }
 
-fn validate_id(id: &str) -> Result<()> {
+pub(crate) fn validate_id(id: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
     let first = id.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     if !first

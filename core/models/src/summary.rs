@@ -76,7 +76,7 @@ impl Shelf {
     /// The id of the model by that name and where its files are on this machine.
     pub(crate) fn place_of(&self, name: &str) -> Result<(String, PathBuf)> {
         let home = &self.inner.home;
-        let id = match Reference::parse(name)? {
+        let id = match Reference::parse(&self.resolution(name)?.model)? {
             Reference::Path(path) => {
                 let path = canonical(&path)?;
                 return Ok((path.display().to_string(), path));
@@ -90,7 +90,17 @@ impl Shelf {
             _ => id,
         };
         let installed = home.models_dir().join(&id);
-        let recorded = ModelRecord::get(home, &id)?.map(|record| record.location(home));
+        let recorded = ModelRecord::get(home, &id)?;
+        if recorded
+            .as_ref()
+            .is_some_and(|record| record.spec.is_some())
+        {
+            return Err(Error::validation(format!(
+                "model {id} is declared as data and has no files"
+            ))
+            .with_resource(id));
+        }
+        let recorded = recorded.map(|record| record.location(home));
         let places = recorded
             .into_iter()
             .chain([installed])

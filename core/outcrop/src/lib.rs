@@ -31,7 +31,10 @@ pub use outcrop_governance as governance;
 pub use outcrop_knowledge::{
     Chunking, Document, DocumentInfo, KnowledgeBaseInfo, SourceInfo, SyncProgress, SyncReport,
 };
-pub use outcrop_models::{CatalogueEntry, DownloadProgress, LoadOptions, ModelSummary, Progress};
+pub use outcrop_models::{
+    Alias, CatalogueEntry, DownloadProgress, LoadOptions, ModelDirectory, ModelSummary, Progress,
+    Resolution,
+};
 pub use prefix::Prefix;
 pub use request::{conversation, from_json};
 pub use runtime::runtime;

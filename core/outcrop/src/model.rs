@@ -236,9 +236,13 @@ impl Model {
 
     pub(crate) fn loaded(&self) -> Result<Arc<outcrop_models::Model>> {
         self.session.check()?;
-        self.loaded
-            .upgrade()
-            .ok_or_else(|| Error::validation("session is closed"))
+        self.loaded.upgrade().ok_or_else(|| {
+            let id = self.id();
+            Error::not_found(format!(
+                "model {id}: it was unregistered or replaced after it was opened; open it again"
+            ))
+            .with_resource(id)
+        })
     }
 }
 

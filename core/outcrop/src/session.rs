@@ -8,8 +8,12 @@ use outcrop_api::{Error, Result};
 use outcrop_governance::AccessKeys;
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::KnowledgeBaseInfo;
-use outcrop_models::{CatalogueEntry, LoadOptions, ModelSummary, Progress, Shelf, ShelfOptions};
+use outcrop_models::{
+    Alias, CatalogueEntry, LoadOptions, ModelDirectory, ModelSummary, Progress, Resolution, Shelf,
+    ShelfOptions,
+};
 use outcrop_store::Home;
+use serde_json::Value;
 
 use crate::desk::Desk;
 use crate::device;
@@ -165,6 +169,77 @@ impl Session {
     ) -> Result<CatalogueEntry> {
         self.check()?;
         self.inner.shelf.import(source, id, progress).await
+    }
+
+    /// Registers the model that `spec` declares under an id of the caller's own, in the home:
+    /// `{"script": […]}`, `{"embeddings": {…}}`, `{"rerank": […]}`, `{"openai": {…}}` or
+    /// `{"path": "…"}`. The same declaration again changes nothing; another one takes its place
+    /// where `replace` says so.
+    ///
+    /// # Errors
+    /// `ValidationException` that names the place in the declaration, or the id;
+    /// `ConflictException` where the id is taken.
+    pub async fn register_model(
+        &self,
+        id: &str,
+        spec: Value,
+        replace: bool,
+        progress: Option<Progress>,
+    ) -> Result<CatalogueEntry> {
+        self.check()?;
+        self.inner.shelf.register(id, spec, replace, progress).await
+    }
+
+    /// Takes a registered or imported model out of the home. Its own files stay where they are.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where there is none, `ValidationException` for a built-in model.
+    pub fn unregister_model(&self, id: &str) -> Result<()> {
+        self.check()?;
+        self.inner.shelf.unregister(id)
+    }
+
+    /// Lets `name`, an id or an ARN of Bedrock, stand for the model that `target` opens; `None`
+    /// takes the alias away. Kept in the home.
+    ///
+    /// # Errors
+    /// `ValidationException` for a name of the wrong form, or a loop; `ConflictException` where a
+    /// model has that name; `ResourceNotFoundException` for a target that is not known, or where
+    /// there is no alias to take away.
+    pub fn alias(&self, name: &str, target: Option<&str>) -> Result<Option<Alias>> {
+        self.check()?;
+        match target {
+            Some(target) => self.inner.shelf.set_alias(name, target).map(Some),
+            None => self.inner.shelf.remove_alias(name).map(|()| None),
+        }
+    }
+
+    /// The aliases of the home, by name.
+    ///
+    /// # Errors
+    /// An error that names the file where one cannot be read.
+    pub fn aliases(&self) -> Result<Vec<Alias>> {
+        self.check()?;
+        self.inner.shelf.aliases()
+    }
+
+    /// The model that an operation of the runtime is asked for by id, ARN or inference profile,
+    /// loaded, and how the name led to it.
+    ///
+    /// # Errors
+    /// `ValidationException` in AWS's words where the home knows no such model; else as
+    /// [`Session::model`].
+    pub async fn runtime_model(&self, name: &str) -> Result<(Resolution, Model)> {
+        self.check()?;
+        let resolution = self.inner.shelf.runtime_resolution(name)?;
+        let model = self.model(&resolution.model).await?;
+        Ok((resolution, model))
+    }
+
+    /// Has `directory` asked for models that other resources stand for, such as application
+    /// inference profiles. The first one stays.
+    pub fn set_model_directory(&self, directory: Box<dyn ModelDirectory>) {
+        self.inner.shelf.set_directory(directory);
     }
 
     /// Creates a knowledge base.

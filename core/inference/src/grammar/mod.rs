@@ -1,6 +1,7 @@
 //! Output that must have a form: JSON of a schema, a regular expression, a grammar, a quotation,
 //! calls of tools.
 
+mod conforms;
 mod constraint;
 mod json_schema;
 mod quotation;
@@ -19,6 +20,7 @@ use outcrop_api::{Error, OutputFormat, Result};
 use crate::own_stack::on_own_stack;
 use crate::tokenizer::Tokenizer;
 
+pub use conforms::conforms;
 pub(crate) use constraint::Constraint;
 use constraint::{Form, broken};
 use quotation::Quotation;

@@ -3,7 +3,9 @@
 
 mod download;
 mod hub_server;
+mod names;
 mod quote;
+mod scripted;
 mod shelf;
 
 use std::path::PathBuf;
