@@ -14,6 +14,7 @@ mod model;
 pub mod operations;
 mod options;
 mod prefix;
+mod registry;
 mod request;
 mod runtime;
 mod session;

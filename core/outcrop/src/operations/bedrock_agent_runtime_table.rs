@@ -1,41 +1,41 @@
 //! The operations of `bedrock-agent-runtime`: asking knowledge bases, agents and flows.
 
-use super::operations;
+use super::{operations, sessions, tags};
 
 operations! { BedrockAgentRuntime;
     AgenticRetrieveStream, POST "/agenticRetrieveStream" 200;
     CheckIngestedDocumentAcl, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/check-ingested-document-acl" 200;
-    CreateInvocation, PUT "/sessions/{sessionIdentifier}/invocations/" 201;
-    CreateSession, PUT "/sessions/" 201;
+    CreateInvocation, PUT "/sessions/{sessionIdentifier}/invocations/" 201 -> sessions::create_invocation;
+    CreateSession, PUT "/sessions/" 201 -> sessions::create;
     DeleteAgentMemory, DELETE "/agents/{agentId}/agentAliases/{agentAliasId}/memories" 202;
-    DeleteSession, DELETE "/sessions/{sessionIdentifier}/" 200;
-    EndSession, PATCH "/sessions/{sessionIdentifier}" 200;
+    DeleteSession, DELETE "/sessions/{sessionIdentifier}/" 200 -> sessions::delete;
+    EndSession, PATCH "/sessions/{sessionIdentifier}" 200 -> sessions::end;
     GenerateQuery, POST "/generateQuery" 200;
     GetAgentMemory, GET "/agents/{agentId}/agentAliases/{agentAliasId}/memories" 200;
     GetDocumentContent, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/documents/{documentId}/content" 200;
     GetExecutionFlowSnapshot, GET "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}/flowsnapshot" 200;
     GetFlowExecution, GET "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}" 200;
     GetIngestedDocumentAcl, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/get-ingested-document-acl" 200;
-    GetInvocationStep, POST "/sessions/{sessionIdentifier}/invocationSteps/{invocationStepId}" 200;
-    GetSession, GET "/sessions/{sessionIdentifier}/" 200;
+    GetInvocationStep, POST "/sessions/{sessionIdentifier}/invocationSteps/{invocationStepId}" 200 -> sessions::get_step;
+    GetSession, GET "/sessions/{sessionIdentifier}/" 200 -> sessions::get;
     InvokeAgent, POST "/agents/{agentId}/agentAliases/{agentAliasId}/sessions/{sessionId}/text" 200;
     InvokeFlow, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}" 200;
     InvokeInlineAgent, POST "/agents/{sessionId}" 200;
     ListFlowExecutionEvents, GET "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}/events" 200;
     ListFlowExecutions, GET "/flows/{flowIdentifier}/executions" 200;
-    ListInvocationSteps, POST "/sessions/{sessionIdentifier}/invocationSteps/" 200;
-    ListInvocations, POST "/sessions/{sessionIdentifier}/invocations/" 200;
-    ListSessions, POST "/sessions/" 200;
-    ListTagsForResource, GET "/tags/{resourceArn}" 200;
+    ListInvocationSteps, POST "/sessions/{sessionIdentifier}/invocationSteps/" 200 -> sessions::list_steps;
+    ListInvocations, POST "/sessions/{sessionIdentifier}/invocations/" 200 -> sessions::list_invocations;
+    ListSessions, POST "/sessions/" 200 -> sessions::list;
+    ListTagsForResource, GET "/tags/{resourceArn}" 200 -> tags::list;
     OptimizePrompt, POST "/optimize-prompt" 200;
-    PutInvocationStep, PUT "/sessions/{sessionIdentifier}/invocationSteps/" 201;
+    PutInvocationStep, PUT "/sessions/{sessionIdentifier}/invocationSteps/" 201 -> sessions::put_step;
     Rerank, POST "/rerank" 200;
     Retrieve, POST "/knowledgebases/{knowledgeBaseId}/retrieve" 200;
     RetrieveAndGenerate, POST "/retrieveAndGenerate" 200;
     RetrieveAndGenerateStream, POST "/retrieveAndGenerateStream" 200;
     StartFlowExecution, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions" 200;
     StopFlowExecution, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}/stop" 200;
-    TagResource, POST "/tags/{resourceArn}" 200;
-    UntagResource, DELETE "/tags/{resourceArn}" 200;
-    UpdateSession, PUT "/sessions/{sessionIdentifier}/" 200;
+    TagResource, POST "/tags/{resourceArn}" 200 -> tags::tag;
+    UntagResource, DELETE "/tags/{resourceArn}" 200 -> tags::untag;
+    UpdateSession, PUT "/sessions/{sessionIdentifier}/" 200 -> sessions::update;
 }

@@ -1,6 +1,6 @@
 //! The operations of `bedrock-agent`: building knowledge bases, prompts, agents and flows.
 
-use super::operations;
+use super::{operations, tags};
 
 operations! { BedrockAgent;
     AssociateAgentCollaborator, PUT "/agents/{agentId}/agentversions/{agentVersion}/agentcollaborators/" 200;
@@ -68,15 +68,15 @@ operations! { BedrockAgent;
     ListPrompts, GET "/prompts/" 200;
     ListRetrievalInstructionVersions, GET "/retrievalinstructions/{retrievalInstructionId}/versions" 200;
     ListRetrievalInstructions, GET "/retrievalinstructions/" 200;
-    ListTagsForResource, GET "/tags/{resourceArn}" 200;
+    ListTagsForResource, GET "/tags/{resourceArn}" 200 -> tags::list;
     ListVpcConfigurations, GET "/knowledgebases/{knowledgeBaseId}/vpcconfigurations/" 200;
     PrepareAgent, POST "/agents/{agentId}/" 202;
     PrepareFlow, POST "/flows/{flowIdentifier}/" 202;
     PutResourcePolicy, PUT "/resourcepolicy/{resourceArn}" 200;
     StartIngestionJob, PUT "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/ingestionjobs/" 202;
     StopIngestionJob, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/ingestionjobs/{ingestionJobId}/stop" 202;
-    TagResource, POST "/tags/{resourceArn}" 200;
-    UntagResource, DELETE "/tags/{resourceArn}" 200;
+    TagResource, POST "/tags/{resourceArn}" 200 -> tags::tag;
+    UntagResource, DELETE "/tags/{resourceArn}" 200 -> tags::untag;
     UpdateAgent, PUT "/agents/{agentId}/" 202;
     UpdateAgentActionGroup, PUT "/agents/{agentId}/agentversions/{agentVersion}/actiongroups/{actionGroupId}/" 200;
     UpdateAgentAlias, PUT "/agents/{agentId}/agentaliases/{agentAliasId}/" 202;

@@ -1,6 +1,6 @@
 //! The operations of `bedrock`: models, jobs and guardrails.
 
-use super::operations;
+use super::{operations, tags};
 
 operations! { Bedrock;
     BatchDeleteAdvancedPromptOptimizationJob, POST "/advanced-prompt-optimization-job/batch-delete" 202;
@@ -89,7 +89,7 @@ operations! { Bedrock;
     ListModelInvocationJobs, GET "/model-invocation-jobs" 200;
     ListPromptRouters, GET "/prompt-routers" 200;
     ListProvisionedModelThroughputs, GET "/provisioned-model-throughputs" 200;
-    ListTagsForResource, POST "/listTagsForResource" 200;
+    ListTagsForResource, POST "/listTagsForResource" 200 -> tags::list;
     PutAccountDataRetention, PUT "/data-retention" 200;
     PutEnforcedGuardrailConfiguration, PUT "/enforcedGuardrailsConfiguration" 200;
     PutModelInvocationLoggingConfiguration, PUT "/logging/modelinvocations" 200;
@@ -102,8 +102,8 @@ operations! { Bedrock;
     StopEvaluationJob, POST "/evaluation-job/{jobIdentifier}/stop" 200;
     StopModelCustomizationJob, POST "/model-customization-jobs/{jobIdentifier}/stop" 200;
     StopModelInvocationJob, POST "/model-invocation-job/{jobIdentifier}/stop" 200;
-    TagResource, POST "/tagResource" 200;
-    UntagResource, POST "/untagResource" 200;
+    TagResource, POST "/tagResource" 200 -> tags::tag;
+    UntagResource, POST "/untagResource" 200 -> tags::untag;
     UpdateAutomatedReasoningPolicy, PATCH "/automated-reasoning-policies/{policyArn}" 200;
     UpdateAutomatedReasoningPolicyAnnotations, PATCH "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/annotations" 200;
     UpdateAutomatedReasoningPolicyTestCase, PATCH "/automated-reasoning-policies/{policyArn}/test-cases/{testCaseId}" 200;

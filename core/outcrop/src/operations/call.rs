@@ -47,6 +47,19 @@ impl Call {
         self.input.get(name).and_then(Value::as_u64)
     }
 
+    /// Refuses members that this product does not honour, because `why`.
+    ///
+    /// # Errors
+    /// `ValidationException` that names the first of them that the request has.
+    pub fn refuse(&self, names: &[&str], why: &str) -> Result<()> {
+        let given = names.iter().find(|name| self.input.get(**name).is_some());
+        given.map_or(Ok(()), |name| {
+            Err(Error::validation(format!(
+                "{name} is not supported: {why}."
+            )))
+        })
+    }
+
     /// The input as a value of type `T`.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ mod bedrock_agent_table;
 mod bedrock_runtime_table;
 mod bedrock_table;
 mod call;
+mod sessions;
+mod tags;
 
 use outcrop_api::{BoxFuture, Result};
 
@@ -131,16 +133,17 @@ impl std::fmt::Debug for Operation {
     }
 }
 
-/// The rows of one service. A handler is named behind its row's `=>`.
+/// The rows of one service. A handler is named behind its row's `=>`, or behind its `->` where all
+/// that it does is to read and write the home: it is then a plain function of `&Call`.
 macro_rules! operations {
-    ($service:ident; $($name:ident, $method:ident $uri:literal $status:literal $(=> $handler:path)?;)*) => {
+    ($service:ident; $($name:ident, $method:ident $uri:literal $status:literal $(-> $stored:path)? $(=> $handler:path)?;)*) => {
         pub(super) static ROWS: &[super::Operation] = &[$(super::Operation {
             service: super::Service::$service,
             name: stringify!($name),
             method: stringify!($method),
             uri: $uri,
             status: $status,
-            handler: super::handler!($($handler)?),
+            handler: super::handler!($(=> $handler)? $(-> $stored)?),
         },)*];
     };
 }
@@ -150,8 +153,11 @@ macro_rules! handler {
     () => {
         None
     };
-    ($handler:path) => {
+    (=> $handler:path) => {
         Some(|call| Box::pin($handler(call)))
+    };
+    (-> $stored:path) => {
+        Some(|call| Box::pin(crate::session::blocking(move || $stored(&call))))
     };
 }
 

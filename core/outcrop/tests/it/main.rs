@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod knowledge_base;
+mod operations;
 mod session;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 
