@@ -5,6 +5,7 @@
 //! method returns a `Send` future for [`runtime`]; dropping the future, or a stream, stops the work.
 
 mod bench;
+mod buckets;
 mod desk;
 mod device;
 mod feed;
@@ -20,6 +21,7 @@ mod runtime;
 mod session;
 
 pub use bench::Measurement;
+pub use buckets::Bucket;
 pub use desk::{Called, Desk, Record, request_id};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};

@@ -1,6 +1,6 @@
 //! The operations of `bedrock-agent`: building knowledge bases, prompts, agents and flows.
 
-use super::{operations, tags};
+use super::{operations, prompts, tags};
 
 operations! { BedrockAgent;
     AssociateAgentCollaborator, PUT "/agents/{agentId}/agentversions/{agentVersion}/agentcollaborators/" 200;
@@ -13,8 +13,8 @@ operations! { BedrockAgent;
     CreateFlowAlias, POST "/flows/{flowIdentifier}/aliases" 201;
     CreateFlowVersion, POST "/flows/{flowIdentifier}/versions" 201;
     CreateKnowledgeBase, PUT "/knowledgebases/" 202;
-    CreatePrompt, POST "/prompts/" 201;
-    CreatePromptVersion, POST "/prompts/{promptIdentifier}/versions" 201;
+    CreatePrompt, POST "/prompts/" 201 -> prompts::create;
+    CreatePromptVersion, POST "/prompts/{promptIdentifier}/versions" 201 -> prompts::create_version;
     CreateRetrievalInstruction, POST "/retrievalinstructions/" 202;
     CreateRetrievalInstructionVersion, POST "/retrievalinstructions/{retrievalInstructionId}/versions" 201;
     CreateVpcConfiguration, POST "/knowledgebases/{knowledgeBaseId}/vpcconfigurations/" 202;
@@ -28,7 +28,7 @@ operations! { BedrockAgent;
     DeleteFlowVersion, DELETE "/flows/{flowIdentifier}/versions/{flowVersion}/" 200;
     DeleteKnowledgeBase, DELETE "/knowledgebases/{knowledgeBaseId}" 202;
     DeleteKnowledgeBaseDocuments, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/documents/deleteDocuments" 202;
-    DeletePrompt, DELETE "/prompts/{promptIdentifier}/" 200;
+    DeletePrompt, DELETE "/prompts/{promptIdentifier}/" 200 -> prompts::delete;
     DeleteResourcePolicy, DELETE "/resourcepolicy/{resourceArn}" 200;
     DeleteRetrievalInstruction, DELETE "/retrievalinstructions/{retrievalInstructionId}" 200;
     DeleteVpcConfiguration, DELETE "/knowledgebases/{knowledgeBaseId}/vpcconfigurations/{vpcConfigurationId}" 202;
@@ -47,7 +47,7 @@ operations! { BedrockAgent;
     GetIngestionJob, GET "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/ingestionjobs/{ingestionJobId}" 200;
     GetKnowledgeBase, GET "/knowledgebases/{knowledgeBaseId}" 200;
     GetKnowledgeBaseDocuments, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/documents/getDocuments" 200;
-    GetPrompt, GET "/prompts/{promptIdentifier}/" 200;
+    GetPrompt, GET "/prompts/{promptIdentifier}/" 200 -> prompts::get;
     GetResourcePolicy, GET "/resourcepolicy/{resourceArn}" 200;
     GetRetrievalInstruction, GET "/retrievalinstructions/{retrievalInstructionId}" 200;
     GetVpcConfiguration, GET "/knowledgebases/{knowledgeBaseId}/vpcconfigurations/{vpcConfigurationId}" 200;
@@ -65,7 +65,7 @@ operations! { BedrockAgent;
     ListIngestionJobs, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/ingestionjobs/" 200;
     ListKnowledgeBaseDocuments, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/documents" 200;
     ListKnowledgeBases, POST "/knowledgebases/" 200;
-    ListPrompts, GET "/prompts/" 200;
+    ListPrompts, GET "/prompts/" 200 -> prompts::list;
     ListRetrievalInstructionVersions, GET "/retrievalinstructions/{retrievalInstructionId}/versions" 200;
     ListRetrievalInstructions, GET "/retrievalinstructions/" 200;
     ListTagsForResource, GET "/tags/{resourceArn}" 200 -> tags::list;
@@ -86,7 +86,7 @@ operations! { BedrockAgent;
     UpdateFlow, PUT "/flows/{flowIdentifier}/" 200;
     UpdateFlowAlias, PUT "/flows/{flowIdentifier}/aliases/{aliasIdentifier}" 200;
     UpdateKnowledgeBase, PUT "/knowledgebases/{knowledgeBaseId}" 202;
-    UpdatePrompt, PUT "/prompts/{promptIdentifier}/" 200;
+    UpdatePrompt, PUT "/prompts/{promptIdentifier}/" 200 -> prompts::update;
     UpdateRetrievalInstruction, PUT "/retrievalinstructions/{retrievalInstructionId}" 202;
     ValidateFlowDefinition, POST "/flows/validate-definition" 200;
 }

@@ -68,7 +68,7 @@ impl Page {
     }
 
     /// The page of `all`, which are the oldest first.
-    pub(super) fn of_all(&self, all: Vec<Resource>, keep: impl Fn(&Resource) -> bool) -> Listed {
+    pub fn of_all(&self, all: Vec<Resource>, keep: impl Fn(&Resource) -> bool) -> Listed {
         let mut all: Vec<_> = all
             .into_iter()
             .filter(|resource| self.filter.keeps(resource) && keep(resource))
