@@ -645,6 +645,33 @@ export interface Location {
   end: number;
 }
 
+/** An attribute of documents' metadata, and what it is compared with. */
+export interface FilterAttribute {
+  /** The attribute's name. */
+  key: string;
+  /** The value: a list for `in` and `notIn`. */
+  value: string | number | boolean | (string | number | boolean)[];
+}
+
+/**
+ * What the metadata of documents must fulfil, in Bedrock's form: one operator. An attribute that a
+ * document has not passes `notEquals` only.
+ */
+export type RetrievalFilter =
+  | { equals: FilterAttribute }
+  | { notEquals: FilterAttribute }
+  | { greaterThan: FilterAttribute }
+  | { greaterThanOrEquals: FilterAttribute }
+  | { lessThan: FilterAttribute }
+  | { lessThanOrEquals: FilterAttribute }
+  | { in: FilterAttribute }
+  | { notIn: FilterAttribute }
+  | { startsWith: FilterAttribute }
+  | { stringContains: FilterAttribute }
+  | { listContains: FilterAttribute }
+  | { andAll: RetrievalFilter[] }
+  | { orAll: RetrievalFilter[] };
+
 /** A stored piece of a document. */
 export interface Passage {
   id: string;
@@ -767,12 +794,18 @@ export class KnowledgeBase {
   delete(ids: string | string[]): Promise<number>;
   /** The documents of the knowledge base. */
   documents(): Promise<DocumentInfo[]>;
-  /** The k passages nearest to a query, best first, by exact search. Default k: 5. */
-  retrieve(query: string, options?: CallOptions & { k?: number }): Promise<Passage[]>;
+  /**
+   * The k passages nearest to a query, best first, by exact search; of those documents alone that
+   * pass the filter, where there is one. Default k: 5.
+   */
+  retrieve(
+    query: string,
+    options?: CallOptions & { k?: number; filter?: RetrievalFilter },
+  ): Promise<Passage[]>;
   /** Answers a question from the documents. Default model: `outcrop.quote-v1`; default k: 5. */
   ask(
     question: string,
-    options?: CallOptions & { k?: number; model?: string | Model },
+    options?: CallOptions & { k?: number; model?: string | Model; filter?: RetrievalFilter },
   ): Promise<Answer>;
 }
 

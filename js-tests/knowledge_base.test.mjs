@@ -134,3 +134,22 @@ test("an aborted sync leaves the last good state", async () => {
   assert.equal(report.added + report.unchanged, 200);
   assert.equal((await kb.documents()).length, 200);
 });
+
+test("filters choose the documents", async () => {
+  const session = openSession();
+  const kb = await session.createKnowledgeBase("filtered", { embeddingModel });
+  const years = [2000, 2001, 2002, 2003];
+  await kb.add(years.map((year) => ({ id: `n${year}`, text: `The vault opened in ${year}.`, metadata: { year } })));
+  const filter = { andAll: [
+    { greaterThan: { key: "year", value: 2000 } },
+    { notIn: { key: "year", value: [2002] } },
+  ] };
+  const found = await kb.retrieve("vault", { filter });
+  assert.deepEqual(found.map((p) => p.metadata.year).sort(), [2001, 2003]);
+  const answer = await kb.ask("When did the vault open?", { filter });
+  assert.equal(answer.passages.length, 2);
+  const wrong = { name: "ValidationException", message: /^filter\.like: expected one of equals/ };
+  await assert.rejects(kb.retrieve("vault", { filter: { like: {} } }), wrong);
+  await assert.rejects(kb.ask("vault?", { filter: 5 }), { message: /^filter: expected a filter/ });
+  await session.close();
+});

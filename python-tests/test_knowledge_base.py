@@ -323,3 +323,19 @@ def test_a_damaged_home_names_the_file(own_session, kb, tmp_path):
         except outcrop.OutcropError as error:
             assert file.name in json.dumps([str(error), error.resource]), (file, error)
         file.write_bytes(whole)
+
+
+def test_filters_choose_the_documents(kb):
+    years = {f"n{year}": year for year in range(2000, 2010)}
+    kb.add([Document(f"The river froze in {y}.", {"year": y}, id=i) for i, y in years.items()])
+    late = {"greaterThanOrEquals": {"key": "year", "value": 2007}}
+    found = kb.retrieve("river", k=5, filter=late)
+    assert {p.metadata["year"] for p in found} == {2007, 2008, 2009}
+    both = {"andAll": [late, {"notEquals": {"key": "year", "value": 2008}}]}
+    assert len(asyncio.run(kb.aretrieve("river", filter=both))) == 2
+    answer = kb.ask("When did the river freeze?", k=10, filter=both)
+    assert {p.metadata["year"] for p in answer.passages} == {2007, 2009}
+    with pytest.raises(ValidationException, match=r"filter\.like: expected one of equals"):
+        kb.retrieve("river", filter={"like": {"key": "year", "value": 1}})
+    with pytest.raises(ValidationException, match="filter: expected one that some documents pass"):
+        kb.ask("river?", filter={"equals": {"key": "year", "value": 1}})

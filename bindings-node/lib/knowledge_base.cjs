@@ -22,6 +22,12 @@ function metadataOf(field, metadata) {
   return plain(field, object(field, metadata));
 }
 
+/** A filter's JSON. */
+function filterOf(filter) {
+  if (absent(filter)) return undefined;
+  return JSON.stringify(plain("filter", object("filter", filter, "a filter")));
+}
+
 /** A document's JSON. */
 function documentOf(document, index) {
   const where = `documents[${index}]`;
@@ -126,19 +132,21 @@ class KnowledgeBase {
   }
 
   async retrieve(query, options) {
-    const given = checkOptions(options, ["k", "signal"], "retrieve");
+    const given = checkOptions(options, ["k", "filter", "signal"], "retrieve");
     const [text, k] = [textOf("query", query), passagesWanted(given.k)];
+    const filter = filterOf(given.filter);
     return JSON.parse(
-      await call(signalOf(options, "retrieve"), (c) => this.#native.retrieve(text, k, c)),
+      await call(signalOf(options, "retrieve"), (c) => this.#native.retrieve(text, k, filter, c)),
     );
   }
 
   async ask(question, options) {
-    const given = checkOptions(options, ["k", "model", "signal"], "ask");
+    const given = checkOptions(options, ["k", "model", "filter", "signal"], "ask");
     const [text, k] = [textOf("question", question), passagesWanted(given.k)];
     const model = modelOf(given.model);
+    const filter = filterOf(given.filter);
     return JSON.parse(
-      await call(signalOf(options, "ask"), (c) => this.#native.ask(text, model, k, c)),
+      await call(signalOf(options, "ask"), (c) => this.#native.ask(text, model, k, filter, c)),
     );
   }
 

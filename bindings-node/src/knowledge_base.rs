@@ -136,11 +136,13 @@ impl KnowledgeBase {
         env: &'env Env,
         query: String,
         k: u32,
+        filter: Option<String>,
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
-            to_json(&knowledge_base.retrieve(query, k as usize).await?)
+            let filter = outcrop::filter(filter.as_deref())?;
+            to_json(&knowledge_base.retrieve(query, k as usize, filter).await?)
         })
     }
 
@@ -151,11 +153,14 @@ impl KnowledgeBase {
         question: String,
         model: Option<String>,
         k: u32,
+        filter: Option<String>,
         cancellation: &Cancellation,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
-            to_json(&knowledge_base.ask(question, model, k as usize).await?)
+            let filter = outcrop::filter(filter.as_deref())?;
+            let answer = knowledge_base.ask(question, model, k as usize, filter);
+            to_json(&answer.await?)
         })
     }
 }

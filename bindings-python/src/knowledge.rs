@@ -85,32 +85,36 @@ impl KnowledgeBase {
         run_json(py, awaitable, async move { desk.delete(ids).await })
     }
 
-    /// The nearest passages, as a JSON list.
+    /// The nearest passages, as a JSON list. `filter` is JSON.
     fn retrieve(
         &self,
         py: Python<'_>,
         query: String,
         k: usize,
+        filter: Option<&str>,
         awaitable: bool,
     ) -> PyResult<Object> {
+        let filter = outcrop::filter(filter).map_err(|error| raise(py, error))?;
         let desk = self.0.handle(py)?;
-        run_json(py, awaitable, async move { desk.retrieve(query, k).await })
+        run_json(py, awaitable, async move {
+            desk.retrieve(query, k, filter).await
+        })
     }
 
-    /// An answer from the documents, as JSON.
+    /// An answer from the documents, as JSON. `filter` is JSON.
     fn ask(
         &self,
         py: Python<'_>,
         question: String,
         model: Option<String>,
         k: usize,
+        filter: Option<&str>,
         awaitable: bool,
     ) -> PyResult<Object> {
+        let filter = outcrop::filter(filter).map_err(|error| raise(py, error))?;
         let desk = self.0.handle(py)?;
-        run_json(
-            py,
-            awaitable,
-            async move { desk.ask(question, model, k).await },
-        )
+        run_json(py, awaitable, async move {
+            desk.ask(question, model, k, filter).await
+        })
     }
 }

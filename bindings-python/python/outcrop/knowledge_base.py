@@ -160,21 +160,40 @@ class KnowledgeBase(Handle):
         """The awaitable twin of :meth:`delete`."""
         return int(json.loads(await self._native.delete(checks.texts("ids", ids), True)))
 
-    def retrieve(self, query: str, k: int = 5) -> PassageList:
+    def retrieve(
+        self, query: str, k: int = 5, filter: Mapping[str, Any] | None = None
+    ) -> PassageList:
         """The `k` passages nearest to the query, best first.
 
+        Args:
+            query: What they are to be near.
+            k: How many; where fewer pass the filter, all of those.
+            filter: What the documents' metadata must fulfil, in Bedrock's form:
+                `{"equals": {"key": "year", "value": 2024}}`. Operators: `equals`, `notEquals`,
+                `greaterThan`, `greaterThanOrEquals`, `lessThan`, `lessThanOrEquals`, `in`, `notIn`,
+                `startsWith`, `stringContains`, `listContains`; `andAll` and `orAll` take a list of
+                filters. An absent attribute passes `notEquals` only.
+
         Raises:
-            ValidationException: An empty query, or a `k` outside 1..=100.
+            ValidationException: An empty query, a `k` outside 1..=100, or what is no filter.
         """
         query, k = checks.text("query", query), checks.integer("k", k)
-        return _passages(self._native.retrieve(query, k, False))
+        return _passages(self._native.retrieve(query, k, _filter(filter), False))
 
-    async def aretrieve(self, query: str, k: int = 5) -> PassageList:
+    async def aretrieve(
+        self, query: str, k: int = 5, filter: Mapping[str, Any] | None = None
+    ) -> PassageList:
         """The awaitable twin of :meth:`retrieve`."""
         query, k = checks.text("query", query), checks.integer("k", k)
-        return _passages(await self._native.retrieve(query, k, True))
+        return _passages(await self._native.retrieve(query, k, _filter(filter), True))
 
-    def ask(self, question: str, model: Model | Path | None = None, k: int = 5) -> Answer:
+    def ask(
+        self,
+        question: str,
+        model: Model | Path | None = None,
+        k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+    ) -> Answer:
         """Answers a question from the `k` nearest passages, with citations.
 
         Every citation was checked against the stored text; one that does not check out is left out.
@@ -184,18 +203,26 @@ class KnowledgeBase(Handle):
             model: A chat model, or its name. Default `outcrop.quote-v1`, which answers in the
                 documents' own words or says that they do not answer.
             k: How many passages the model is given.
+            filter: What the documents' metadata must fulfil, as in :meth:`retrieve`.
 
         Raises:
-            ValidationException: An empty question, or a `k` outside 1..=100.
+            ValidationException: An empty question, a `k` outside 1..=100, what is no filter, or one
+                that no document passes.
         """
         question, k = checks.text("question", question), checks.integer("k", k)
-        answer = self._native.ask(question, _model_name(model), k, False)
+        answer = self._native.ask(question, _model_name(model), k, _filter(filter), False)
         return Answer._from(json.loads(answer))
 
-    async def aask(self, question: str, model: Model | Path | None = None, k: int = 5) -> Answer:
+    async def aask(
+        self,
+        question: str,
+        model: Model | Path | None = None,
+        k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+    ) -> Answer:
         """The awaitable twin of :meth:`ask`."""
         question, k = checks.text("question", question), checks.integer("k", k)
-        answer = await self._native.ask(question, _model_name(model), k, True)
+        answer = await self._native.ask(question, _model_name(model), k, _filter(filter), True)
         return Answer._from(json.loads(answer))
 
     def __repr__(self) -> str:
@@ -207,6 +234,10 @@ class KnowledgeBase(Handle):
         except OutcropError as error:
             # Deleted, damaged or of a closed session: the notebook says so.
             return escape(f"{self!r}: {error}")
+
+
+def _filter(filter: Mapping[str, Any] | None) -> str | None:
+    return None if filter is None else checks.encode("filter", filter)
 
 
 def _model_name(model: Model | Path | None) -> str | None:

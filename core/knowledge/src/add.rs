@@ -6,6 +6,7 @@ use std::sync::Arc;
 use outcrop_api as api;
 use serde_json::Value;
 
+use crate::chunk::ChunkingStrategy;
 use crate::document::{Document, DocumentFacts, StoredChunk, key, sha256};
 use crate::ingest::{self, Prepared, name_as_title};
 use crate::knowledge_base::KnowledgeBase;
@@ -91,9 +92,13 @@ impl KnowledgeBase {
             id,
             pages: None,
             metadata: document.metadata,
+            content: None,
         };
         match document.embedding {
-            None => Prepared::new(None, facts, hash, parsed, self.chunking(), embedder),
+            None => {
+                let strategy = ChunkingStrategy::FixedSize(self.chunking());
+                Prepared::new(None, facts, hash, parsed, strategy, embedder)
+            }
             Some(vector) => with_vector(field, facts, hash, parsed, vector, embedder.dimensions()),
         }
     }
@@ -208,6 +213,7 @@ fn with_vector(
             chars: (first, first + text.trim().chars().count()),
             pages: None,
             sha256: sha256(&[text.trim().as_bytes()]),
+            parent: None,
         }],
         text,
         texts: Vec::new(),

@@ -6,7 +6,7 @@ use outcrop_api as api;
 
 use crate::cite::{Draft, read_reply};
 use crate::knowledge_base::KnowledgeBase;
-use crate::retrieve::{Found, Retrieved, reread};
+use crate::retrieve::{Found, Query, Retrieved, reread};
 use crate::sync::blocking;
 
 /// What a model is asked to say where the passages do not answer.
@@ -18,7 +18,7 @@ such as [1] or [2][3]. Add nothing that they do not say. If they do not answer t
 with exactly this sentence: The documents do not answer this question.";
 
 impl KnowledgeBase {
-    /// Answers `question` from the `k` nearest passages. The model gets them as numbered search
+    /// Answers a question from the passages nearest to it. The model gets them as numbered search
     /// results, best first; it sees all of them, or its own error says that they do not fit.
     ///
     /// Each citation is checked: its passage is read from the store again, a quote must stand there
@@ -31,10 +31,16 @@ impl KnowledgeBase {
         &self,
         embedder: Arc<dyn api::Embedder>,
         chat: Arc<dyn api::ChatModel>,
-        question: &str,
-        k: usize,
+        mut question: Query,
     ) -> api::Result<api::Answer> {
-        let retrieved = self.search(embedder, "question", question, k).await?;
+        question.field = "question";
+        let (text, filtered) = (question.text.clone(), question.filter.is_some());
+        let retrieved = self.search(embedder, question).await?;
+        if retrieved.found.is_empty() && filtered && self.readable()?.chunk_count() > 0 {
+            return Err(api::Error::validation(
+                "filter: expected one that some documents pass, to answer from; none does",
+            ));
+        }
         if retrieved.found.is_empty() {
             return Err(api::Error::validation(format!(
                 "knowledge base {:?} holds no documents: expected some to answer from; add a source \
@@ -42,7 +48,7 @@ impl KnowledgeBase {
                 self.name()
             )));
         }
-        let reply = chat.converse(request(&retrieved.found, question)).await?;
+        let reply = chat.converse(request(&retrieved.found, &text)).await?;
         let model = chat.id().to_owned();
         blocking(move || Ok(answer(&retrieved, &reply, model))).await
     }

@@ -4,6 +4,8 @@
 //! chunk is cut between words, a word longer than a chunk between characters. Every character that
 //! is not white space is in a chunk, and a chunk's text is the document's text at its place.
 
+mod strategy;
+
 use std::ops::Range;
 
 use outcrop_api as api;
@@ -12,6 +14,8 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::parse::{Heading, ParsedDocument};
 use crate::sentences::{sentences, words};
+
+pub use strategy::ChunkingStrategy;
 
 /// How documents are cut into chunks. Lengths are tokens of the embedding model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,15 +96,7 @@ pub fn chunk(
     chunking: Chunking,
     count: CountTokens<'_>,
 ) -> api::Result<Vec<Chunk>> {
-    let specials = count("")?;
-    let cutter = Cutter {
-        document,
-        title,
-        budget: chunking.max_tokens,
-        overlap: chunking.overlap_tokens,
-        specials,
-        count,
-    };
+    let cutter = Cutter::new(document, title, chunking, count)?;
     let units = cutter.units()?;
     cutter.assemble(&units)
 }
@@ -112,6 +108,24 @@ struct Cutter<'a> {
     overlap: usize,
     specials: usize,
     count: CountTokens<'a>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(
+        document: &'a ParsedDocument,
+        title: Option<&'a str>,
+        chunking: Chunking,
+        count: CountTokens<'a>,
+    ) -> api::Result<Self> {
+        Ok(Self {
+            document,
+            title,
+            budget: chunking.max_tokens,
+            overlap: chunking.overlap_tokens,
+            specials: count("")?,
+            count,
+        })
+    }
 }
 
 impl Cutter<'_> {

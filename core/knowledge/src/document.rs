@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::chunk::Chunk;
+
 /// The first part of the key of a document that was added directly.
 const ADDED: &str = "added";
 
@@ -63,6 +65,9 @@ pub(crate) struct DocumentFacts {
     pub pages: Option<usize>,
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// SHA-256 of the content alone, where metadata lies beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
 }
 
 impl DocumentFacts {
@@ -100,6 +105,22 @@ pub(crate) struct StoredChunk {
     pub pages: Option<(u32, u32)>,
     /// SHA-256 of its text.
     pub sha256: String,
+    /// The larger chunk that it is found as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<StoredChunk>>,
+}
+
+impl StoredChunk {
+    /// A chunk of `text` as it is stored.
+    pub fn new(text: &str, chunk: &Chunk) -> Self {
+        Self {
+            sha256: sha256(&[&text.as_bytes()[chunk.bytes.clone()]]),
+            bytes: (chunk.bytes.start, chunk.bytes.end),
+            chars: (chunk.chars.start, chunk.chars.end),
+            pages: chunk.pages,
+            parent: None,
+        }
+    }
 }
 
 /// The key of a document in the store: unique even where two sources hold the same relative path.

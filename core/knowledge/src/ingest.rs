@@ -8,10 +8,10 @@ use outcrop_api as api;
 use outcrop_store::NewDocument;
 use serde_json::{Map, Value};
 
-use crate::chunk::{Chunking, chunk};
+use crate::chunk::{Chunk, ChunkingStrategy};
 use crate::document::{DocumentFacts, StoredChunk, key, sha256};
 use crate::parse::{MAX_FILE_BYTES, ParsedDocument, parse};
-use crate::scan::{FoundFile, METADATA_SUFFIX, file_uri};
+use crate::scan::{FoundFile, METADATA_SUFFIX};
 
 /// Changes whenever the same bytes would be parsed or cut differently, so that a sync reads them again.
 const PARSER_VERSION: &[u8] = b"1";
@@ -41,26 +41,24 @@ impl Prepared {
         facts: DocumentFacts,
         sha256: String,
         parsed: ParsedDocument,
-        chunking: Chunking,
+        strategy: ChunkingStrategy,
         embedder: &dyn api::Embedder,
     ) -> api::Result<Self> {
-        let count = |text: &str| embedder.count_tokens(text);
         let title = match source {
             Some(_) => Some(facts.title.as_str()),
             None => parsed.title.as_deref(),
         };
-        let chunks = chunk(&parsed, title, chunking, &count)?;
+        let chunks = strategy.cut(&parsed, title, embedder)?;
         let texts = chunks
             .iter()
-            .map(|chunk| format!("{}{}", chunk.context, &parsed.text[chunk.bytes.clone()]))
+            .map(|(chunk, _)| format!("{}{}", chunk.context, &parsed.text[chunk.bytes.clone()]))
             .collect();
+        let stored = |chunk: &Chunk| StoredChunk::new(&parsed.text, chunk);
         let chunks = chunks
-            .into_iter()
-            .map(|chunk| StoredChunk {
-                sha256: crate::document::sha256(&[&parsed.text.as_bytes()[chunk.bytes.clone()]]),
-                bytes: (chunk.bytes.start, chunk.bytes.end),
-                chars: (chunk.chars.start, chunk.chars.end),
-                pages: chunk.pages,
+            .iter()
+            .map(|(chunk, parent)| StoredChunk {
+                parent: parent.as_ref().map(|parent| Box::new(stored(parent))),
+                ..stored(chunk)
             })
             .collect();
         Ok(Self {
@@ -73,6 +71,25 @@ impl Prepared {
             texts,
             vectors: Vec::new(),
         })
+    }
+
+    /// Why the embedding model cannot read it, where it is one chunk and too long for that.
+    pub fn too_long(
+        &self,
+        strategy: ChunkingStrategy,
+        embedder: &dyn api::Embedder,
+    ) -> api::Result<Option<String>> {
+        let (ChunkingStrategy::Whole, Some(text)) = (strategy, self.texts.first()) else {
+            return Ok(None);
+        };
+        let (tokens, most) = (embedder.count_tokens(text)?, embedder.max_tokens());
+        Ok((tokens > most).then(|| {
+            format!(
+                "chunkingStrategy NONE: it is one chunk of {tokens} tokens, and {} reads at most \
+                 {most}",
+                embedder.id()
+            )
+        }))
     }
 
     /// The document as the store takes it.
@@ -92,7 +109,7 @@ impl Prepared {
 }
 
 /// Embeds the texts of `documents`, across their borders in even batches; `stop` ends it between
-/// two of them.
+/// two of them. Gives how many tokens the model read.
 ///
 /// # Errors
 /// Those of the embedder; `CancelledException`.
@@ -100,13 +117,14 @@ pub(crate) async fn embed(
     documents: &mut [Prepared],
     embedder: &dyn api::Embedder,
     stop: &(dyn Fn() -> bool + Sync),
-) -> api::Result<()> {
+) -> api::Result<usize> {
     let texts: Vec<String> = documents
         .iter_mut()
         .flat_map(|document| std::mem::take(&mut document.texts))
         .collect();
     let dimensions = embedder.dimensions();
     let mut values = Vec::with_capacity(texts.len() * dimensions);
+    let mut tokens = 0;
     for batch in texts.chunks(EMBED_BATCH) {
         if stop() {
             return Err(api::Error::cancelled());
@@ -122,6 +140,7 @@ pub(crate) async fn embed(
             )));
         }
         values.extend_from_slice(&embedded.values);
+        tokens += embedded.input_tokens;
     }
     let mut rest = values.as_slice();
     for document in documents.iter_mut().filter(|d| d.vectors.is_empty()) {
@@ -129,7 +148,7 @@ pub(crate) async fn embed(
         document.vectors = own.to_vec();
         rest = after;
     }
-    Ok(())
+    Ok(tokens)
 }
 
 /// A file's bytes with those of its metadata, and their hash.
@@ -137,6 +156,8 @@ pub(crate) struct FileContent {
     pub bytes: Vec<u8>,
     pub metadata: Option<Vec<u8>>,
     pub sha256: String,
+    /// SHA-256 of the bytes alone.
+    pub content: String,
 }
 
 /// Reads a file and the metadata beside it.
@@ -153,16 +174,17 @@ pub(crate) fn read(file: &FoundFile) -> Result<FileContent, String> {
         Err(reason) => return Err(format!("its metadata file: {reason}")),
     };
     let noted = metadata.as_deref();
-    let sha256 = sha256(&[
+    let whole = sha256(&[
         PARSER_VERSION,
         &bytes,
         &[u8::from(noted.is_some())],
         noted.unwrap_or_default(),
     ]);
     Ok(FileContent {
+        content: sha256(&[&bytes]),
+        sha256: whole,
         bytes,
         metadata,
-        sha256,
     })
 }
 
@@ -200,7 +222,7 @@ fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 pub(crate) fn prepare_file(
     file: &FoundFile,
     content: FileContent,
-    chunking: Chunking,
+    strategy: ChunkingStrategy,
     embedder: &dyn api::Embedder,
 ) -> api::Result<Result<Prepared, String>> {
     let metadata = match content.metadata.as_deref().map(read_metadata) {
@@ -214,16 +236,19 @@ pub(crate) fn prepare_file(
     };
     let facts = DocumentFacts {
         id: file.document.clone(),
-        uri: file_uri(&file.path),
+        uri: file.uri.clone(),
         title: parsed
             .title
             .clone()
             .unwrap_or_else(|| name_as_title(&file.document)),
         pages: (!parsed.pages.is_empty()).then_some(parsed.pages.len()),
         metadata,
+        content: Some(content.content),
     };
     let source = Some(file.source.as_str());
-    Prepared::new(source, facts, content.sha256, parsed, chunking, embedder).map(Ok)
+    let prepared = Prepared::new(source, facts, content.sha256, parsed, strategy, embedder)?;
+    let too_long = prepared.too_long(strategy, embedder)?;
+    Ok(too_long.map_or(Ok(prepared), Err))
 }
 
 /// `policies/loan-policy_2024.txt` as `loan policy 2024`.

@@ -99,6 +99,7 @@ impl KnowledgeBase {
             embedding: None,
             chunking: spec.chunking,
             sources: Vec::new(),
+            data_sources: Vec::new(),
             last_source: 0,
         };
         match home.create_record(RECORDS, &record.name, &record) {
@@ -196,13 +197,13 @@ impl KnowledgeBase {
             Err(error) => return Err(error.into()),
         };
         Ok(KnowledgeBaseInfo {
+            sources: record.listed_sources(),
             id: record.id,
             name: record.name,
             description: record.description,
             embedding_model: record.embedding_model,
             dimensions: record.embedding.map(|embedding| embedding.dimensions),
             chunking: record.chunking,
-            sources: record.sources,
             documents: snapshot.as_ref().map(|s| s.document_count()),
             chunks: snapshot.as_ref().map(|s| s.chunk_count()),
         })
@@ -213,7 +214,7 @@ impl KnowledgeBase {
     /// # Errors
     /// As [`KnowledgeBase::info`].
     pub fn sources(&self) -> api::Result<Vec<SourceInfo>> {
-        Ok(self.record()?.sources)
+        Ok(self.record()?.listed_sources())
     }
 
     /// Adds a folder or a file as a source; the next sync reads it.

@@ -6,9 +6,10 @@ use outcrop_api as api;
 use outcrop_store::{Home, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::chunk::Chunking;
+use crate::chunk::{Chunking, ChunkingStrategy};
+use crate::data_source::DataSource;
 use crate::document::sha256;
-use crate::scan::SourceInfo;
+use crate::scan::{Folder, SourceInfo};
 
 /// The kind of the records of knowledge bases, by name.
 pub(crate) const RECORDS: &str = "knowledge-base";
@@ -33,8 +34,42 @@ pub(crate) struct Record {
     pub embedding: Option<Embedding>,
     pub chunking: Chunking,
     pub sources: Vec<SourceInfo>,
+    /// Sources of the kinds that Bedrock knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_sources: Vec<DataSource>,
     /// The number of the last source; numbers are not used twice.
     pub last_source: u64,
+}
+
+impl Record {
+    /// Every folder that a sync reads.
+    pub fn folders(&self) -> impl Iterator<Item = Folder<'_>> {
+        let native = self.sources.iter().map(Folder::of);
+        native.chain(self.data_sources.iter().filter_map(DataSource::folder))
+    }
+
+    /// The folders as they are listed.
+    pub fn listed_sources(&self) -> Vec<SourceInfo> {
+        let listed = |folder: Folder<'_>| SourceInfo {
+            id: folder.source.to_owned(),
+            path: folder.path.to_owned(),
+        };
+        self.folders().map(listed).collect()
+    }
+
+    /// How the documents of a source are cut.
+    pub fn strategy(&self, source: &str) -> ChunkingStrategy {
+        let own = self.data_sources.iter().find(|s| s.id == source);
+        own.map_or(ChunkingStrategy::FixedSize(self.chunking), |own| {
+            own.strategy
+        })
+    }
+
+    /// Whether a sync leaves the documents of a source, which come from no folder, as they are.
+    pub fn keeps(&self, source: &str) -> bool {
+        let own = self.data_sources.iter().find(|s| s.id == source);
+        own.is_some_and(|own| own.folder().is_none())
+    }
 }
 
 /// The record by name or id.
@@ -57,7 +92,7 @@ pub(crate) fn not_found(name: &str) -> api::Error {
 }
 
 /// Ten capital letters and digits, as Bedrock's ids are: a hash of the name, the time and the process.
-pub(crate) fn new_id(name: &str) -> String {
+pub fn new_id(name: &str) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

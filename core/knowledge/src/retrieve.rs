@@ -1,5 +1,6 @@
 //! Finds the passages nearest to a query, in one generation of the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outcrop_api as api;
@@ -7,24 +8,82 @@ use outcrop_index::{FlatIndex, Hit, IndexError, Pool};
 use outcrop_store::Snapshot;
 
 use crate::document::{DocumentFacts, StoredChunk, sha256};
+use crate::filter::Filter;
 use crate::knowledge_base::KnowledgeBase;
 use crate::sync::blocking;
 
 /// Most passages of one query, as in Bedrock.
 const MAX_PASSAGES: usize = 100;
 
-/// A passage with what an answer needs of its document.
+/// What is searched for.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub passage: api::Passage,
-    pub title: String,
-    pub row: u32,
+pub struct Query {
+    /// What errors call the text.
+    pub field: &'static str,
+    /// The text that passages are to be near.
+    pub text: String,
+    /// How many passages, 1..=100.
+    pub k: usize,
+    /// What the documents' metadata must fulfil; the `k` nearest of those that do are found.
+    pub filter: Option<Filter>,
 }
 
-/// Passages of one generation, best first.
-pub(crate) struct Retrieved {
-    pub snapshot: Arc<Snapshot>,
+impl Query {
+    /// The `k` passages nearest to `text`.
+    pub fn new(text: impl Into<String>, k: usize) -> Self {
+        Self {
+            field: "query",
+            text: text.into(),
+            k,
+            filter: None,
+        }
+    }
+
+    /// The same query of those documents alone that pass the filter.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Option<Filter>) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// # Errors
+    /// `ValidationException` for an empty text or a `k` outside 1..=100.
+    fn check(&self) -> api::Result<()> {
+        let Self { field, text, k, .. } = self;
+        if text.trim().is_empty() {
+            return Err(api::Error::validation(format!(
+                "{field}: expected a text, got {text:?}"
+            )));
+        }
+        if !(1..=MAX_PASSAGES).contains(k) {
+            return Err(api::Error::validation(format!(
+                "k: expected 1..={MAX_PASSAGES}, got {k}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A passage with what an answer needs of its document.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The passage.
+    pub passage: api::Passage,
+    /// Its document's title.
+    pub title: String,
+    /// The id of its document's source; none for one that was added directly.
+    pub source: Option<String>,
+    /// Its row in the snapshot.
+    pub(crate) row: u32,
+}
+
+/// Passages of one committed state, best first.
+pub struct Retrieved {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The passages.
     pub found: Vec<Found>,
+    /// Tokens of the query that the embedding model read.
+    pub input_tokens: usize,
 }
 
 impl KnowledgeBase {
@@ -32,81 +91,120 @@ impl KnowledgeBase {
     /// are of one committed state, whatever a sync does meanwhile.
     ///
     /// # Errors
-    /// `ValidationException` for an empty query, one longer than the model reads, or a `k` outside
-    /// 1..=100; `ConflictException` for another embedding model than that of the stored vectors; an
-    /// error that names a damaged file.
+    /// As [`KnowledgeBase::search`].
     pub async fn retrieve(
         &self,
         embedder: Arc<dyn api::Embedder>,
         query: &str,
         k: usize,
     ) -> api::Result<Vec<api::Passage>> {
-        let retrieved = self.search(embedder, "query", query, k).await?;
-        Ok(retrieved
-            .found
-            .into_iter()
-            .map(|found| found.passage)
-            .collect())
+        let retrieved = self.search(embedder, Query::new(query, k)).await?;
+        Ok(retrieved.into_passages())
     }
 
-    pub(crate) async fn search(
+    /// The passages nearest to the query by cosine, with what an answer needs of them.
+    ///
+    /// # Errors
+    /// `ValidationException` for an empty query, one longer than the model reads, or a `k` outside
+    /// 1..=100; `ConflictException` for another embedding model than that of the stored vectors; an
+    /// error that names a damaged file.
+    pub async fn search(
         &self,
         embedder: Arc<dyn api::Embedder>,
-        field: &'static str,
-        query: &str,
-        k: usize,
+        query: Query,
     ) -> api::Result<Retrieved> {
-        if query.trim().is_empty() {
-            return Err(api::Error::validation(format!(
-                "{field}: expected a text, got {query:?}"
-            )));
-        }
-        if !(1..=MAX_PASSAGES).contains(&k) {
-            return Err(api::Error::validation(format!(
-                "k: expected 1..={MAX_PASSAGES}, got {k}"
-            )));
-        }
-        let (base, model, text) = (self.clone(), embedder.clone(), query.to_owned());
-        let snapshot = blocking(move || {
+        query.check()?;
+        let (base, model) = (self.clone(), embedder.clone());
+        let (query, snapshot, rows) = blocking(move || {
             let snapshot = base.readable()?;
             base.pin(&*model)?;
-            let (tokens, limit) = (model.count_tokens(&text)?, model.max_tokens());
+            let (tokens, limit) = (model.count_tokens(&query.text)?, model.max_tokens());
             if tokens > limit {
                 return Err(api::Error::validation(format!(
-                    "{field}: {} reads at most {limit} tokens, got {tokens}",
+                    "{}: {} reads at most {limit} tokens, got {tokens}",
+                    query.field,
                     model.id()
                 )));
             }
-            Ok(snapshot)
+            let rows = query
+                .filter
+                .as_ref()
+                .map(|f| f.rows(&snapshot))
+                .transpose()?;
+            Ok((query, snapshot, rows))
         })
         .await?;
-        if snapshot.chunk_count() == 0 {
+        let none_wanted = rows
+            .as_ref()
+            .is_some_and(|rows| rows.iter().all(|&word| word == 0));
+        if snapshot.chunk_count() == 0 || none_wanted {
             return Ok(Retrieved {
                 snapshot,
                 found: Vec::new(),
+                input_tokens: 0,
             });
         }
-        let texts = [query.to_owned()];
         let options = api::EmbedOptions::with_prompt(api::QUERY_PROMPT);
-        let embedded = embedder.embed(&texts, options).await?;
+        let embedded = embedder.embed(&[query.text], options).await?;
         blocking(move || {
-            let hits = nearest(&snapshot, &embedded.values, k)
-                .map_err(|error| api::Error::internal(format!("search: {error}")))?;
-            let found = hits
-                .into_iter()
-                .map(|hit| passage(&snapshot, hit.row, hit.score))
-                .collect::<api::Result<Vec<_>>>()?;
-            Ok(Retrieved { snapshot, found })
+            let found = distinct(&snapshot, &embedded.values, query.k, rows.as_deref())?;
+            Ok(Retrieved {
+                snapshot,
+                found,
+                input_tokens: embedded.input_tokens,
+            })
         })
         .await
     }
 }
 
-/// The live rows nearest to one query, best first.
-fn nearest(snapshot: &Snapshot, query: &[f32], k: usize) -> Result<Vec<Hit>, IndexError> {
+impl Retrieved {
+    /// The passages alone.
+    pub fn into_passages(self) -> Vec<api::Passage> {
+        self.found.into_iter().map(|found| found.passage).collect()
+    }
+}
+
+/// The `k` nearest passages, each once: small chunks of one larger chunk are found as that, with the
+/// score of the nearest of them.
+fn distinct(
+    snapshot: &Snapshot,
+    query: &[f32],
+    k: usize,
+    allow: Option<&[u64]>,
+) -> api::Result<Vec<Found>> {
+    let mut wanted = k;
+    loop {
+        let hits = nearest(snapshot, query, wanted, allow)
+            .map_err(|error| api::Error::internal(format!("search: {error}")))?;
+        let all = hits.len() < wanted;
+        let mut places = BTreeSet::new();
+        let mut found = Vec::with_capacity(k);
+        for hit in hits {
+            let one = passage(snapshot, hit.row, hit.score)?;
+            let at = &one.passage.location;
+            let place = (one.source.clone(), at.document.clone(), at.start, at.end);
+            if found.len() < k && places.insert(place) {
+                found.push(one);
+            }
+        }
+        if found.len() == k || all {
+            return Ok(found);
+        }
+        wanted *= 2;
+    }
+}
+
+/// Of the live rows that `allow` has a bit for, those nearest to one query, best first.
+fn nearest(
+    snapshot: &Snapshot,
+    query: &[f32],
+    k: usize,
+    allow: Option<&[u64]>,
+) -> Result<Vec<Hit>, IndexError> {
     let dimensions = snapshot.dims().unwrap_or_default();
     let index = FlatIndex::new(dimensions, snapshot.matrices())?.with_live(snapshot.live_rows())?;
-    let hits = index.search(Pool::global(), query, k, None)?;
+    let hits = index.search(Pool::global(), query, k, allow)?;
     Ok(hits.into_iter().next().unwrap_or_default())
 }
 
@@ -116,7 +214,7 @@ fn passage(snapshot: &Snapshot, row: u32, score: f32) -> api::Result<Found> {
     let chunk = snapshot
         .chunk(row)
         .ok_or_else(|| broken("it has no chunk"))?;
-    let stored: StoredChunk = chunk.value()?;
+    let stored = as_found(chunk.value()?);
     let key = chunk.document;
     let entry = snapshot
         .document(key)
@@ -125,6 +223,7 @@ fn passage(snapshot: &Snapshot, row: u32, score: f32) -> api::Result<Found> {
     let text = stored_text(snapshot, key, &stored)?;
     Ok(Found {
         title: facts.title,
+        source: entry.source.clone(),
         row,
         passage: api::Passage {
             id: format!("{key}#{}", chunk.ordinal),
@@ -142,6 +241,14 @@ fn passage(snapshot: &Snapshot, row: u32, score: f32) -> api::Result<Found> {
             metadata: facts.metadata,
         },
     })
+}
+
+/// The larger chunk of a small one that is found as that; else the chunk itself.
+fn as_found(mut stored: StoredChunk) -> StoredChunk {
+    match stored.parent.take() {
+        Some(parent) => *parent,
+        None => stored,
+    }
 }
 
 /// A chunk's text, read from the store and compared with the hash that was stored with it.
@@ -169,7 +276,7 @@ fn stored_text(snapshot: &Snapshot, key: &str, stored: &StoredChunk) -> api::Res
 /// Reads the text of a passage from the store again; none where it is no longer the same.
 pub(crate) fn reread(snapshot: &Snapshot, found: &Found) -> Option<String> {
     let chunk = snapshot.chunk(found.row)?;
-    let stored: StoredChunk = chunk.value().ok()?;
+    let stored = as_found(chunk.value().ok()?);
     let text = stored_text(snapshot, chunk.document, &stored).ok()?;
     (text == found.passage.text).then_some(text)
 }

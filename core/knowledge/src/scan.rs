@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use outcrop_api as api;
 use serde::{Deserialize, Serialize};
 
+use crate::data_source::Bucket;
 use crate::parse::Format;
 
 /// The end of the name of a file that carries another file's metadata, as in Bedrock.
@@ -41,7 +42,46 @@ pub(crate) struct FoundFile {
     /// Relative to the source, with `/` between parts.
     pub document: String,
     pub path: PathBuf,
+    pub uri: String,
     pub format: Format,
+}
+
+/// A folder or a file to be scanned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folder<'a> {
+    /// The id of the source.
+    pub source: &'a str,
+    pub path: &'a Path,
+    /// The bucket that the folder stands for.
+    pub bucket: Option<&'a Bucket>,
+}
+
+impl<'a> Folder<'a> {
+    pub fn of(source: &'a SourceInfo) -> Self {
+        Self {
+            source: &source.id,
+            path: &source.path,
+            bucket: None,
+        }
+    }
+
+    fn wants(&self, document: &str) -> bool {
+        self.bucket.is_none_or(|b| document.starts_with(&b.prefix))
+    }
+
+    /// Whether there may be wanted documents below a folder, whose name ends with `/`.
+    fn enters(&self, folder: &str) -> bool {
+        self.bucket
+            .is_none_or(|b| folder.starts_with(&b.prefix) || b.prefix.starts_with(folder))
+    }
+
+    /// The URI of one of its documents.
+    fn uri(&self, document: &str, path: &Path) -> String {
+        match self.bucket {
+            Some(bucket) => format!("s3://{}/{document}", bucket.name),
+            None => file_uri(path),
+        }
+    }
 }
 
 /// What a source holds.
@@ -58,11 +98,11 @@ impl Scan {
     /// # Errors
     /// `ResourceNotFoundException` where the source itself is not there: a folder that is not
     /// mounted is not a folder without documents.
-    pub fn add(&mut self, source: &SourceInfo) -> api::Result<()> {
-        let found = fs::metadata(&source.path).map_err(|error| {
+    pub fn add(&mut self, source: Folder<'_>) -> api::Result<()> {
+        let found = fs::metadata(source.path).map_err(|error| {
             api::Error::not_found(format!(
                 "source {}: cannot read {}: {error}",
-                source.id,
+                source.source,
                 source.path.display()
             ))
             .with_resource(source.path.display().to_string())
@@ -73,15 +113,15 @@ impl Scan {
         }
         let name = source.path.file_name().unwrap_or_default();
         match name.to_str() {
-            Some(name) => self.file(source, name.to_owned(), source.path.clone()),
+            Some(name) => self.file(source, name.to_owned(), source.path.to_owned()),
             None => self.unreadable_name(&name.to_string_lossy()),
         }
         Ok(())
     }
 
     /// Walks a folder with a list of its own, so that depth costs no stack.
-    fn walk(&mut self, source: &SourceInfo) {
-        let mut open = vec![(String::new(), source.path.clone())];
+    fn walk(&mut self, source: Folder<'_>) {
+        let mut open = vec![(String::new(), source.path.to_owned())];
         while let Some((prefix, folder)) = open.pop() {
             let listed = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             let mut entries = match listed {
@@ -105,6 +145,8 @@ impl Scan {
                 }
                 let document = format!("{prefix}{name}");
                 match entry.file_type() {
+                    Ok(kind) if kind.is_dir() && !source.enters(&format!("{document}/")) => {}
+                    Ok(kind) if !kind.is_dir() && !source.wants(&document) => {}
                     Ok(kind) if kind.is_symlink() => {
                         self.skipped.push(format!("{document} (symbolic link)"));
                     }
@@ -118,13 +160,14 @@ impl Scan {
         }
     }
 
-    fn file(&mut self, source: &SourceInfo, document: String, path: PathBuf) {
+    fn file(&mut self, source: Folder<'_>, document: String, path: PathBuf) {
         if document.ends_with(METADATA_SUFFIX) {
             return;
         }
         match Format::of(&path) {
             Some(format) => self.files.push(FoundFile {
-                source: source.id.clone(),
+                source: source.source.to_owned(),
+                uri: source.uri(&document, &path),
                 document,
                 path,
                 format,

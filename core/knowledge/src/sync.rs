@@ -15,9 +15,10 @@ use outcrop_api as api;
 use outcrop_store::{StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
-use crate::document::key;
+use crate::document::{DocumentFacts, key};
 use crate::ingest::{self, Prepared};
 use crate::knowledge_base::KnowledgeBase;
+use crate::record::Record;
 use crate::scan::{FailedDocument, FoundFile, Scan};
 
 /// How long a writer waits for the one before it.
@@ -74,6 +75,23 @@ pub struct SyncReport {
     pub lost: Vec<String>,
 }
 
+/// What an ingestion has done so far, or did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingestion {
+    /// How far it is.
+    pub progress: SyncProgress,
+    /// What it did.
+    pub report: SyncReport,
+    /// Metadata files beside documents that were read.
+    pub metadata_scanned: usize,
+    /// Documents that were there before whose metadata changed.
+    pub metadata_modified: usize,
+    /// Of those, documents whose content did not change.
+    pub metadata_alone: usize,
+    /// Tokens that the embedding model read.
+    pub input_tokens: usize,
+}
+
 /// Set when the caller gives up: by its own flag, or by dropping the future.
 #[derive(Clone)]
 struct Stop {
@@ -99,15 +117,38 @@ impl Drop for SetOnDrop {
 enum Outcome {
     Unchanged,
     Failed(String),
-    Ready(Box<Prepared>),
+    Ready(Box<Prepared>, Change),
+}
+
+/// What changed in a document that was there before.
+#[derive(Clone, Copy, Default)]
+struct Change {
+    known: bool,
+    metadata: bool,
+    content: bool,
+}
+
+impl Change {
+    /// What is new in `prepared` beside what the store has by its key.
+    fn of(run: &Run, prepared: &Prepared) -> api::Result<Self> {
+        let Some(entry) = run.writer.snapshot().document(&prepared.key) else {
+            return Ok(Self::default());
+        };
+        let before = DocumentFacts::of(&prepared.key, entry)?;
+        Ok(Self {
+            known: true,
+            metadata: before.metadata != prepared.facts.metadata,
+            content: before.content != prepared.facts.content,
+        })
+    }
 }
 
 /// A sync under way.
 struct Run {
     writer: Writer,
+    record: Record,
     queue: VecDeque<FoundFile>,
-    report: SyncReport,
-    progress: SyncProgress,
+    ingestion: Ingestion,
     staged: usize,
     since: Instant,
 }
@@ -139,14 +180,33 @@ impl KnowledgeBase {
         on_progress: impl Fn(SyncProgress) + Send + Sync,
         cancel: Arc<AtomicBool>,
     ) -> api::Result<SyncReport> {
+        let on_step = |now: &Ingestion| on_progress(now.progress.clone());
+        let done = self.ingest(embedder, None, on_step, cancel).await;
+        done.map(|ingestion| ingestion.report)
+    }
+
+    /// Brings the documents of one source up to date with it, or those of all; tells `on_step` what
+    /// was done so far. Setting `cancel` stops it between two documents, after what is done has been
+    /// committed.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::sync_until`].
+    pub async fn ingest(
+        &self,
+        embedder: Arc<dyn api::Embedder>,
+        source: Option<&str>,
+        on_step: impl Fn(&Ingestion) + Send + Sync,
+        cancel: Arc<AtomicBool>,
+    ) -> api::Result<Ingestion> {
         let stop = Stop {
             asked: cancel,
             dropped: Arc::default(),
         };
         let _dropped = SetOnDrop(stop.dropped.clone());
         let (base, model) = (self.clone(), embedder.clone());
-        let mut run = blocking(move || base.start(&*model)).await?;
-        on_progress(run.progress.clone());
+        let only = source.map(str::to_owned);
+        let mut run = blocking(move || base.start(&*model, only.as_deref())).await?;
+        on_step(&run.ingestion);
         while !run.queue.is_empty() && !stop.is_set() {
             let (base, model, until) = (self.clone(), embedder.clone(), stop.clone());
             let (back, looked) = blocking(move || {
@@ -155,10 +215,7 @@ impl KnowledgeBase {
             })
             .await?;
             run = back;
-            run = match self
-                .take(run, looked, &*embedder, &stop, &on_progress)
-                .await
-            {
+            run = match self.take(run, looked, &*embedder, &stop, &on_step).await {
                 Ok(run) => run,
                 Err((run, error)) => {
                     // What was done stays done: the next sync goes on behind it.
@@ -174,16 +231,18 @@ impl KnowledgeBase {
         if stop.is_set() {
             return Err(api::Error::cancelled());
         }
-        Ok(run.report)
+        Ok(run.ingestion)
     }
 
-    /// Opens the writer, scans the sources and stages what is gone.
-    fn start(&self, embedder: &dyn api::Embedder) -> api::Result<Run> {
-        let record = self.record()?;
+    /// Opens the writer, scans the sources, or the one, and stages what is gone.
+    fn start(&self, embedder: &dyn api::Embedder, only: Option<&str>) -> api::Result<Run> {
         self.pin(embedder)?;
+        let record = self.record()?;
         let mut scan = Scan::default();
-        for source in &record.sources {
-            scan.add(source)?;
+        for folder in record.folders() {
+            if only.is_none_or(|only| only == folder.source) {
+                scan.add(folder)?;
+            }
         }
         let mut report = SyncReport {
             scanned: scan.files.len() + scan.failed.len(),
@@ -198,21 +257,29 @@ impl KnowledgeBase {
             .map(|file| key(Some(&file.source), &file.document))
             .collect();
         let snapshot = writer.snapshot().clone();
+        let looked_at = |source: &str| match only {
+            Some(only) => only == source,
+            None => !record.keeps(source),
+        };
         for (stored, entry) in snapshot.documents() {
-            if entry.source.is_some() && !present.contains(stored) {
+            if entry.source.as_deref().is_some_and(looked_at) && !present.contains(stored) {
                 writer.delete(stored);
                 report.deleted += 1;
             }
         }
         Ok(Run {
             writer,
-            progress: SyncProgress {
-                documents_total: scan.files.len(),
-                ..SyncProgress::default()
+            record,
+            staged: report.deleted,
+            ingestion: Ingestion {
+                progress: SyncProgress {
+                    documents_total: scan.files.len(),
+                    ..SyncProgress::default()
+                },
+                report,
+                ..Ingestion::default()
             },
             queue: scan.files.into(),
-            staged: report.deleted,
-            report,
             since: Instant::now(),
         })
     }
@@ -253,13 +320,17 @@ impl KnowledgeBase {
             let outcome = match ingest::read(&file) {
                 Err(reason) => Outcome::Failed(reason),
                 Ok(content) if known.is_some_and(|d| d.sha256 == content.sha256) => {
+                    run.ingestion.metadata_scanned += usize::from(content.metadata.is_some());
                     Outcome::Unchanged
                 }
                 Ok(content) => {
-                    match ingest::prepare_file(&file, content, self.chunking(), embedder)? {
+                    run.ingestion.metadata_scanned += usize::from(content.metadata.is_some());
+                    let strategy = run.record.strategy(&file.source);
+                    match ingest::prepare_file(&file, content, strategy, embedder)? {
                         Ok(prepared) => {
                             chunks += prepared.chunks.len();
-                            Outcome::Ready(Box::new(prepared))
+                            let change = Change::of(run, &prepared)?;
+                            Outcome::Ready(Box::new(prepared), change)
                         }
                         Err(reason) => Outcome::Failed(reason),
                     }
@@ -277,34 +348,35 @@ impl KnowledgeBase {
         looked: Vec<(FoundFile, Outcome)>,
         embedder: &dyn api::Embedder,
         stop: &Stop,
-        on_progress: &(impl Fn(SyncProgress) + Sync),
+        on_step: &(impl Fn(&Ingestion) + Sync),
     ) -> Result<Run, (Run, api::Error)> {
         let mut ready = Vec::new();
+        let mut changes = Vec::new();
         for (file, outcome) in looked {
             match outcome {
-                Outcome::Unchanged => run.report.unchanged += 1,
+                Outcome::Unchanged => run.ingestion.report.unchanged += 1,
                 Outcome::Failed(reason) => {
                     let stale = key(Some(&file.source), &file.document);
                     run.staged += usize::from(run.writer.delete(&stale));
-                    run.report.failed.push(FailedDocument {
+                    run.ingestion.report.failed.push(FailedDocument {
                         document: file.document.clone(),
                         reason,
                     });
                 }
-                Outcome::Ready(prepared) => {
+                Outcome::Ready(prepared, change) => {
                     ready.push(*prepared);
+                    changes.push(change);
                     continue;
                 }
             }
-            run.progress.documents_done += 1;
-            run.progress.document = Some(file.document);
-            on_progress(run.progress.clone());
+            run.done(file.document);
+            on_step(&run.ingestion);
         }
-        if let Err(error) = ingest::embed(&mut ready, embedder, &|| stop.is_set()).await {
-            return Err((run, error));
+        match ingest::embed(&mut ready, embedder, &|| stop.is_set()).await {
+            Ok(tokens) => run.ingestion.input_tokens += tokens,
+            Err(error) => return Err((run, error)),
         }
-        for prepared in ready {
-            let known = run.writer.snapshot().document(&prepared.key).is_some();
+        for (prepared, change) in ready.into_iter().zip(changes) {
             let (chunks, name) = (prepared.chunks.len(), prepared.facts.id.clone());
             let staged = prepared
                 .into_new_document()
@@ -313,19 +385,31 @@ impl KnowledgeBase {
                 return Err((run, error));
             }
             run.staged += 1;
-            run.report.chunks += chunks;
-            run.report.added += usize::from(!known);
-            run.report.modified += usize::from(known);
-            run.progress.chunks += chunks;
-            run.progress.documents_done += 1;
-            run.progress.document = Some(name);
-            on_progress(run.progress.clone());
+            run.count(change, chunks);
+            run.done(name);
+            on_step(&run.ingestion);
         }
         Ok(run)
     }
 }
 
 impl Run {
+    /// Counts a document that was embedded.
+    fn count(&mut self, change: Change, chunks: usize) {
+        let now = &mut self.ingestion;
+        now.report.chunks += chunks;
+        now.report.added += usize::from(!change.known);
+        now.report.modified += usize::from(change.known);
+        now.metadata_modified += usize::from(change.metadata);
+        now.metadata_alone += usize::from(change.metadata && !change.content);
+        now.progress.chunks += chunks;
+    }
+
+    fn done(&mut self, document: String) {
+        self.ingestion.progress.documents_done += 1;
+        self.ingestion.progress.document = Some(document);
+    }
+
     fn is_due(&self) -> bool {
         self.staged > 0
             && (self.staged >= COMMIT_DOCUMENTS

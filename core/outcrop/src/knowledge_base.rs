@@ -6,8 +6,8 @@ use std::sync::Arc;
 use outcrop_api::{Answer, Embedder, Error, Passage, Result};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::{
-    Chunking, Document, DocumentInfo, KnowledgeBaseInfo, KnowledgeBaseSpec, SourceInfo,
-    SyncProgress, SyncReport,
+    Chunking, Document, DocumentInfo, Filter, KnowledgeBaseInfo, KnowledgeBaseSpec, Query,
+    SourceInfo, SyncProgress, SyncReport,
 };
 use outcrop_models::{DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 use serde::{Deserialize, Serialize};
@@ -191,14 +191,20 @@ impl KnowledgeBase {
         self.read(move |stored| stored.delete_documents(&ids)).await
     }
 
-    /// The `k` passages nearest to the query, best first.
+    /// The `k` passages nearest to the query, best first, of those documents that pass the filter.
     ///
     /// # Errors
     /// `ValidationException` for an empty query or a `k` outside 1..=100.
-    pub async fn retrieve(&self, query: String, k: usize) -> Result<Vec<Passage>> {
+    pub async fn retrieve(
+        &self,
+        query: String,
+        k: usize,
+        filter: Option<Filter>,
+    ) -> Result<Vec<Passage>> {
         validate_query("query", &query, k)?;
         let embedder = self.embedder().await?;
-        self.stored.retrieve(embedder, &query, k).await
+        let query = Query::new(query, k).with_filter(filter);
+        Ok(self.stored.search(embedder, query).await?.into_passages())
     }
 
     /// Answers a question from the `k` nearest passages, with citations that were checked against
@@ -206,12 +212,19 @@ impl KnowledgeBase {
     ///
     /// # Errors
     /// As [`KnowledgeBase::retrieve`], and those of the model.
-    pub async fn ask(&self, question: String, model: Option<String>, k: usize) -> Result<Answer> {
+    pub async fn ask(
+        &self,
+        question: String,
+        model: Option<String>,
+        k: usize,
+        filter: Option<Filter>,
+    ) -> Result<Answer> {
         validate_query("question", &question, k)?;
         let reader = model.as_deref().unwrap_or(DEFAULT_READER);
         let chat = self.session.resolve(reader).await?.chat()?;
         let embedder = self.embedder().await?;
-        self.stored.ask(embedder, chat, &question, k).await
+        let question = Query::new(question, k).with_filter(filter);
+        self.stored.ask(embedder, chat, question).await
     }
 
     async fn embedder(&self) -> Result<Arc<dyn Embedder>> {

@@ -32,13 +32,14 @@ pub use outcrop_api as api;
 pub use outcrop_api::{Error, ErrorKind, Result};
 pub use outcrop_governance as governance;
 pub use outcrop_knowledge::{
-    Chunking, Document, DocumentInfo, KnowledgeBaseInfo, SourceInfo, SyncProgress, SyncReport,
+    Chunking, Document, DocumentInfo, Filter, KnowledgeBaseInfo, SourceInfo, SyncProgress,
+    SyncReport,
 };
 pub use outcrop_models::{
     Alias, CatalogueEntry, DownloadProgress, LoadOptions, ModelDirectory, ModelSummary, Progress,
     Resolution,
 };
 pub use prefix::Prefix;
-pub use request::{conversation, from_json};
+pub use request::{conversation, filter, from_json};
 pub use runtime::runtime;
 pub use session::Session;

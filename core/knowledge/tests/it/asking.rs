@@ -3,6 +3,8 @@ use outcrop_api::{
     TextContent,
 };
 
+use outcrop_knowledge::Query;
+
 use crate::doubles::{Fixture, ScriptedChat, embedder, fixture};
 
 async fn with_documents() -> Fixture {
@@ -40,7 +42,11 @@ async fn the_model_gets_numbered_passages_and_the_question() {
     )]);
     let answer = f
         .base
-        .ask(embedder(), chat.clone(), "Where do zebras graze?", 2)
+        .ask(
+            embedder(),
+            chat.clone(),
+            Query::new("Where do zebras graze?", 2),
+        )
         .await
         .unwrap();
     let asked = chat.asked.lock().unwrap();
@@ -89,7 +95,7 @@ async fn only_verbatim_quotes_are_cited() {
     ]);
     let answer = f
         .base
-        .ask(embedder(), chat, "zebras graze", 2)
+        .ask(embedder(), chat, Query::new("zebras graze", 2))
         .await
         .unwrap();
     assert_eq!(answer.citations.len(), 1);
@@ -106,18 +112,22 @@ async fn no_answer_is_said_and_no_documents_is_an_error() {
     )]);
     let answer = f
         .base
-        .ask(embedder(), chat.clone(), "Who is king?", 5)
+        .ask(embedder(), chat.clone(), Query::new("Who is king?", 5))
         .await
         .unwrap();
     assert!(!answer.answered && answer.citations.is_empty());
     let error = fixture()
         .base
-        .ask(embedder(), chat.clone(), "Who is king?", 5)
+        .ask(embedder(), chat.clone(), Query::new("Who is king?", 5))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ValidationException);
     assert!(error.message().contains("holds no documents"));
-    let error = f.base.ask(embedder(), chat, "", 5).await.unwrap_err();
+    let error = f
+        .base
+        .ask(embedder(), chat, Query::new("", 5))
+        .await
+        .unwrap_err();
     assert!(
         error.message().starts_with("question: expected a text"),
         "{error}"

@@ -5,7 +5,9 @@
 mod asking;
 mod corpus;
 mod damage;
+mod data_sources;
 mod doubles;
+mod filters;
 mod kills;
 mod parsers;
 mod syncing;

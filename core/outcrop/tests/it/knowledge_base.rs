@@ -51,12 +51,12 @@ fn sync_retrieve_and_ask_cite_what_is_stored() {
         assert_eq!(ids, ["note"]);
         assert_eq!(base.documents().await.unwrap().len(), 3);
         let passages = base
-            .retrieve("What does a card cost?".into(), 2)
+            .retrieve("What does a card cost?".into(), 2, None)
             .await
             .unwrap();
         assert_eq!(passages.len(), 2);
         let answer = base
-            .ask("What does a card cost?".into(), None, 3)
+            .ask("What does a card cost?".into(), None, 3, None)
             .await
             .unwrap();
         assert_eq!(answer.model, "outcrop.quote-v1");
@@ -123,7 +123,7 @@ fn wrong_requests_are_named() {
         assert_eq!(error.kind(), ErrorKind::ConflictException);
         let base = session.knowledge_base("a").await.unwrap();
         for (k, question) in [(0, "q"), (101, "q"), (5, " ")] {
-            let error = base.retrieve(question.into(), k).await.unwrap_err();
+            let error = base.retrieve(question.into(), k, None).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ValidationException);
         }
     });
@@ -154,7 +154,7 @@ fn the_reader_answers_the_demo_questions() {
         let (mut answerable, mut right, mut said_no, mut refused, mut unanswerable) = (0, 0, 0, 0, 0);
         for question in &questions {
             let asked = question["question"].as_str().unwrap();
-            let answer = base.ask(asked.into(), None, 5).await.unwrap();
+            let answer = base.ask(asked.into(), None, 5, None).await.unwrap();
             if question["answerable"] == false {
                 unanswerable += 1;
                 refused += usize::from(!answer.answered);

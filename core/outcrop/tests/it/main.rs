@@ -59,6 +59,6 @@ fn handles_and_futures_are_send() {
     send(&async move {
         let base = owned.knowledge_base("x").await?;
         base.sync(|_| {}).await?;
-        base.ask("q".into(), None, 5).await
+        base.ask("q".into(), None, 5, None).await
     });
 }

@@ -134,7 +134,7 @@ fn a_closed_session_gives_its_models_back_and_refuses() {
                 .unwrap_err(),
             session.knowledge_bases().await.unwrap_err(),
             base.info().await.unwrap_err(),
-            base.retrieve("q".into(), 5).await.unwrap_err(),
+            base.retrieve("q".into(), 5, None).await.unwrap_err(),
         ];
         for error in errors {
             assert_eq!(error.message(), "session is closed");
