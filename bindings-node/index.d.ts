@@ -9,7 +9,10 @@ export interface CallOptions {
  * Any error of Outcrop. `name` is AWS's name for it: `ValidationException`,
  * `ResourceNotFoundException`, `AccessDeniedException`, `ThrottlingException`,
  * `ConflictException`, `ModelNotReadyException`, `ModelTimeoutException`, `ModelErrorException`,
- * `ServiceQuotaExceededException`, `CancelledException` or `InternalServerException`.
+ * `ModelStreamErrorException`, `ServiceQuotaExceededException`, `ServiceUnavailableException`,
+ * `DependencyFailedException`, `BadGatewayException`, `ResourceInUseException`,
+ * `TooManyTagsException`, `NotImplementedException`, `CancelledException` or
+ * `InternalServerException`.
  */
 export class OutcropError extends Error {
   /** The id, ARN or path that the error concerns. */
@@ -316,7 +319,16 @@ export interface ChosenLogprob extends TokenLogprob {
   top: TokenLogprob[];
 }
 
-export type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence";
+export type StopReason =
+  | "end_turn"
+  | "tool_use"
+  | "max_tokens"
+  | "stop_sequence"
+  | "guardrail_intervened"
+  | "content_filtered"
+  | "malformed_model_output"
+  | "malformed_tool_use"
+  | "model_context_window_exceeded";
 
 /** The answer of `converse`. */
 export class Reply {

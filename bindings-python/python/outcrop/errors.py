@@ -10,16 +10,23 @@ from typing import ClassVar
 
 __all__ = [
     "AccessDeniedException",
+    "BadGatewayException",
     "CancelledException",
     "ConflictException",
+    "DependencyFailedException",
     "InternalServerException",
     "ModelErrorException",
     "ModelNotReadyException",
+    "ModelStreamErrorException",
     "ModelTimeoutException",
+    "NotImplementedException",
     "OutcropError",
+    "ResourceInUseException",
     "ResourceNotFoundException",
     "ServiceQuotaExceededException",
+    "ServiceUnavailableException",
     "ThrottlingException",
+    "TooManyTagsException",
     "ValidationException",
 ]
 
@@ -97,6 +104,50 @@ class ModelErrorException(OutcropError):
     """The model failed: its files are damaged, or it is not of a known architecture."""
 
     http_status = 424
+
+
+class ModelStreamErrorException(OutcropError):
+    """The model failed in the middle of its stream."""
+
+    http_status = 424
+
+
+class ServiceUnavailableException(OutcropError):
+    """A service that the call rests on, such as a remote model, cannot be reached now."""
+
+    http_status = 503
+    retryable = True
+
+
+class DependencyFailedException(OutcropError):
+    """Something that the call rests on failed."""
+
+    http_status = 424
+
+
+class BadGatewayException(OutcropError):
+    """Something that the call rests on answered what cannot be used."""
+
+    http_status = 502
+    retryable = True
+
+
+class ResourceInUseException(OutcropError):
+    """The resource is in use and cannot be changed now."""
+
+    http_status = 400
+
+
+class TooManyTagsException(OutcropError):
+    """A resource would have more tags than it may."""
+
+    http_status = 400
+
+
+class NotImplementedException(OutcropError):
+    """The operation is one of Bedrock's that is not here."""
+
+    http_status = 501
 
 
 class CancelledException(OutcropError):

@@ -206,6 +206,11 @@ impl Model {
         self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether its answers cite the documents and search results that they rest on.
+    pub fn cites(&self) -> bool {
+        matches!(self.body, Body::Quote(_))
+    }
+
     /// Its tokenizer.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 pub use record::{Record, request_id};
 pub(crate) use watched::watch_answer;
 
-use crate::operations::{Answer, Call, Operation};
+use crate::operations::{Answer, Call, Operation, Service};
 use crate::session::Session;
 
 /// Calls that one session has in flight at most.
@@ -227,18 +227,17 @@ impl Session {
         }
     }
 
-    /// Opens the record of a native call, which is the operation `name` of `service` asked by the
-    /// owner in this process.
+    /// Opens the record of a native call, which is the operation `name` asked by the owner in this
+    /// process. `member` is the member of the request that holds `resource`.
     ///
     /// # Errors
     /// As [`Desk::open`]; `ValidationException` where the session is closed.
-    pub(crate) fn open_record(
-        &self,
-        operation: &'static Operation,
-        member: &str,
-        resource: &str,
-    ) -> Result<Record> {
+    pub(crate) fn open_record(&self, name: &str, member: &str, resource: &str) -> Result<Record> {
         self.check()?;
+        let operation = Service::ALL
+            .into_iter()
+            .find_map(|service| Operation::find(service, name))
+            .ok_or_else(|| Error::internal(format!("{name} is no operation")))?;
         let input = Value::Object(Map::from_iter([(member.to_string(), resource.into())]));
         self.desk().open(Asked {
             caller: Caller::in_process(),

@@ -12,6 +12,7 @@ use outcrop_knowledge::{
 use outcrop_models::{DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 use serde::{Deserialize, Serialize};
 
+use crate::desk::Record;
 use crate::session::{Session, blocking};
 
 /// Most passages that one query may ask for, as in Bedrock.
@@ -121,7 +122,7 @@ impl KnowledgeBase {
     /// # Errors
     /// An error that names the file where a record is damaged.
     pub async fn info(&self) -> Result<KnowledgeBaseInfo> {
-        self.read(|stored| stored.info()).await
+        self.read("GetKnowledgeBase", |stored| stored.info()).await
     }
 
     /// Adds a folder or a file as a source; the next sync reads it.
@@ -131,7 +132,8 @@ impl KnowledgeBase {
     /// already.
     pub async fn add_source(&self, path: impl AsRef<Path>) -> Result<SourceInfo> {
         let path: PathBuf = path.as_ref().to_path_buf();
-        self.read(move |stored| stored.add_source(&path)).await
+        self.read("CreateDataSource", move |stored| stored.add_source(&path))
+            .await
     }
 
     /// Removes a source, by its id or its path; the next sync deletes its documents.
@@ -140,7 +142,10 @@ impl KnowledgeBase {
     /// `ResourceNotFoundException` where it is no source.
     pub async fn remove_source(&self, source: impl Into<String>) -> Result<SourceInfo> {
         let source = source.into();
-        self.read(move |stored| stored.remove_source(&source)).await
+        self.read("DeleteDataSource", move |stored| {
+            stored.remove_source(&source)
+        })
+        .await
     }
 
     /// Its sources.
@@ -148,7 +153,8 @@ impl KnowledgeBase {
     /// # Errors
     /// An error that names the file where a record is damaged.
     pub async fn sources(&self) -> Result<Vec<SourceInfo>> {
-        self.read(|stored| stored.sources()).await
+        self.read("ListDataSources", |stored| stored.sources())
+            .await
     }
 
     /// Its documents.
@@ -156,7 +162,8 @@ impl KnowledgeBase {
     /// # Errors
     /// An error that names the file where a record is damaged.
     pub async fn documents(&self) -> Result<Vec<DocumentInfo>> {
-        self.read(|stored| stored.documents()).await
+        self.read("ListKnowledgeBaseDocuments", |stored| stored.documents())
+            .await
     }
 
     /// Brings the knowledge base up to date with its sources: reads what is new or changed, drops
@@ -169,8 +176,11 @@ impl KnowledgeBase {
         &self,
         progress: impl Fn(SyncProgress) + Send + Sync + 'static,
     ) -> Result<SyncReport> {
-        let embedder = self.embedder().await?;
-        self.stored.sync(embedder, progress).await
+        let work = async {
+            let embedder = self.embedder().await?;
+            self.stored.sync(embedder, progress).await
+        };
+        self.record("StartIngestionJob")?.run(work).await
     }
 
     /// Adds documents given as text, replacing those of the same id; gives their ids, in order.
@@ -178,8 +188,11 @@ impl KnowledgeBase {
     /// # Errors
     /// `ValidationException` for a document without text, or a vector of the wrong length.
     pub async fn add(&self, documents: Vec<Document>) -> Result<Vec<String>> {
-        let embedder = self.embedder().await?;
-        self.stored.add(embedder, documents).await
+        let work = async {
+            let embedder = self.embedder().await?;
+            self.stored.add(embedder, documents).await
+        };
+        self.record("IngestKnowledgeBaseDocuments")?.run(work).await
     }
 
     /// Deletes documents by id, all or none; gives how many there were. One that a source holds is
@@ -188,7 +201,10 @@ impl KnowledgeBase {
     /// # Errors
     /// `ResourceNotFoundException` that names the first id that is not there.
     pub async fn delete(&self, ids: Vec<String>) -> Result<usize> {
-        self.read(move |stored| stored.delete_documents(&ids)).await
+        self.read("DeleteKnowledgeBaseDocuments", move |stored| {
+            stored.delete_documents(&ids)
+        })
+        .await
     }
 
     /// The `k` passages nearest to the query, best first, of those documents that pass the filter.
@@ -202,9 +218,12 @@ impl KnowledgeBase {
         filter: Option<Filter>,
     ) -> Result<Vec<Passage>> {
         validate_query("query", &query, k)?;
-        let embedder = self.embedder().await?;
-        let query = Query::new(query, k).with_filter(filter);
-        Ok(self.stored.search(embedder, query).await?.into_passages())
+        let work = async {
+            let embedder = self.embedder().await?;
+            let query = Query::new(query, k).with_filter(filter);
+            Ok(self.stored.search(embedder, query).await?.into_passages())
+        };
+        self.record("Retrieve")?.run(work).await
     }
 
     /// Answers a question from the `k` nearest passages, with citations that were checked against
@@ -221,10 +240,17 @@ impl KnowledgeBase {
     ) -> Result<Answer> {
         validate_query("question", &question, k)?;
         let reader = model.as_deref().unwrap_or(DEFAULT_READER);
-        let chat = self.session.resolve(reader).await?.chat()?;
-        let embedder = self.embedder().await?;
-        let question = Query::new(question, k).with_filter(filter);
-        self.stored.ask(embedder, chat, question).await
+        let record = self.record("RetrieveAndGenerate")?;
+        let noted = record.clone();
+        let work = async {
+            let chat = self.session.resolve(reader).await?.chat()?;
+            noted.model(chat.id());
+            let embedder = self.embedder().await?;
+            let question = Query::new(question, k).with_filter(filter);
+            let answer = self.stored.ask(embedder, chat, question).await;
+            answer.inspect(|answer| noted.usage(&answer.usage))
+        };
+        record.run(work).await
     }
 
     async fn embedder(&self) -> Result<Arc<dyn Embedder>> {
@@ -233,13 +259,22 @@ impl KnowledgeBase {
         self.session.resolve(id).await?.embedder()
     }
 
+    /// Runs `work` where it may block, as the operation `name`.
     async fn read<T: Send + 'static>(
         &self,
+        name: &str,
         work: impl FnOnce(&knowledge::KnowledgeBase) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.session.check()?;
         let stored = self.stored.clone();
-        blocking(move || work(&stored)).await
+        self.record(name)?
+            .run(blocking(move || work(&stored)))
+            .await
+    }
+
+    /// Opens the record of the operation `name`, asked of this knowledge base.
+    fn record(&self, name: &str) -> Result<Record> {
+        self.session
+            .open_record(name, "knowledgeBaseId", self.stored.id())
     }
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 use outcrop_api::{
     AdapterInfo, Completion, ConverseRequest, EmbedOptions, Embeddings, Error, EventStream,
     GenerateRequest, ModelInfo, OutputFormat, Perplexity, PerplexityOptions, Prompt, Reply, Result,
+    Usage,
 };
 use outcrop_inference::{Engine, EngineStatistics};
 
+use crate::desk::{Record, watch_answer};
 use crate::session::{Session, blocking};
 
 /// A loaded model. Handles are cheap, and all handles of one id share the loaded weights, which
@@ -47,11 +49,13 @@ impl Model {
     /// chat; `ThrottlingException` where the engine's queue is full.
     pub async fn converse(&self, request: ConverseRequest) -> Result<Reply> {
         let named = naming(request.output_format.as_ref());
-        self.loaded()?
-            .chat()?
-            .converse(request)
-            .await
-            .map_err(named)
+        let record = self.record("Converse")?;
+        let noted = record.clone();
+        let work = async {
+            let reply = self.loaded()?.chat()?.converse(request).await;
+            reply.inspect(|reply| noted.usage(&reply.usage))
+        };
+        record.run(work).await.map_err(named)
     }
 
     /// Answers a conversation as it is being written. Dropping the stream stops the work.
@@ -60,8 +64,8 @@ impl Model {
     /// As [`Model::converse`].
     pub async fn stream(&self, request: ConverseRequest) -> Result<Box<dyn EventStream>> {
         let named = naming(request.output_format.as_ref());
-        let chat = self.loaded()?.chat()?;
-        chat.converse_stream(request).await.map_err(named)
+        let opened = async { self.loaded()?.chat()?.converse_stream(request).await };
+        self.watched("ConverseStream", opened).await.map_err(named)
     }
 
     /// Continues a prompt, without a chat template.
@@ -70,8 +74,13 @@ impl Model {
     /// As [`Model::converse`].
     pub async fn generate(&self, request: GenerateRequest) -> Result<Completion> {
         let named = naming(request.output_format.as_ref());
-        let loaded = self.loaded()?;
-        loaded.engine()?.generate(request).await.map_err(named)
+        let record = self.record("InvokeModel")?;
+        let noted = record.clone();
+        let work = async {
+            let completion = self.loaded()?.engine()?.generate(request).await;
+            completion.inspect(|completion| noted.usage(&completion.usage))
+        };
+        record.run(work).await.map_err(named)
     }
 
     /// Continues a prompt as it is being written. Dropping the stream stops the work.
@@ -80,10 +89,8 @@ impl Model {
     /// As [`Model::converse`].
     pub async fn generate_stream(&self, request: GenerateRequest) -> Result<Box<dyn EventStream>> {
         let named = naming(request.output_format.as_ref());
-        let loaded = self.loaded()?;
-        loaded
-            .engine()?
-            .generate_stream(request)
+        let opened = async { self.loaded()?.engine()?.generate_stream(request).await };
+        self.watched("InvokeModelWithResponseStream", opened)
             .await
             .map_err(named)
     }
@@ -93,7 +100,13 @@ impl Model {
     /// # Errors
     /// `ValidationException` for a text longer than the model reads, or a model that does not embed.
     pub async fn embed(&self, texts: Vec<String>, options: EmbedOptions) -> Result<Embeddings> {
-        self.loaded()?.embedder()?.embed(&texts, options).await
+        let record = self.record("InvokeModel")?;
+        let noted = record.clone();
+        let work = async {
+            let vectors = self.loaded()?.embedder()?.embed(&texts, options).await;
+            vectors.inspect(|vectors| noted.usage(&Usage::new(vectors.input_tokens, 0)))
+        };
+        record.run(work).await
     }
 
     /// One score a text for the query, in order: the model's raw output, higher is more relevant.
@@ -101,7 +114,8 @@ impl Model {
     /// # Errors
     /// `ValidationException` for a text longer than the model reads, or a model that does not rerank.
     pub async fn rerank(&self, query: String, texts: Vec<String>) -> Result<Vec<f32>> {
-        self.loaded()?.reranker()?.rerank(&query, &texts).await
+        let work = async { self.loaded()?.reranker()?.rerank(&query, &texts).await };
+        self.record("InvokeModel")?.run(work).await
     }
 
     /// The token ids of a text; `add_special` adds what the tokenizer's post-processor adds.
@@ -154,10 +168,11 @@ impl Model {
     /// `ValidationException` for more ids than the context holds, or a model that is no decoder;
     /// `ResourceNotFoundException` for an adapter that is not loaded.
     pub async fn logits(&self, ids: Vec<u32>, adapter: Option<String>) -> Result<Vec<f32>> {
-        self.loaded()?
-            .engine()?
-            .logits_with(&ids, adapter.as_deref())
-            .await
+        let work = async {
+            let loaded = self.loaded()?;
+            loaded.engine()?.logits_with(&ids, adapter.as_deref()).await
+        };
+        self.record("InvokeModel")?.run(work).await
     }
 
     /// Loads the PEFT LoRA adapter in `folder` beside the model. Requests then choose it by `name`;
@@ -202,10 +217,14 @@ impl Model {
         continuation: Prompt,
         adapter: Option<String>,
     ) -> Result<Vec<f32>> {
-        self.loaded()?
-            .engine()?
-            .score(&prompt, &continuation, adapter.as_deref())
-            .await
+        let work = async {
+            let loaded = self.loaded()?;
+            let engine = loaded.engine()?;
+            engine
+                .score(&prompt, &continuation, adapter.as_deref())
+                .await
+        };
+        self.record("InvokeModel")?.run(work).await
     }
 
     /// How well the model predicts each of `texts`, and all of them together.
@@ -218,7 +237,8 @@ impl Model {
         texts: Vec<String>,
         options: PerplexityOptions,
     ) -> Result<Perplexity> {
-        self.loaded()?.engine()?.perplexity(&texts, &options).await
+        let work = async { self.loaded()?.engine()?.perplexity(&texts, &options).await };
+        self.record("InvokeModel")?.run(work).await
     }
 
     /// What the engine of a language model is doing and has done.
@@ -227,6 +247,29 @@ impl Model {
     /// `ValidationException` for a model that is no decoder.
     pub fn statistics(&self) -> Result<EngineStatistics> {
         self.loaded()?.engine()?.statistics()
+    }
+
+    /// Opens the record of a call that runs the model: the operation `name` of the runtime.
+    fn record(&self, name: &str) -> Result<Record> {
+        let record = self.session.open_record(name, "modelId", self.id())?;
+        record.model(self.id());
+        Ok(record)
+    }
+
+    /// The stream that `opened` gives, whose end closes the record of the operation `name`.
+    async fn watched(
+        &self,
+        name: &str,
+        opened: impl Future<Output = Result<Box<dyn EventStream>>>,
+    ) -> Result<Box<dyn EventStream>> {
+        let record = self.record(name)?;
+        match opened.await {
+            Ok(stream) => Ok(watch_answer(record, stream)),
+            Err(error) => {
+                record.close(Some(&error))?;
+                Err(error)
+            }
+        }
     }
 
     /// How long its files took to load, downloads left out.

@@ -112,8 +112,10 @@ impl Session {
     /// `ValidationException` where the session is closed; an error where the home cannot be read. A
     /// single record that cannot be read is listed as damaged.
     pub fn models(&self) -> Result<Vec<CatalogueEntry>> {
-        self.check()?;
-        self.inner.shelf.catalogue()
+        let record = self.open_record("ListFoundationModels", "", "")?;
+        let entries = self.inner.shelf.catalogue();
+        record.close(entries.as_ref().err())?;
+        entries
     }
 
     /// The model by a catalogue id, an ARN, a folder, a `.gguf` file or `hf:org/name[@revision]`:
@@ -167,8 +169,9 @@ impl Session {
         id: &str,
         progress: Option<Progress>,
     ) -> Result<CatalogueEntry> {
-        self.check()?;
-        self.inner.shelf.import(source, id, progress).await
+        let work = self.inner.shelf.import(source, id, progress);
+        let record = self.open_record("CreateModelImportJob", "importedModelName", id)?;
+        record.run(work).await
     }
 
     /// Registers the model that `spec` declares under an id of the caller's own, in the home:
@@ -251,12 +254,15 @@ impl Session {
         &self,
         request: KnowledgeBaseRequest,
     ) -> Result<KnowledgeBase> {
-        self.check()?;
-        validate_name(&request.name)?;
-        let embedder = self.resolve(request.embedding_model()).await?.embedder()?;
-        let spec = request.into_spec(embedder.as_ref())?;
-        let home = self.inner.home.clone();
-        let stored = blocking(move || knowledge::KnowledgeBase::create(&home, spec)).await?;
+        let record = self.open_record("CreateKnowledgeBase", "name", &request.name)?;
+        let work = async {
+            validate_name(&request.name)?;
+            let embedder = self.resolve(request.embedding_model()).await?.embedder()?;
+            let spec = request.into_spec(embedder.as_ref())?;
+            let home = self.inner.home.clone();
+            blocking(move || knowledge::KnowledgeBase::create(&home, spec)).await
+        };
+        let stored = record.run(work).await?;
         Ok(KnowledgeBase::new(self.clone(), stored))
     }
 
@@ -276,9 +282,11 @@ impl Session {
     /// # Errors
     /// An error that names the file where a record is damaged.
     pub async fn knowledge_bases(&self) -> Result<Vec<KnowledgeBaseInfo>> {
-        self.check()?;
         let home = self.inner.home.clone();
-        blocking(move || knowledge::KnowledgeBase::list(&home)).await
+        let work = blocking(move || knowledge::KnowledgeBase::list(&home));
+        self.open_record("ListKnowledgeBases", "", "")?
+            .run(work)
+            .await
     }
 
     /// Deletes a knowledge base with all that it holds. Its sources' files stay.
@@ -286,9 +294,10 @@ impl Session {
     /// # Errors
     /// `ResourceNotFoundException` where there is none.
     pub async fn delete_knowledge_base(&self, name_or_id: &str) -> Result<()> {
-        self.check()?;
         let (home, name) = (self.inner.home.clone(), name_or_id.to_string());
-        blocking(move || knowledge::KnowledgeBase::delete(&home, &name)).await
+        let work = blocking(move || knowledge::KnowledgeBase::delete(&home, &name));
+        let record = self.open_record("DeleteKnowledgeBase", "knowledgeBaseId", name_or_id)?;
+        record.run(work).await
     }
 
     /// The loaded model, as the shelf holds it.

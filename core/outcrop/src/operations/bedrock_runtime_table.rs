@@ -1,11 +1,11 @@
 //! The operations of `bedrock-runtime`: running models.
 
-use super::operations;
+use super::{converse, operations};
 
 operations! { BedrockRuntime;
     ApplyGuardrail, POST "/guardrail/{guardrailIdentifier}/version/{guardrailVersion}/apply" 200;
-    Converse, POST "/model/{modelId}/converse" 200;
-    ConverseStream, POST "/model/{modelId}/converse-stream" 200;
+    Converse, POST "/model/{modelId}/converse" 200 => converse::converse;
+    ConverseStream, POST "/model/{modelId}/converse-stream" 200 => converse::converse_stream;
     CountTokens, POST "/model/{modelId}/count-tokens" 200;
     GetAsyncInvoke, GET "/async-invoke/{invocationArn}" 200;
     InvokeGuardrailChecks, POST "/guardrail-checks/invoke" 200;

@@ -9,6 +9,7 @@ mod bedrock_agent_table;
 mod bedrock_runtime_table;
 mod bedrock_table;
 mod call;
+mod converse;
 mod prompts;
 mod sessions;
 mod tags;

@@ -1,0 +1,157 @@
+//! Every call is decided and recorded, whichever door it comes by.
+
+use outcrop::governance::{Caller, Principal};
+use outcrop::operations::{Operation, Service};
+use outcrop::{Called, ErrorKind, Session};
+use serde_json::{Value, json};
+
+use crate::{fixture, session};
+
+async fn call(session: &Session, name: &str, input: Value) -> Called {
+    let operation = Operation::find(Service::BedrockRuntime, name).unwrap();
+    session
+        .call(Caller::in_process(), operation, input, Vec::new())
+        .await
+}
+
+fn question(text: &str) -> Value {
+    let model = fixture("qwen3").display().to_string();
+    json!({"modelId": model, "messages": [{"role": "user", "content": [{"text": text}]}],
+           "inferenceConfig": {"maxTokens": 8}})
+}
+
+#[tokio::test]
+async fn a_call_leaves_its_decision_and_one_audit_line() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let called = call(&session, "Converse", question("hello")).await;
+    let output = called.answer.unwrap().output;
+    assert_eq!(output["output"]["message"]["role"], "assistant");
+    assert_eq!(output["usage"]["outputTokens"], 8);
+    assert_eq!(output["stopReason"], "max_tokens");
+
+    let decisions = session.desk().trail().decisions().unwrap();
+    assert_eq!(decisions.len(), 1);
+    assert_eq!(decisions[0]["action"], "bedrock:InvokeModel");
+    assert_eq!(decisions[0]["requestID"], called.request_id);
+    let lines = session.desk().trail().calls().unwrap();
+    assert_eq!(lines.len(), 1);
+    let (line, more) = (&lines[0], &lines[0]["additionalEventData"]);
+    assert_eq!(line["eventName"], "Converse");
+    assert_eq!(line["requestID"], called.request_id);
+    assert_eq!(more["outcome"], "Success");
+    assert_eq!(more["modelId"], called.model.unwrap());
+    assert_eq!(more["inputTokenCount"], output["usage"]["inputTokens"]);
+    assert_eq!(more["outputTokenCount"], 8);
+    // What was said is nobody's business.
+    assert!(!line.to_string().contains("hello"));
+}
+
+#[tokio::test]
+async fn bodies_are_kept_where_logging_is_switched_on() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let config = json!({"textDataDeliveryEnabled": true});
+    outcrop_store::Home::open(home.path())
+        .unwrap()
+        .put_record("settings", "model-invocation-logging", &config)
+        .unwrap();
+    let called = call(&session, "Converse", question("hello")).await;
+    let output = called.answer.unwrap().output;
+    let line = &session.desk().trail().calls().unwrap()[0];
+    assert_eq!(
+        line["requestParameters"]["messages"][0]["content"][0]["text"],
+        "hello"
+    );
+    assert_eq!(line["responseElements"], Value::Object(output));
+}
+
+#[tokio::test]
+async fn a_stream_is_recorded_at_its_end_or_when_it_is_dropped() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let trail = session.desk().trail();
+    let called = call(&session, "ConverseStream", question("hello")).await;
+    let mut events = called.answer.unwrap().events.unwrap();
+    let mut names = Vec::new();
+    while let Some(event) = events.next().await {
+        names.push(event.unwrap().0);
+    }
+    assert_eq!(names.first(), Some(&"messageStart"));
+    assert_eq!(
+        names[names.len() - 3..],
+        ["contentBlockStop", "messageStop", "metadata"]
+    );
+    assert_eq!(
+        trail.calls().unwrap()[0]["additionalEventData"]["outcome"],
+        "Success"
+    );
+
+    let called = call(&session, "ConverseStream", question("again")).await;
+    let mut events = called.answer.unwrap().events.unwrap();
+    events.next().await;
+    drop(events);
+    let calls = trail.calls().unwrap();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[1]["additionalEventData"]["outcome"], "Cancelled");
+}
+
+#[tokio::test]
+async fn native_calls_pass_the_desk_too() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let model = session.model("outcrop.minilm-embed-v1").await.unwrap();
+    let texts = vec!["a b".to_string()];
+    model.embed(texts, Default::default()).await.unwrap();
+    let lines = session.desk().trail().calls().unwrap();
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["eventName"], "InvokeModel");
+    let total = session.desk().meter().totals()[model.id()];
+    assert_eq!(total.calls, 1);
+    assert_eq!(
+        lines[0]["additionalEventData"]["inputTokenCount"],
+        total.input_tokens
+    );
+}
+
+#[tokio::test]
+async fn what_is_refused_is_recorded_and_does_not_run() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let stranger = Caller {
+        principal: Principal {
+            arn: "arn:aws:iam::1:user/x".into(),
+            access_key_id: None,
+        },
+        ..Caller::in_process()
+    };
+    let operation = Operation::find(Service::BedrockRuntime, "Converse").unwrap();
+    let called = session
+        .call(stranger, operation, question("hello"), Vec::new())
+        .await;
+    let error = called.answer.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::AccessDeniedException);
+    let line = &session.desk().trail().calls().unwrap()[0];
+    assert_eq!(line["errorCode"], "AccessDeniedException");
+    assert_eq!(line["requestID"], called.request_id);
+    assert!(line["additionalEventData"].get("modelId").is_none());
+}
+
+#[tokio::test]
+async fn what_is_not_here_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let called = call(&session, "ApplyGuardrail", json!({})).await;
+    let error = called.answer.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotImplementedException);
+    assert!(error.message().starts_with("ApplyGuardrail"));
+
+    let called = call(
+        &session,
+        "Converse",
+        json!({"modelId": "anthropic.claude-v9"}),
+    )
+    .await;
+    let error = called.answer.err().unwrap();
+    assert_eq!(error.message(), "The provided model identifier is invalid.");
+}
