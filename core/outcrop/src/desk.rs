@@ -1,5 +1,6 @@
 //! The one place that every call passes: identity, authorise, audit, quota, run, meter, close.
 
+mod embed;
 mod record;
 mod watched;
 

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::bind::{Bound, bind};
 use crate::error_response::{WireError, wire_error};
+use crate::facades;
 use crate::http::{HttpRequest, HttpResponse};
+use crate::refusal::Refusal;
 use crate::route::{NoRoute, Route, route};
 use crate::service_model::service;
 use crate::unbind::{header_value, unbind, unbind_error, unknown_operation};
@@ -19,6 +21,9 @@ pub const MODEL_HEADER: &str = "x-outcrop-model-id";
 /// Answers one request of `caller`: it is routed, bound to its operation's members, checked against
 /// their shapes, and called at the desk. It never fails: what goes wrong is in the response.
 pub async fn handle(session: &Session, caller: Caller, request: HttpRequest) -> HttpResponse {
+    if let Some(response) = facades::handle(session, &caller, &request).await {
+        return response;
+    }
     let named = request.header("host").and_then(service_of_host);
     let route = match route(&request.method, &request.path, named) {
         Ok(route) => route,
@@ -56,6 +61,12 @@ pub async fn handle(session: &Session, caller: Caller, request: HttpRequest) -> 
         response.headers.push((MODEL_HEADER.to_string(), model));
     }
     told(response, Some(called.request_id))
+}
+
+/// The response to a request that was turned away before it was routed.
+pub(crate) fn refused(refusal: &Refusal) -> HttpResponse {
+    let error = WireError::plain(refusal.name, refusal.status, &refusal.message);
+    told(unbind_error(error), None)
 }
 
 fn checked(route: &Route, request: HttpRequest) -> Result<Bound, String> {

@@ -67,6 +67,11 @@ impl Refusal {
         )
     }
 
+    /// Whether it is about who asks, and not about what they may do.
+    pub fn is_about_identity(&self) -> bool {
+        self.name != "AccessDeniedException" || *self == Self::unknown_bearer()
+    }
+
     /// A refusal by its name.
     pub fn new(name: &'static str, status: u16, message: impl Into<String>) -> Self {
         Self {

@@ -4,12 +4,14 @@
 //! log, the page of what is covered, and the check that every operation has a case. A row without
 //! a handler is an operation that is not here: calling it is a `NotImplementedException`.
 
+pub mod anthropic;
 mod bedrock_agent_runtime_table;
 mod bedrock_agent_table;
 mod bedrock_runtime_table;
 mod bedrock_table;
 mod call;
 mod converse;
+mod members;
 mod prompts;
 mod sessions;
 mod tags;
@@ -17,6 +19,7 @@ mod tags;
 use outcrop_api::{BoxFuture, Result};
 
 pub use call::{Answer, Call, OperationEvents};
+pub use members::Members;
 
 /// One of Bedrock's four services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,8 +2,10 @@
 
 mod arguments;
 mod bench;
+mod keys;
 mod models;
 mod output;
+mod serve;
 
 use std::io::Write;
 
@@ -23,6 +25,10 @@ commands:
   models info MODEL    size, architecture, quantisation, and whether it fits this machine's memory
   bench MODEL          how fast a model is: load, prefill of 512 tokens, decode after 128 tokens,
                        8 sequences at once; of an embedding or reranking model, texts a second
+  serve                answers Bedrock's API, OpenAI's and Anthropic's over HTTP, until it is stopped
+  keys create          makes a key for callers over HTTP; its secrets are shown this once
+  keys list            the keys of the home
+  keys delete ID       takes a key away
 
 MODEL is a catalogue id, an ARN, a folder, a .gguf file or hf:org/name[@revision].
 
@@ -32,6 +38,18 @@ options:
   --json         JSON lines instead of a table
   --help, -h     this text
   --version, -V  the version
+
+options of serve:
+  --host HOST          where to listen (default: 127.0.0.1)
+  --port PORT          the port; 0 lets the system choose (default: 8080)
+  --cert FILE --key FILE   speak TLS by these PEM files
+  --insecure-loopback  answer everybody on this machine, without keys
+  --allow-plaintext    let others reach the host without TLS
+  --shutdown-time TIME how long running answers have when it is stopped (default: 30s)
+
+options of keys create:
+  --name NAME          who uses it; the audit log names them (default: default)
+  --expires TIME       90s, 15m, 12h or 30d (default: never)
 
 exit codes: 0 done, 1 it failed, 2 wrong usage, 130 interrupted
 ";
@@ -82,6 +100,10 @@ async fn dispatch(given: Given, mut options: SessionOptions, output: &mut Output
         Command::Models => models::list(&session, output),
         Command::Info(model) => models::info(&session, &model, output).await,
         Command::Bench(model) => bench::run(&session, &model, output).await,
+        Command::Serve(options) => serve::run(&session, *options, output).await,
+        Command::CreateKey { name, expires } => keys::create(&session, &name, expires, output),
+        Command::ListKeys => keys::list(&session, output),
+        Command::DeleteKey(id) => session.access_keys().delete(&id),
         Command::Help | Command::Version => Ok(()),
     };
     session.close();

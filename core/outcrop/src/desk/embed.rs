@@ -1,0 +1,48 @@
+//! Vectors for many texts in one call, for façades whose requests hold lists.
+
+use outcrop_api::{EmbedOptions, Embeddings, Error, Result, Usage};
+use outcrop_governance::Caller;
+use serde_json::{Map, Value};
+
+use super::{Asked, record};
+use crate::operations::{Operation, Service};
+use crate::session::Session;
+
+impl Session {
+    /// The vectors of `texts` by the model that `id` names, asked for by `caller`: one call, decided
+    /// and recorded as `InvokeModel`.
+    ///
+    /// # Errors
+    /// `ValidationException` for a name that is no model, a model that does not embed, or a text
+    /// longer than it reads; what the desk refuses.
+    pub async fn embed(
+        &self,
+        caller: Caller,
+        id: &str,
+        texts: &[String],
+        options: EmbedOptions,
+    ) -> Result<Embeddings> {
+        self.check()?;
+        let operation = Operation::find(Service::BedrockRuntime, "InvokeModel")
+            .ok_or_else(|| Error::internal("InvokeModel is no operation"))?;
+        let input = Value::Object(Map::from_iter([("modelId".to_string(), id.into())]));
+        let record = self.desk().open(Asked {
+            caller,
+            operation,
+            request_id: &record::request_id(),
+            input: &input,
+            resource: id,
+        })?;
+        let noted = record.clone();
+        record
+            .run(async move {
+                let (resolution, model) = self.runtime_model(id).await?;
+                noted.model(&resolution.model);
+                let embedder = model.loaded()?.embedder()?;
+                let embedded = embedder.embed(texts, options).await?;
+                noted.usage(&Usage::new(embedded.input_tokens, 0));
+                Ok(embedded)
+            })
+            .await
+    }
+}

@@ -1,0 +1,207 @@
+//! The answer of `Converse` as a chat completion, whole or in chunks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use outcrop::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use super::sse::{self, Translate};
+use super::vendor::Vendor;
+
+/// What every chunk of one answer has in common.
+pub(super) struct Completion {
+    id: String,
+    model: String,
+    created: u64,
+}
+
+impl Completion {
+    /// A fresh one that `model` writes.
+    pub fn new(model: &str) -> Self {
+        let letters = std::iter::repeat_with(fastrand::alphanumeric).take(24);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            id: format!("chatcmpl-{}", letters.collect::<String>()),
+            model: model.to_string(),
+            created: since.as_secs(),
+        }
+    }
+
+    fn told(&self, object: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    /// The completion that the members of a `Converse` answer are.
+    ///
+    /// # Errors
+    /// `ModelErrorException` where the model's output has no form here.
+    pub fn whole(&self, output: &Map<String, Value>) -> Result<Value> {
+        let blocks = output
+            .get("output")
+            .and_then(|it| it.pointer("/message/content"));
+        let (mut text, mut thought, mut calls) = (String::new(), String::new(), Vec::new());
+        for block in blocks.and_then(Value::as_array).into_iter().flatten() {
+            if let Some(call) = block.get("toolUse") {
+                calls.push(json!({
+                    "id": call["toolUseId"], "type": "function",
+                    "function": {"name": call["name"], "arguments": call["input"].to_string()},
+                }));
+            } else if let Some(part) = block.pointer("/reasoningContent/reasoningText/text") {
+                thought.push_str(part.as_str().unwrap_or_default());
+            } else if let Some(part) = block["text"].as_str() {
+                text.push_str(part);
+            } else if let Some(parts) = block.pointer("/citationsContent/content") {
+                let parts = parts.as_array().into_iter().flatten();
+                text.extend(parts.filter_map(|part| part["text"].as_str()));
+            } else {
+                return Err(Error::internal(format!(
+                    "a block has no form here: {block}"
+                )));
+            }
+        }
+        let content = if text.is_empty() && !calls.is_empty() {
+            Value::Null
+        } else {
+            text.into()
+        };
+        let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+        if !thought.is_empty() {
+            message["reasoning_content"] = thought.into();
+        }
+        if !calls.is_empty() {
+            message["tool_calls"] = calls.into();
+        }
+        let reason = finish_reason(output.get("stopReason"))?;
+        let choice = json!({
+            "index": 0, "message": message, "logprobs": null, "finish_reason": reason,
+        });
+        let mut told = self.told("chat.completion", json!([choice]));
+        told["usage"] = usage(output.get("usage"));
+        Ok(told)
+    }
+}
+
+/// A running translation of `ConverseStream` to chunks.
+pub(super) struct Chunks {
+    completion: Completion,
+    tells_usage: bool,
+    /// How many calls of tools were begun.
+    calls: usize,
+}
+
+impl Chunks {
+    pub fn new(completion: Completion, tells_usage: bool) -> Self {
+        Self {
+            completion,
+            tells_usage,
+            calls: 0,
+        }
+    }
+
+    fn chunk(&self, delta: Value, reason: Option<&str>) -> String {
+        let choice = json!({
+            "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason,
+        });
+        self.told(json!([choice]), Value::Null)
+    }
+
+    fn told(&self, choices: Value, usage: Value) -> String {
+        let mut chunk = self.completion.told("chat.completion.chunk", choices);
+        if self.tells_usage {
+            chunk["usage"] = usage;
+        }
+        sse::event(None, &chunk)
+    }
+
+    fn delta(&self, delta: &Value) -> Result<String> {
+        let delta = if let Some(text) = delta.get("text") {
+            json!({ "content": text })
+        } else if let Some(input) = delta.pointer("/toolUse/input") {
+            if input == "" {
+                return Ok(String::new());
+            }
+            let index = self.calls.saturating_sub(1);
+            json!({"tool_calls": [{"index": index, "function": {"arguments": input}}]})
+        } else if let Some(text) = delta.pointer("/reasoningContent/text") {
+            json!({ "reasoning_content": text })
+        } else if delta.get("citation").is_some() || delta.get("reasoningContent").is_some() {
+            // Sources and signatures have no place in a chunk.
+            return Ok(String::new());
+        } else {
+            return Err(Error::internal(format!(
+                "a delta has no form here: {delta}"
+            )));
+        };
+        Ok(self.chunk(delta, None))
+    }
+}
+
+impl Translate for Chunks {
+    fn event(&mut self, name: &str, value: &Value) -> Result<String> {
+        match name {
+            "messageStart" => Ok(self.chunk(json!({"role": "assistant", "content": ""}), None)),
+            "contentBlockStart" => {
+                let call = &value["start"]["toolUse"];
+                let index = self.calls;
+                self.calls += 1;
+                Ok(self.chunk(
+                    json!({"tool_calls": [{
+                        "index": index, "id": call["toolUseId"], "type": "function",
+                        "function": {"name": call["name"], "arguments": ""},
+                    }]}),
+                    None,
+                ))
+            }
+            "contentBlockDelta" => self.delta(&value["delta"]),
+            "contentBlockStop" => Ok(String::new()),
+            "messageStop" => {
+                let reason = finish_reason(value.get("stopReason"))?;
+                Ok(self.chunk(json!({}), Some(reason)))
+            }
+            "metadata" if self.tells_usage => Ok(self.told(json!([]), usage(value.get("usage")))),
+            "metadata" => Ok(String::new()),
+            other => Err(Error::internal(format!(
+                "an event has no form here: {other}"
+            ))),
+        }
+    }
+
+    fn end(&mut self) -> String {
+        "data: [DONE]\n\n".into()
+    }
+
+    fn error(&mut self, error: &Error) -> String {
+        sse::event(None, &Vendor::OpenAi.error_of(error))
+    }
+}
+
+fn finish_reason(reason: Option<&Value>) -> Result<&'static str> {
+    match reason.and_then(Value::as_str).unwrap_or_default() {
+        "end_turn" | "stop_sequence" => Ok("stop"),
+        "max_tokens" | "model_context_window_exceeded" => Ok("length"),
+        "tool_use" => Ok("tool_calls"),
+        "content_filtered" | "guardrail_intervened" => Ok("content_filter"),
+        other => Err(Error::model(format!(
+            "the model's output could not be read: {other}"
+        ))),
+    }
+}
+
+fn usage(usage: Option<&Value>) -> Value {
+    let count = |name: &str| usage.and_then(|usage| usage[name].as_u64());
+    let sum = |name: &str| count(name).unwrap_or(0);
+    let mut told = json!({
+        "prompt_tokens": sum("inputTokens"),
+        "completion_tokens": sum("outputTokens"),
+        "total_tokens": sum("totalTokens"),
+    });
+    if let Some(read) = count("cacheReadInputTokens") {
+        told["prompt_tokens_details"] = json!({ "cached_tokens": read });
+    }
+    told
+}
