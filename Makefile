@@ -49,9 +49,10 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-docs: $(VENV)/.installed ## Reference pages from the docstrings and types.
+docs: $(VENV)/.installed ## Reference pages from the docstrings and types, and the list of operations.
 	$(BIN)/python bindings-python/docs.py docs/python.md
 	node bindings-node/docs.mjs docs/node.md
+	cargo run --release --quiet -p outcrop-protocol --example coverage > docs/coverage.md
 
 $(VENV)/.tools: python-tests/requirements.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }

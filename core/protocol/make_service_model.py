@@ -50,7 +50,12 @@ def limits(shape):
 
 
 def one_line(pattern):
-    """The pattern with what cannot stand in a line of the file written as its escape."""
+    """The pattern with what cannot stand in a line of the file written as its escape.
+
+    Some patterns are misprinted in the models: "/d{12}" where the service means twelve digits. Taken
+    as they stand they would refuse every ARN.
+    """
+    pattern = pattern.replace("/d{12}", r"\d{12}").replace("/d+", r"\d+")
     return "".join(c if " " <= c <= "~" else f"\\x{{{ord(c):x}}}" for c in pattern)
 
 

@@ -138,6 +138,7 @@ fn read_headers(mut bytes: &[u8]) -> Option<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use proptest::prelude::*;
 
     use super::*;

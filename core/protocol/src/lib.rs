@@ -3,6 +3,7 @@
 mod bind;
 pub mod cli;
 mod constraint;
+mod coverage;
 mod error_response;
 mod facades;
 mod frame;
@@ -17,6 +18,8 @@ mod signature;
 mod unbind;
 mod validate;
 
+pub use coverage::coverage_page;
 pub use frame::{EVENT_STREAM, Frame, read as read_frame};
 pub use handle::{MODEL_HEADER, handle};
 pub use http::{Body, Chunks, HttpRequest, HttpResponse};
+pub use validate::validate;

@@ -182,6 +182,7 @@ pub fn percent_decode(text: &str, query: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     fn to(method: &str, path: &str) -> String {

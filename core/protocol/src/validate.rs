@@ -8,8 +8,9 @@ use crate::constraint::{self, Constraint};
 use crate::member_path::{MemberPath, Step};
 use crate::service_model::{Kind, ServiceModel, Shape, ShapeId, Structure, TimestampForm};
 
-/// The operations of this service never show a value in a message: prompts are confidential.
-const RUNTIME: &str = "bedrock-runtime";
+/// Members of bedrock-runtime whose values, with all that is in them, no message shows: prompts are
+/// confidential there although the service model does not say so.
+const PROMPTS: [&str; 2] = ["content", "system"];
 
 /// Checks `input`, an object of the members of the structure `shape`.
 ///
@@ -24,11 +25,13 @@ pub fn validate(
     let mut check = Check {
         service,
         violations: Vec::new(),
+        union: None,
     };
-    check.structure(service.structure(shape), input, &MemberPath::Root)?;
-    match check.violations.len() {
-        0 => Ok(()),
-        count => Err(format!(
+    check.structure(service.shape(shape), input, &MemberPath::Root)?;
+    match (check.violations.len(), check.union) {
+        (0, None) => Ok(()),
+        (0, Some(message)) => Err(message),
+        (count, _) => Err(format!(
             "{count} validation error{} detected: {}",
             if count == 1 { "" } else { "s" },
             check.violations.join("; ")
@@ -39,6 +42,9 @@ pub fn validate(
 struct Check<'m> {
     service: &'m ServiceModel,
     violations: Vec<String>,
+    /// What is wrong with the first union that has not one member, which the service tells only
+    /// where all else is right.
+    union: Option<String>,
 }
 
 type Typed = Result<(), String>;
@@ -46,12 +52,19 @@ type Typed = Result<(), String>;
 impl Check<'_> {
     fn structure(
         &mut self,
-        structure: &Structure,
+        shape: &Shape,
         members: &Map<String, Value>,
         path: &MemberPath,
     ) -> Typed {
+        let Kind::Structure(structure) = &shape.kind else {
+            return Ok(());
+        };
         for member in &structure.members {
-            let here = path.then(Step::Member(member.name));
+            let prompt = self.service.name == "bedrock-runtime" && PROMPTS.contains(&member.name);
+            let here = match prompt || shape.sensitive {
+                true => path.secret(Step::Member(member.name)),
+                false => path.then(Step::Member(member.name)),
+            };
             match members.get(member.name) {
                 Some(value) if !value.is_null() => self.value(member.shape, value, &here)?,
                 // The body of an InvokeModel is carried as bytes beside the members.
@@ -68,12 +81,8 @@ impl Check<'_> {
                 self.violation(None, None, &here, "Member must be in the service model");
             }
         }
-        if structure.union {
-            let set = members.values().filter(|value| !value.is_null()).count();
-            if set != 1 {
-                let what = format!("Union must have exactly one member set, it has {set}");
-                self.violation(None, None, path, &what);
-            }
+        if structure.union && self.union.is_none() {
+            self.union = union_problem(shape.name, structure, members, path);
         }
         Ok(())
     }
@@ -81,9 +90,7 @@ impl Check<'_> {
     fn value(&mut self, shape: ShapeId, value: &Value, path: &MemberPath) -> Typed {
         let shape = self.service.shape(shape);
         match (&shape.kind, value) {
-            (Kind::Structure(structure), Value::Object(members)) => {
-                self.structure(structure, members, path)
-            }
+            (Kind::Structure(_), Value::Object(members)) => self.structure(shape, members, path),
             (Kind::List(member, limits), Value::Array(items)) => {
                 self.constraints(shape, value, path, constraint::length(*limits, items.len()));
                 self.list(*member, items, path)
@@ -188,13 +195,31 @@ impl Check<'_> {
         path: &MemberPath,
         constraint: &str,
     ) {
-        let secret = self.service.name == RUNTIME || shape.is_some_and(|shape| shape.sensitive);
+        let secret = path.is_secret() || shape.is_some_and(|shape| shape.sensitive);
         let value = value.filter(|_| !secret).and_then(shown);
         let value = value.map(|value| format!(" {value}")).unwrap_or_default();
         self.violations.push(format!(
             "Value{value} at '{path}' failed to satisfy constraint: {constraint}"
         ));
     }
+}
+
+/// What is wrong with a union that has not exactly one member. Positions are counted from 0 here.
+fn union_problem(
+    name: &str,
+    structure: &Structure,
+    members: &Map<String, Value>,
+    path: &MemberPath,
+) -> Option<String> {
+    let set = members.values().filter(|value| !value.is_null()).count();
+    let how = match set {
+        0 => "must set one of the following keys",
+        1 => return None,
+        _ => "must set only one of the following keys",
+    };
+    let keys: Vec<&str> = structure.members.iter().map(|member| member.name).collect();
+    let (keys, at) = (keys.join(", "), path.counted_from_zero());
+    Some(format!("{name} object at {at} {how}: {keys}."))
 }
 
 /// The value as the service shows it; nothing for what it has no short form of.
@@ -227,7 +252,9 @@ fn scalar(shape: &Shape, value: &Value) -> Result<Vec<Constraint>, String> {
         (Kind::String(limits, pattern), Value::String(text)) => {
             let mut broken = constraint::length(*limits, text.chars().count());
             if let Some(pattern) = pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
-                broken.push(Constraint::Pattern(pattern.source()));
+                // The service tells it before a text that is too short, after one that is too long.
+                let too_long = matches!(broken.first(), Some(Constraint::LongestLength(_)));
+                broken.insert(usize::from(too_long), Constraint::Pattern(pattern.source()));
             }
             Ok(broken)
         }
@@ -293,7 +320,7 @@ fn wrong_type(text: &str, path: &MemberPath) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use serde_json::json;
 
     use super::*;
@@ -350,7 +377,7 @@ mod tests {
     fn a_required_member_an_enum_and_a_range_are_named() {
         assert_eq!(
             converse(json!([{"role": "tool"}])),
-            "2 validation errors detected: Value at 'messages.1.member.role' failed to satisfy \
+            "2 validation errors detected: Value 'tool' at 'messages.1.member.role' failed to satisfy \
             constraint: Member must satisfy enum value set: [user, assistant, system]; Value at \
             'messages.1.member.content' failed to satisfy constraint: Member must not be null"
         );
@@ -358,15 +385,24 @@ mod tests {
             json!({"modelId": "a.b", "inferenceConfig": {"temperature": 1.5, "maxTokens": 0}});
         assert_eq!(
             refused("bedrock-runtime", "Converse", input),
-            "2 validation errors detected: Value at 'inferenceConfig.maxTokens' failed to satisfy \
-            constraint: Member must have value greater than or equal to 1; Value at \
+            "2 validation errors detected: Value '0' at 'inferenceConfig.maxTokens' failed to satisfy \
+            constraint: Member must have value greater than or equal to 1; Value '1.5' at \
             'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less \
             than or equal to 1"
         );
     }
 
     #[test]
-    fn the_other_services_show_the_value() {
+    fn values_are_shown_save_those_of_prompts() {
+        let tool = json!({"toolSpec": {"name": "", "inputSchema": {"json": {}}}});
+        let input = json!({"modelId": "a.b", "toolConfig": {"tools": [tool]}});
+        assert_eq!(
+            refused("bedrock-runtime", "Converse", input),
+            "2 validation errors detected: Value '' at 'toolConfig.tools.1.member.toolSpec.name' \
+            failed to satisfy constraint: Member must satisfy regular expression pattern: \
+            [a-zA-Z0-9_-]+; Value '' at 'toolConfig.tools.1.member.toolSpec.name' failed to satisfy \
+            constraint: Member must have length greater than or equal to 1"
+        );
         let input = json!({"knowledgeBaseId": "not a base"});
         assert_eq!(
             refused("bedrock-agent", "GetKnowledgeBase", input),
@@ -385,7 +421,7 @@ mod tests {
         let stops = json!({"modelId": "a.b", "inferenceConfig": {"stopSequences": ["ok", ""]}});
         assert_eq!(
             refused("bedrock-runtime", "Converse", stops),
-            "1 validation error detected: Value at 'inferenceConfig.stopSequences' failed to \
+            "1 validation error detected: Value '[ok, ]' at 'inferenceConfig.stopSequences' failed to \
             satisfy constraint: Member must satisfy constraint: [Member must have length greater \
             than or equal to 1]"
         );
@@ -398,14 +434,23 @@ mod tests {
     }
 
     #[test]
-    fn a_union_has_one_member_and_nothing_unknown_is_accepted() {
-        let both = json!([{"role": "user", "content": [{"text": "a", "cachePoint": {"type": "default"}}, {}]}]);
-        let told = converse(both);
-        assert!(
-            told.contains("'messages.1.member.content.1.member' failed"),
-            "{told}"
+    fn a_union_has_one_member() {
+        let empty =
+            json!([{"role": "user", "content": [{"document": {"name": "a", "source": {}}}]}]);
+        assert_eq!(
+            converse(empty),
+            "DocumentSource object at messages.0.content.0.document.source must set one of the \
+            following keys: bytes, s3Location, text, content."
         );
-        assert!(told.contains("exactly one member set, it has 0"), "{told}");
+        let both = json!({"text": "a", "cachePoint": {"type": "default"}});
+        let told = converse(json!([{"role": "user", "content": [both]}]));
+        let start = "ContentBlock object at messages.0.content.0 must set only one of the following \
+            keys: text, image,";
+        assert!(told.starts_with(start), "{told}");
+    }
+
+    #[test]
+    fn nothing_unknown_is_accepted() {
         assert_eq!(
             converse(json!([{"role": "user", "content": [], "name": "x"}])),
             "1 validation error detected: Value at 'messages.1.member.name' failed to satisfy \

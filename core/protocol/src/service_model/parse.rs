@@ -164,6 +164,7 @@ fn limits(words: &[&str]) -> Limits {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::{Kind, Place, services};
 
     #[test]

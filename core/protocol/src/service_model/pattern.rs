@@ -39,6 +39,7 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::{Kind, services};
     use super::Pattern;
 

@@ -6,6 +6,7 @@ mod events;
 mod fields;
 mod request;
 mod response;
+mod rules;
 
 use outcrop_api::{Error, ErrorKind, EventStream, Gathered, Result};
 use std::sync::Arc;

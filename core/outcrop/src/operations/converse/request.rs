@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::blocks::{self, Blocks};
-use super::fields;
+use super::{fields, rules};
 
 /// What stands between the parts of the system text.
 const SEPARATOR: &str = "\n\n";
@@ -37,6 +37,7 @@ const REFUSED: &[(&str, &str)] = &[
 /// # Errors
 /// `ValidationException` for what the model cannot be asked for.
 pub(super) fn read(input: &Value, cites: bool) -> Result<Asked> {
+    rules::check(input)?;
     for (name, why) in REFUSED {
         if input.get(name).is_some() {
             return Err(unsupported(name, why));

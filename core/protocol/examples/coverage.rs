@@ -1,0 +1,5 @@
+//! Prints `docs/coverage.md`.
+
+fn main() {
+    print!("{}", outcrop_protocol::coverage_page());
+}
