@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 from . import _native
@@ -12,6 +13,9 @@ from .session import packaged_models
 
 def main() -> int:
     """Runs the command line of this process and gives its exit code."""
+    if "serve" in sys.argv[1:]:
+        # The server lets its answers end; Python's handler would cut them off.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = {"modelPaths": packaged_models()}
     try:
         return _native.run_cli(sys.argv[1:], json.dumps(options))

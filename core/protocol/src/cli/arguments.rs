@@ -9,6 +9,15 @@ pub(super) enum Command {
     Version,
     Models,
     Info(String),
+    Register {
+        id: String,
+        /// The file of its declaration.
+        file: String,
+    },
+    Alias {
+        name: String,
+        target: String,
+    },
     Bench(String),
     Serve(Box<ServerOptions>),
     CreateKey {
@@ -109,8 +118,18 @@ fn command(words: &[&str], options: &Options<'_>) -> Result<Command, String> {
         ["models"] => Ok(Command::Models),
         ["models", "info", model] => Ok(Command::Info((*model).to_string())),
         ["models", "info", ..] => Err(one_model("models info", &words[2..])),
+        ["models", "register", id, file] => Ok(Command::Register {
+            id: (*id).to_string(),
+            file: (*file).to_string(),
+        }),
+        ["models", "register", ..] => Err("models register: expected ID FILE".to_string()),
+        ["models", "alias", name, target] => Ok(Command::Alias {
+            name: (*name).to_string(),
+            target: (*target).to_string(),
+        }),
+        ["models", "alias", ..] => Err("models alias: expected NAME MODEL".to_string()),
         ["models", other, ..] => Err(format!(
-            "models {other}: expected info MODEL, or nothing more"
+            "models {other}: expected info MODEL, register ID FILE, alias NAME MODEL, or nothing more"
         )),
         ["bench", model] => Ok(Command::Bench((*model).to_string())),
         ["bench", ..] => Err(one_model("bench", &words[1..])),
@@ -247,6 +266,8 @@ mod tests {
             ("bench a b", "bench: expected one model, got a b"),
             ("models show", "models show: expected info MODEL"),
             ("models info", "models info: expected a model"),
+            ("models register x", "models register: expected ID FILE"),
+            ("models alias x", "models alias: expected NAME MODEL"),
             ("models --fast", "--fast: there is no such option"),
             ("models --home", "--home: expected a folder"),
             ("models --port 1", "--port: is an option of serve"),

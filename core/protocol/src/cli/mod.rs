@@ -23,6 +23,8 @@ usage: outcrop COMMAND [options]
 commands:
   models               the models that the home knows
   models info MODEL    size, architecture, quantisation, and whether it fits this machine's memory
+  models register ID FILE  declares a model under an id of your own: FILE is its declaration, in JSON
+  models alias NAME MODEL  lets a Bedrock id, profile or ARN stand for a model
   bench MODEL          how fast a model is: load, prefill of 512 tokens, decode after 128 tokens,
                        8 sequences at once; of an embedding or reranking model, texts a second
   serve                answers Bedrock's API, OpenAI's and Anthropic's over HTTP, until it is stopped
@@ -99,6 +101,8 @@ async fn dispatch(given: Given, mut options: SessionOptions, output: &mut Output
     let ended = match command {
         Command::Models => models::list(&session, output),
         Command::Info(model) => models::info(&session, &model, output).await,
+        Command::Register { id, file } => models::register(&session, &id, &file).await,
+        Command::Alias { name, target } => session.alias(&name, Some(&target)).map(drop),
         Command::Bench(model) => bench::run(&session, &model, output).await,
         Command::Serve(options) => serve::run(&session, *options, output).await,
         Command::CreateKey { name, expires } => keys::create(&session, &name, expires, output),

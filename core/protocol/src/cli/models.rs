@@ -1,6 +1,6 @@
-//! `outcrop models` and `outcrop models info MODEL`.
+//! `outcrop models` and what it does with one model.
 
-use outcrop::api::{ModelKind, Result};
+use outcrop::api::{Error, ModelKind, Result};
 use outcrop::{LoadOptions, Session};
 
 use crate::cli::output::{Output, size};
@@ -77,6 +77,17 @@ pub(super) async fn info(session: &Session, model: &str, output: &mut Output) ->
         .map(|(name, value)| format!("{name:<18}{value}\n"))
         .collect();
     output.text(&text)
+}
+
+/// Registers the model that a file declares.
+pub(super) async fn register(session: &Session, id: &str, file: &str) -> Result<()> {
+    let unusable = |error: &dyn std::fmt::Display| Error::validation(format!("{file}: {error}"));
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    let spec = serde_json::from_str(&text).map_err(|error| unusable(&error))?;
+    session
+        .register_model(id, spec, false, None)
+        .await
+        .map(drop)
 }
 
 /// A whole number with its thousands apart.

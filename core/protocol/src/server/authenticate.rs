@@ -14,6 +14,8 @@ use crate::signature::{Head, Payload, Signature, hex};
 
 /// What begins a short-term key of Bedrock: behind it is a signed address in base64.
 const SIGNED_ADDRESS: &str = "bedrock-api-key-";
+/// What is put behind the address after it was signed.
+const TOKEN_VERSION: &str = "&Version=1";
 
 /// Who asks, as far as a request's head tells.
 pub(super) struct Identified {
@@ -96,7 +98,7 @@ fn by_signed_address(keys: &AccessKeys, address: &str) -> Result<AccessKey, Refu
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or_else(Refusal::unknown_bearer)?;
-    let address = address.trim_start_matches("https://");
+    let address = address.strip_suffix(TOKEN_VERSION).unwrap_or(&address);
     let (place, query) = address
         .split_once('?')
         .ok_or_else(Refusal::unknown_bearer)?;

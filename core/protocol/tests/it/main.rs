@@ -4,3 +4,4 @@
 mod cases;
 mod coverage;
 mod handle;
+mod server;
