@@ -111,6 +111,100 @@ export interface ModelOptions extends DownloadOptions {
   draft?: string;
 }
 
+export interface RegisterOptions extends DownloadOptions {
+  /** Take the place of another declaration under this id. Default false. */
+  replace?: boolean;
+}
+
+/** What a text must be: equal, or hold a part, or match a regular expression somewhere. */
+export type TextMatch = string | { equals: string } | { contains: string } | { regex: string };
+
+/** What a request must be like for a rule: everything that is stated must hold. */
+export interface ScriptMatch {
+  /** The text of the last message. */
+  text?: TextMatch;
+  /** The system text. */
+  system?: TextMatch;
+  /** A tool result of the last message. */
+  tool_result?: { name?: string; id?: string; content?: TextMatch; status?: "success" | "error" };
+  /** How many of the messages are the user's. */
+  turn?: number;
+  /** Entries of the request's metadata. */
+  tag?: Record<string, TextMatch>;
+}
+
+/** The errors that a script can raise. */
+export interface ScriptFault {
+  /** AWS's name of the error; or `stall`, for a stream that says nothing more. */
+  error?: string;
+  stall?: true;
+  message?: string;
+  /** Deltas before it. Without it, an error comes before the stream begins. */
+  after_deltas?: number;
+  original_status_code?: number;
+  original_message?: string;
+  resource_name?: string;
+}
+
+/** What a rule answers: a text, or all of this. */
+export type ScriptAnswer = string | {
+  /** A list is streamed as it is, delta by delta. */
+  text?: string | string[];
+  reasoning?: string | string[];
+  /** `input_text` stands for arguments that are no JSON object. */
+  tool_uses?: { name: string; input?: object; input_text?: string; id?: string }[];
+  stop_reason?: StopReason;
+  /** Counts that the script states; the others are counted in words and signs. */
+  usage?: {
+    input_tokens?: number;
+    output_tokens?: number;
+    cache_read_input_tokens?: number;
+    cache_write_input_tokens?: number;
+  };
+  /** Before the first event. */
+  delay_ms?: number;
+  /** Between two deltas. */
+  delta_delay_ms?: number;
+  fault?: ScriptFault;
+};
+
+/** One rule of a script. The first that matches a request answers it. */
+export type ScriptRule = { match?: ScriptMatch } & (
+  | { answer: ScriptAnswer }
+  /** The nth match is answered by the nth; after the last, `then` says. Default `refuse`. */
+  | { answers: ScriptAnswer[]; then?: "refuse" | "repeat_last" | "start_over" }
+);
+
+/** A model that is declared as data. */
+export type ModelSpec =
+  | { script: ScriptRule[]; context_length?: number }
+  | {
+      embeddings: {
+        dimensions: number;
+        vectors?: { text: TextMatch; vector: number[] }[];
+        others?: "hashed" | "refused";
+        context_length?: number;
+      };
+    }
+  | { rerank: { query?: TextMatch; text: TextMatch; score: number }[] }
+  | {
+      /** A server of OpenAI's form, such as vLLM or llama.cpp's. */
+      openai: {
+        base_url: string;
+        model: string;
+        api_key?: string;
+        api_key_env?: string;
+        headers?: Record<string, string>;
+        kind?: "chat" | "embedding";
+        dimensions?: number;
+        context_length?: number;
+        /** Longest silence of the server. Default 300000. */
+        timeout_ms?: number;
+      };
+    }
+  /** A folder, a `.gguf` file or `hf:org/name`. */
+  | { path: string };
+
 export interface KnowledgeBaseOptions extends CallOptions {
   /** The model of the vectors. Default `outcrop.minilm-embed-v1`. */
   embeddingModel?: string;
@@ -148,6 +242,29 @@ export class Session {
   /** Registers a folder, a GGUF file or `hf:org/name` under an id of one's own. */
   importModel(source: string, id: string, options?: DownloadOptions): Promise<CatalogueEntry>;
   /**
+   * Registers a model that is declared as data under an id of one's own, in the home. The same
+   * declaration again changes nothing; another one is a conflict unless `replace` is true.
+   *
+   * @throws OutcropError `ConflictException` where the id is taken; `ValidationException` that names
+   * the place in the declaration.
+   */
+  registerModel(id: string, spec: ModelSpec, options?: RegisterOptions): Promise<CatalogueEntry>;
+  /** Takes a registered or imported model out of the home. Its own files stay. */
+  unregisterModel(id: string): Promise<void>;
+  /**
+   * Lets a name of AWS (a model id, the id of an inference profile, or an ARN) stand for the model
+   * that `target` opens, in the home; `null` takes the alias away. An alias of a model id holds for
+   * its ARNs in every region and for its inference profiles. It is never applied in silence:
+   * `model.info.id` is the model that runs.
+   *
+   * @throws OutcropError `ConflictException` where a model has that name;
+   * `ResourceNotFoundException` for a target that is not known; `ValidationException` for a name of
+   * the wrong form, or aliases that would go in a circle.
+   */
+  alias(name: string, target: string | null): Promise<void>;
+  /** The aliases of the home: what each name stands for. */
+  aliases(): Promise<Record<string, string>>;
+  /**
    * Creates a knowledge base.
    *
    * @throws OutcropError `ConflictException` when the name is taken.
@@ -169,12 +286,15 @@ export class Session {
 export interface ModelInfo {
   id: string;
   kind: "chat" | "embedding" | "rerank";
-  /** Hugging Face's `model_type`; `quote` for the quoting reader. */
+  /**
+   * Hugging Face's `model_type`; `quote` for the quoting reader, `scripted` and `openai` for models
+   * that are declared as data.
+   */
   architecture: string;
   parameters: number;
   /** Storage of most weights, such as `F32` or `Q4_K`. */
   quantization: string;
-  /** Most tokens of one sequence. */
+  /** Most tokens of one sequence; 0 where a remote model does not tell. */
   contextLength: number;
   dimensions?: number;
   vocabulary?: number;
@@ -190,7 +310,8 @@ export type ContentBlock =
   | { toolResult: { toolUseId: string; content: object[]; status?: "success" | "error" } }
   | { searchResult: { source: string; title: string; content: { text: string }[]; citations?: object } }
   | { document: { name: string; format?: string; source: { text: string } } }
-  | { citationsContent: { content: { text: string }[]; citations: object[] } };
+  | { citationsContent: { content: { text: string }[]; citations: object[] } }
+  | { reasoningContent: { reasoningText: { text: string; signature?: string } } };
 
 export interface ToolUse {
   toolUseId: string;
@@ -288,6 +409,8 @@ export interface ConverseOptions extends GenerateOptions {
   reasoning?: boolean;
   /** Further variables of the chat template, such as `date_string`. */
   templateVariables?: Record<string, unknown>;
+  /** Tags of one's own, for records and for scripted models; no other model sees them. */
+  requestMetadata?: Record<string, string>;
 }
 
 /** Tokens that were really read and made. */

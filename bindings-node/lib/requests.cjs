@@ -16,7 +16,7 @@ const FORMATS = ["responseSchema", "regex", "lark", "quote"];
 const SERVING = ["adapter", "speculation", "caller", "priority", "deadlineMs"];
 const PROMPT = ["system", "tools", "reasoning", "templateVariables"];
 const GENERATE = [...SAMPLING, ...FORMATS, ...SERVING, "signal"];
-const CONVERSE = [...PROMPT, "toolChoice", ...GENERATE];
+const CONVERSE = [...PROMPT, "toolChoice", "requestMetadata", ...GENERATE];
 /** Ways to guess tokens ahead. */
 const SPECULATION = ["off", "prompt_lookup", "draft"];
 
@@ -185,8 +185,17 @@ function converseRequest(messages, options, call) {
     toolChoice:
       absent(given.toolChoice) ? undefined : toolChoiceOf(given.toolChoice, prompt.tools),
     ...servingOf(given),
+    requestMetadata: optional(tagsOf, "requestMetadata", given.requestMetadata),
   });
   return withConfig(members, inferenceConfig(given));
+}
+
+/** Texts by name. */
+function tagsOf(field, values) {
+  const entries = Object.entries(object(field, values, "an object of texts"));
+  return Object.fromEntries(
+    entries.map(([name, value]) => [text(field, name), text(`${field}.${name}`, value)]),
+  );
 }
 
 /** A text or token ids, checked. */

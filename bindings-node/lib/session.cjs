@@ -2,7 +2,9 @@
 "use strict";
 
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
-const { absent, choice, flag, integer, object, optional, text, wrong } = require("./checks.cjs");
+const {
+  absent, choice, flag, integer, object, optional, plain, text, wrong,
+} = require("./checks.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
 const { SPECULATION, compact } = require("./requests.cjs");
@@ -119,6 +121,30 @@ class Session {
     const [place, name] = [text("source", source), text("id", id)];
     return JSON.parse(await watched(options, "importModel", (meter, c) =>
       this.#native.importModel(place, name, meter, c)));
+  }
+
+  async registerModel(id, spec, options) {
+    const given = checkOptions(options, ["replace", "onProgress", "signal"], "registerModel");
+    const replace = optional(flag, "replace", given.replace) ?? false;
+    const [name, declared] = [text("id", id), plain("spec", object("spec", spec))];
+    return JSON.parse(await watched(options, "registerModel", (meter, c) =>
+      this.#native.registerModel(name, JSON.stringify(declared), replace, meter, c)));
+  }
+
+  async unregisterModel(id) {
+    const name = text("id", id);
+    await call(undefined, (c) => this.#native.unregisterModel(name, c));
+  }
+
+  async alias(name, target) {
+    const [from, to] = [text("name", name), optional(text, "target", target)];
+    if (target === undefined) throw wrong("target", "a model's name, or null", target);
+    await call(undefined, (c) => this.#native.alias(from, to, c));
+  }
+
+  async aliases() {
+    const aliases = JSON.parse(await call(undefined, (c) => this.#native.aliases(c)));
+    return Object.fromEntries(aliases.map(({ name, target }) => [name, target]));
   }
 
   async createKnowledgeBase(name, options) {

@@ -91,6 +91,65 @@ impl Session {
     }
 
     #[napi]
+    pub fn register_model<'env>(
+        &self,
+        env: &'env Env,
+        id: String,
+        spec: String,
+        replace: bool,
+        meter: &Meter,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let (session, progress) = (self.session.clone(), meter.0.downloads());
+        promise(env, cancellation, async move {
+            let spec = from_json("spec", &spec)?;
+            let entry = session.register_model(&id, spec, replace, Some(progress));
+            to_json(&entry.await?)
+        })
+    }
+
+    #[napi]
+    pub fn unregister_model<'env>(
+        &self,
+        env: &'env Env,
+        id: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            session.unregister_model(&id).await
+        })
+    }
+
+    #[napi]
+    pub fn alias<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        target: Option<String>,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            session.alias(&name, target.as_deref()).await.map(drop)
+        })
+    }
+
+    #[napi]
+    pub fn aliases<'env>(
+        &self,
+        env: &'env Env,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(
+            env,
+            cancellation,
+            async move { to_json(&session.aliases()?) },
+        )
+    }
+
+    #[napi]
     pub fn create_knowledge_base<'env>(
         &self,
         env: &'env Env,

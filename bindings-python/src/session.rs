@@ -70,6 +70,50 @@ impl Session {
         })
     }
 
+    /// Starts registering the model of a declaration given as JSON; the entry as JSON.
+    fn register_model(
+        &self,
+        py: Python<'_>,
+        id: String,
+        spec: &str,
+        replace: bool,
+    ) -> PyResult<Job> {
+        let spec = outcrop::from_json("spec", spec).map_err(|error| raise(py, error))?;
+        let (desk, meter) = (self.0.handle(py)?, Meter::default());
+        let progress = Some(meter.downloads());
+        let call = async move { desk.register_model(&id, spec, replace, progress).await };
+        Job::start(py, meter, call, |py, entry| {
+            convert::json_string(py, &entry)
+        })
+    }
+
+    /// Takes a registered or imported model out of the home.
+    fn unregister_model(&self, py: Python<'_>, id: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.unregister_model(&id).await };
+        run(py, awaitable, call, |py, ()| Ok(py.None()))
+    }
+
+    /// Sets an alias, or takes it away; the alias as JSON.
+    fn alias(
+        &self,
+        py: Python<'_>,
+        name: String,
+        target: Option<String>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.alias(&name, target.as_deref()).await
+        })
+    }
+
+    /// The aliases as a JSON list.
+    fn aliases(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.aliases() })
+    }
+
     /// The catalogue as a JSON list.
     fn models(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
         let desk = self.0.handle(py)?;

@@ -87,6 +87,7 @@ class Model(Handle):
         caller: str | None = None,
         priority: int | None = None,
         deadline: float | None = None,
+        request_metadata: Mapping[str, str] | None = None,
     ) -> Reply:
         """Answers a conversation.
 
@@ -131,6 +132,8 @@ class Model(Handle):
             priority: Higher runs first. Default 0.
             deadline: Seconds from the call after which it raises a `ModelTimeoutException`.
                 Default: none.
+            request_metadata: Tags of your own, texts by name, for records and for scripted models;
+                no other model sees them.
 
         Raises:
             ValidationException: An argument is wrong, the prompt is longer than the context, or the

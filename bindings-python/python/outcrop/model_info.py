@@ -15,15 +15,16 @@ class ModelInfo:
     id: str
     #: `chat`, `embedding` or `rerank`.
     kind: str
-    #: Hugging Face's `model_type`, such as `llama`; `quote` for the quoting reader.
+    #: Hugging Face's `model_type`, such as `llama`; `quote` for the quoting reader, `scripted` and
+    #: `openai` for models that are declared as data.
     architecture: str
     #: Number of parameters.
     parameters: int
     #: Storage of most weights, such as `F32`, `BF16` or `Q4_K`.
     quantization: str
-    #: Most tokens that one sequence holds.
+    #: Most tokens that one sequence holds; 0 where a remote model does not tell.
     context_length: int
-    #: Where it runs: `cpu`.
+    #: Where it runs: `cpu`, or `remote`.
     device: str
     #: Bytes of its weights.
     bytes: int
@@ -54,7 +55,8 @@ class CatalogueEntry:
     description: str
     #: Whether it opens without a download.
     available: bool
-    #: Where it is from: `built-in`, a path, or `hf:org/name`; empty where its record is damaged.
+    #: Where it is from: `built-in`, a path, `hf:org/name`, `script`, or `openai:` and the address and
+    #: name of a remote model; empty where its record is damaged.
     source: str
     #: `chat`, `embedding` or `rerank`; None where its record is damaged.
     kind: str | None = None

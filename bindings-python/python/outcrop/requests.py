@@ -207,6 +207,7 @@ def converse_request(
     caller: str | None = None,
     priority: int | None = None,
     deadline: float | None = None,
+    request_metadata: Mapping[str, str] | None = None,
 ) -> Request:
     """A `ConverseRequest`."""
     config = inference_config(locals())
@@ -219,7 +220,16 @@ def converse_request(
     form, parser = output_format(response_schema, regex, lark, quote)
     request.update(form)
     request.update(serving(adapter, speculation, caller, priority, deadline))
+    if request_metadata is not None:
+        request["requestMetadata"] = tags("request_metadata", request_metadata)
     return Request(encode("", request), parser)
+
+
+def tags(field: str, values: object) -> dict[str, str]:
+    """Texts by name."""
+    if not isinstance(values, Mapping):
+        raise wrong(field, "a dict of texts", values)
+    return {text(field, name): text(f"{field}[{name!r}]", values[name]) for name in values}
 
 
 def _text_or_ids(field: str, value: str | Iterable[int]) -> str | list[int]:

@@ -232,6 +232,100 @@ class Session(Handle):
         place, name = checks.model_name("source", source), checks.text("name", name)
         return self._handles().session.import_model(place, name)
 
+    def register_model(
+        self, name: str, spec: Mapping[str, Any], *, replace: bool = False, progress: bool = True
+    ) -> CatalogueEntry:
+        """Registers a model that is declared as data under an id of your own, in the home.
+
+        Args:
+            name: The id, such as `acme.scripted-v1`.
+            spec: What it is: `{"script": [rule, ...]}` answers by rules, for tests;
+                `{"embeddings": {...}}` and `{"rerank": [...]}` give vectors and scores;
+                `{"openai": {"base_url": ..., "model": ...}}` is a model behind a server of OpenAI's
+                form, such as vLLM or llama.cpp's; `{"path": ...}` is a folder, a `.gguf` file or
+                `hf:org/name`. docs/models.md describes them.
+            replace: Take the place of another declaration under this id. The same one again
+                changes nothing either way.
+            progress: Show a bar while it downloads, where tqdm is installed.
+
+        Raises:
+            ConflictException: The id is taken.
+            ValidationException: The id, or the declaration: the message names the place in it.
+        """
+        job = self._register(name, spec, replace)
+        return record(CatalogueEntry, json.loads(finish(job, progress)))
+
+    async def aregister_model(
+        self, name: str, spec: Mapping[str, Any], *, replace: bool = False, progress: bool = True
+    ) -> CatalogueEntry:
+        """The awaitable twin of :meth:`register_model`."""
+        job = self._register(name, spec, replace)
+        return record(CatalogueEntry, json.loads(await afinish(job, progress)))
+
+    def _register(self, name: str, spec: Mapping[str, Any], replace: bool) -> _native.Job:
+        name, replace = checks.text("name", name), checks.flag("replace", replace)
+        if not isinstance(spec, Mapping):
+            raise checks.wrong("spec", "a dict", spec)
+        declared = dict(spec)
+        if "path" in declared:
+            declared["path"] = checks.model_name("spec.path", declared["path"])
+        encoded = checks.encode("spec", declared)
+        self._forget(name, replace)
+        return self._handles().session.register_model(name, encoded, replace)
+
+    def unregister_model(self, name: str) -> None:
+        """Takes a registered or imported model out of the home. Its own files stay.
+
+        Raises:
+            ResourceNotFoundException: There is none by that id.
+            ValidationException: It is a built-in model.
+        """
+        self._handles().session.unregister_model(checks.text("name", name), False)
+        self._forget(name, True)
+
+    async def aunregister_model(self, name: str) -> None:
+        """The awaitable twin of :meth:`unregister_model`."""
+        await self._handles().session.unregister_model(checks.text("name", name), True)
+        self._forget(name, True)
+
+    def _forget(self, name: str, is_gone: bool) -> None:
+        """What was asked of a model that is gone is not asked of the next one of its name."""
+        if is_gone:
+            self._load_options.pop(name, None)
+            self._adapters.pop(name, None)
+
+    def alias(self, name: str, target: Path | None) -> None:
+        """Lets a name of AWS stand for a model of yours, in the home, from now on.
+
+        An alias of a model id holds for its ARNs in every region and for the inference profiles of
+        that model (`us.`, `eu.`, …), unless they have an alias of their own. It is never applied in
+        silence: `model.info.id` is the model that runs.
+
+        Args:
+            name: A model id of Bedrock, the id of an inference profile, or an ARN.
+            target: Any name that opens a model, or another alias; None takes the alias away.
+
+        Raises:
+            ConflictException: A model of this home has that name.
+            ResourceNotFoundException: The target is not known, or there is no alias to take away.
+            ValidationException: A name of the wrong form, or aliases that would go in a circle.
+        """
+        name, to = _alias(name, target)
+        self._handles().session.alias(name, to, False)
+
+    async def aalias(self, name: str, target: Path | None) -> None:
+        """The awaitable twin of :meth:`alias`."""
+        name, to = _alias(name, target)
+        await self._handles().session.alias(name, to, True)
+
+    def aliases(self) -> dict[str, str]:
+        """The aliases of the home: what each name stands for."""
+        return _aliases(self._handles().session.aliases(False))
+
+    async def aaliases(self) -> dict[str, str]:
+        """The awaitable twin of :meth:`aliases`."""
+        return _aliases(await self._handles().session.aliases(True))
+
     def create_knowledge_base(
         self,
         name: str,
@@ -362,6 +456,15 @@ def packaged_models() -> list[tuple[str, str]]:
         for place in (spec.submodule_search_locations or []) if spec else []:
             found.append((model, os.path.join(place, folder)))
     return found
+
+
+def _alias(name: str, target: Path | None) -> tuple[str, str | None]:
+    to = None if target is None else checks.model_name("target", target)
+    return checks.text("name", name), to
+
+
+def _aliases(entries: str) -> dict[str, str]:
+    return {entry["name"]: entry["target"] for entry in json.loads(entries)}
 
 
 def _catalogue(entries: str) -> ModelList:

@@ -4,7 +4,7 @@ mod backbone;
 mod block_pool;
 mod cache_account;
 mod chat_template;
-mod conversation;
+pub mod conversation;
 mod decoder;
 mod decoder_config;
 mod decoder_experts;

@@ -16,7 +16,7 @@ use crate::spec::ModelSpec;
 
 impl Shelf {
     /// Registers the model that `spec` declares under `id`, in the home: `{"script": […]}`,
-    /// `{"embeddings": {…}}`, `{"rerank": […]}` or `{"path": "…"}`. The same declaration again
+    /// `{"embeddings": {…}}`, `{"rerank": […]}`, `{"openai": {…}}` or `{"path": "…"}`. The same declaration again
     /// changes nothing; another one takes its place where `replace` says so.
     ///
     /// # Errors

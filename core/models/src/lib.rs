@@ -14,6 +14,7 @@ mod model;
 mod quote;
 mod record;
 mod reference;
+mod remote;
 mod resolution;
 mod scripted;
 mod shelf;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::load_options::LoadOptions;
 use crate::quote::QuoteModel;
+use crate::remote::RemoteModel;
 use crate::scripted::ScriptedModel;
 
 /// Most bytes of a `config.json`.
@@ -33,6 +34,7 @@ enum Body {
     Encoder(Arc<EncoderModel>),
     Quote(Arc<QuoteModel>),
     Scripted(Arc<ScriptedModel>),
+    Remote(Arc<RemoteModel>),
     Embedder(Arc<dyn Embedder>),
     Reranker(Arc<dyn Reranker>),
 }
@@ -86,6 +88,11 @@ impl Model {
         Self::declared(model.info(), Body::Scripted(Arc::new(model)))
     }
 
+    /// A chat model behind a server.
+    pub(crate) fn remote(model: RemoteModel) -> Self {
+        Self::declared(model.info(), Body::Remote(Arc::new(model)))
+    }
+
     /// An embedding model that is declared as data.
     pub(crate) fn declared_embedder(info: ModelInfo, model: impl Embedder + 'static) -> Self {
         Self::declared(info, Body::Embedder(Arc::new(model)))
@@ -124,6 +131,7 @@ impl Model {
             Body::Decoder(engine) => Ok(Arc::new(engine.clone())),
             Body::Quote(quote) => Ok(quote.clone()),
             Body::Scripted(scripted) => Ok(scripted.clone()),
+            Body::Remote(remote) => Ok(remote.clone()),
             Body::Encoder(_) | Body::Embedder(_) | Body::Reranker(_) => {
                 Err(self.cannot("converse"))
             }
@@ -227,6 +235,7 @@ impl Model {
         let what = match (&self.body, self.info.kind) {
             (Body::Quote(_), _) => "quotes passages word for word",
             (Body::Scripted(_), _) => "answers by a script",
+            (Body::Remote(_), _) => "is behind a server of OpenAI's form",
             (Body::Embedder(_), _) => "is a declared embedding model",
             (Body::Reranker(_), _) => "is a declared reranking model",
             (_, kind) => is_what(kind),

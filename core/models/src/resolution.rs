@@ -89,14 +89,16 @@ impl Shelf {
         }
     }
 
-    /// [`Shelf::resolution`] for the operations of the runtime, whose callers name models as they
-    /// name them on AWS: a path is none, and what the home does not know is refused as AWS does.
+    /// [`Shelf::resolution`] for the operations of the runtime: what the home does not know is
+    /// refused as AWS does. Only where `is_owner` says that the owner of the home asks, who may open
+    /// what this machine holds, a path is a name too, and a model of the hub may be fetched.
     ///
     /// # Errors
     /// `ValidationException`.
-    pub fn runtime_resolution(&self, name: &str) -> Result<Resolution> {
+    pub fn runtime_resolution(&self, name: &str, is_owner: bool) -> Result<Resolution> {
         let invalid = || Error::validation(INVALID).with_resource(name);
         let resolution = match Reference::parse(name) {
+            Ok(Reference::Path(_) | Reference::Hub(_)) if is_owner => return self.resolution(name),
             Ok(Reference::Path(_)) | Err(_) => return Err(invalid()),
             Ok(Reference::Hub(hub)) => {
                 let hub = hub.to_string();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outcrop_api::{Error, Result};
-use outcrop_governance::AccessKeys;
+use outcrop_governance::{AccessKeys, Principal};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::KnowledgeBaseInfo;
 use outcrop_models::{
@@ -189,17 +189,18 @@ impl Session {
         replace: bool,
         progress: Option<Progress>,
     ) -> Result<CatalogueEntry> {
-        self.check()?;
-        self.inner.shelf.register(id, spec, replace, progress).await
+        let record = self.open_record("CreateModelImportJob", "importedModelName", id)?;
+        let work = self.inner.shelf.register(id, spec, replace, progress);
+        record.run(work).await
     }
 
     /// Takes a registered or imported model out of the home. Its own files stay where they are.
     ///
     /// # Errors
     /// `ResourceNotFoundException` where there is none, `ValidationException` for a built-in model.
-    pub fn unregister_model(&self, id: &str) -> Result<()> {
-        self.check()?;
-        self.inner.shelf.unregister(id)
+    pub async fn unregister_model(&self, id: &str) -> Result<()> {
+        let record = self.open_record("DeleteImportedModel", "modelIdentifier", id)?;
+        record.run(async { self.inner.shelf.unregister(id) }).await
     }
 
     /// Lets `name`, an id or an ARN of Bedrock, stand for the model that `target` opens; `None`
@@ -209,12 +210,19 @@ impl Session {
     /// `ValidationException` for a name of the wrong form, or a loop; `ConflictException` where a
     /// model has that name; `ResourceNotFoundException` for a target that is not known, or where
     /// there is no alias to take away.
-    pub fn alias(&self, name: &str, target: Option<&str>) -> Result<Option<Alias>> {
-        self.check()?;
-        match target {
-            Some(target) => self.inner.shelf.set_alias(name, target).map(Some),
-            None => self.inner.shelf.remove_alias(name).map(|()| None),
-        }
+    pub async fn alias(&self, name: &str, target: Option<&str>) -> Result<Option<Alias>> {
+        // AWS has no aliases of models: what comes nearest is a profile, a name in front of one.
+        let (operation, member) = match target {
+            Some(_) => ("CreateInferenceProfile", "inferenceProfileName"),
+            None => ("DeleteInferenceProfile", "inferenceProfileIdentifier"),
+        };
+        let work = async {
+            match target {
+                Some(target) => self.inner.shelf.set_alias(name, target).map(Some),
+                None => self.inner.shelf.remove_alias(name).map(|()| None),
+            }
+        };
+        self.open_record(operation, member, name)?.run(work).await
     }
 
     /// The aliases of the home, by name.
@@ -226,16 +234,21 @@ impl Session {
         self.inner.shelf.aliases()
     }
 
-    /// The model that an operation of the runtime is asked for by id, ARN or inference profile,
-    /// loaded, and how the name led to it.
+    /// The model that `principal` asks an operation of the runtime for by id, ARN or inference
+    /// profile, loaded, and how the name led to it.
     ///
     /// # Errors
     /// `ValidationException` in AWS's words where the home knows no such model; else as
     /// [`Session::model`].
-    pub async fn runtime_model(&self, name: &str) -> Result<(Resolution, Model)> {
+    pub(crate) async fn runtime_model(
+        &self,
+        name: &str,
+        principal: &Principal,
+    ) -> Result<(Resolution, Arc<outcrop_models::Model>)> {
         self.check()?;
-        let resolution = self.inner.shelf.runtime_resolution(name)?;
-        let model = self.model(&resolution.model).await?;
+        let shelf = &self.inner.shelf;
+        let resolution = shelf.runtime_resolution(name, principal.is_owner())?;
+        let model = self.resolve(&resolution.model).await?;
         Ok((resolution, model))
     }
 

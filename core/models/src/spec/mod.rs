@@ -6,13 +6,14 @@ use outcrop_api::{Error, ModelKind, Result};
 use serde_json::Value;
 
 use crate::model::Model;
+use crate::remote::{RemoteEmbedder, RemoteModel, RemoteSpec};
 use crate::scripted::{
     Script, ScriptedEmbedder, ScriptedModel, ScriptedReranker, ScriptedScores, ScriptedVectors,
 };
 use place::Place;
 
 /// The members that say what a declaration is.
-const FORMS: [&str; 4] = ["script", "embeddings", "rerank", "path"];
+const FORMS: [&str; 5] = ["script", "embeddings", "rerank", "openai", "path"];
 
 /// A declared model.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub(crate) enum ModelSpec {
     Embeddings(ScriptedVectors),
     /// Scores of texts.
     Rerank(ScriptedScores),
+    /// A server of OpenAI's form.
+    OpenAi(RemoteSpec),
     /// A folder, a `.gguf` file or `hf:org/name`.
     Path(String),
 }
@@ -58,6 +61,7 @@ impl ModelSpec {
         Ok(match form {
             "embeddings" => Self::Embeddings(ScriptedVectors::read(&value)?),
             "rerank" => Self::Rerank(ScriptedScores::read(&value)?),
+            "openai" => Self::OpenAi(RemoteSpec::read(&value)?),
             _ => Self::Path(value.name()?.into()),
         })
     }
@@ -68,6 +72,7 @@ impl ModelSpec {
             Self::Script(_) => Some(ModelKind::Chat),
             Self::Embeddings(_) => Some(ModelKind::Embedding),
             Self::Rerank(_) => Some(ModelKind::Rerank),
+            Self::OpenAi(remote) => Some(remote.kind()),
             Self::Path(_) => None,
         }
     }
@@ -76,6 +81,7 @@ impl ModelSpec {
     pub fn source(&self) -> String {
         match self {
             Self::Script(_) | Self::Embeddings(_) | Self::Rerank(_) => "script".into(),
+            Self::OpenAi(remote) => remote.source(),
             Self::Path(path) => path.clone(),
         }
     }
@@ -95,6 +101,11 @@ impl ModelSpec {
                 let model = ScriptedReranker::new(id, script);
                 Model::declared_reranker(model.info(), model)
             }
+            Self::OpenAi(remote) if remote.kind() == ModelKind::Embedding => {
+                let model = RemoteEmbedder::new(id, remote)?;
+                Model::declared_embedder(model.info(), model)
+            }
+            Self::OpenAi(remote) => Model::remote(RemoteModel::new(id, remote)?),
             Self::Path(_) => return Ok(None),
         }))
     }

@@ -4,7 +4,9 @@
 mod download;
 mod hub_server;
 mod names;
+mod openai_server;
 mod quote;
+mod remote;
 mod scripted;
 mod shelf;
 

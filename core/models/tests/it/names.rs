@@ -99,7 +99,7 @@ async fn names_of_aws_lead_to_the_model_that_an_alias_says() {
     shelf(&home).set_alias(HAIKU, "acme.a").unwrap();
     let shelf = shelf(&home);
     let leads = |name: &str| {
-        let resolution = shelf.runtime_resolution(name).unwrap();
+        let resolution = shelf.runtime_resolution(name, false).unwrap();
         assert_eq!(resolution.asked, name);
         (resolution.model, resolution.aliases)
     };
@@ -151,7 +151,7 @@ async fn names_of_aws_lead_to_the_model_that_an_alias_says() {
             "arn:aws:bedrock:us-east-1::foundation-model/{HAIKU}"
         ))
         .unwrap();
-    assert!(shelf.runtime_resolution(HAIKU).is_err());
+    assert!(shelf.runtime_resolution(HAIKU, false).is_err());
     assert!(shelf.remove_alias(HAIKU).is_err());
 }
 
@@ -170,11 +170,17 @@ async fn what_the_home_does_not_know_is_refused_in_the_words_of_aws() {
         &folder,
         "src",
     ] {
-        let error = shelf.runtime_resolution(name).unwrap_err();
+        let error = shelf.runtime_resolution(name, false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ValidationException, "{name}");
         assert_eq!(error.message(), "The provided model identifier is invalid.");
     }
-    assert!(shelf.runtime_resolution("outcrop.quote-v1").is_ok());
+    assert!(shelf.runtime_resolution("outcrop.quote-v1", false).is_ok());
+    // The owner of the home may name a path, and its ids are AWS's all the same.
+    assert_eq!(
+        shelf.runtime_resolution(&folder, true).unwrap().model,
+        folder
+    );
+    assert!(shelf.runtime_resolution(HAIKU, true).is_err());
     // Natively, a name that is not known says what is near.
     let error = shelf.resolve("outcrop.qoute-v1", None).await.err().unwrap();
     assert!(
@@ -204,7 +210,10 @@ async fn what_the_home_does_not_know_is_refused_in_the_words_of_aws() {
         );
     }
     shelf.set_alias(HAIKU, &folder).unwrap();
-    assert_eq!(shelf.runtime_resolution(HAIKU).unwrap().model, folder);
+    assert_eq!(
+        shelf.runtime_resolution(HAIKU, false).unwrap().model,
+        folder
+    );
     let error = shelf
         .register(HAIKU, script("x"), false, None)
         .await
@@ -228,7 +237,7 @@ async fn other_resources_are_asked_for_what_they_stand_for() {
     shelf.set_alias(HAIKU, "acme.a").unwrap();
     shelf.set_directory(Box::new(Profiles));
     let arn = "arn:aws:bedrock:local:000000000000:application-inference-profile/abc123";
-    let resolution = shelf.runtime_resolution(arn).unwrap();
+    let resolution = shelf.runtime_resolution(arn, false).unwrap();
     assert_eq!(resolution.model, "acme.a");
     assert_eq!(resolution.aliases, [arn, HAIKU]);
 }

@@ -26,6 +26,7 @@ impl Session {
         let operation = Operation::find(Service::BedrockRuntime, "InvokeModel")
             .ok_or_else(|| Error::internal("InvokeModel is no operation"))?;
         let input = Value::Object(Map::from_iter([("modelId".to_string(), id.into())]));
+        let principal = caller.principal.clone();
         let record = self.desk().open(Asked {
             caller,
             operation,
@@ -36,9 +37,9 @@ impl Session {
         let noted = record.clone();
         record
             .run(async move {
-                let (resolution, model) = self.runtime_model(id).await?;
+                let (resolution, model) = self.runtime_model(id, &principal).await?;
                 noted.model(&resolution.model);
-                let embedder = model.loaded()?.embedder()?;
+                let embedder = model.embedder()?;
                 let embedded = embedder.embed(texts, options).await?;
                 noted.usage(&Usage::new(embedded.input_tokens, 0));
                 Ok(embedded)

@@ -102,7 +102,7 @@ async fn dispatch(given: Given, mut options: SessionOptions, output: &mut Output
         Command::Models => models::list(&session, output),
         Command::Info(model) => models::info(&session, &model, output).await,
         Command::Register { id, file } => models::register(&session, &id, &file).await,
-        Command::Alias { name, target } => session.alias(&name, Some(&target)).map(drop),
+        Command::Alias { name, target } => session.alias(&name, Some(&target)).await.map(drop),
         Command::Bench(model) => bench::run(&session, &model, output).await,
         Command::Serve(options) => serve::run(&session, *options, output).await,
         Command::CreateKey { name, expires } => keys::create(&session, &name, expires, output),

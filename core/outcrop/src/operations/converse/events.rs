@@ -80,7 +80,12 @@ impl ConverseEvents {
                 let event = json!({"contentBlockIndex": self.block, "start": start});
                 self.waiting.push_back(("contentBlockStart", event));
                 self.delta(json!({"toolUse": {"input": ""}}));
-                self.delta(json!({"toolUse": {"input": call.input.to_string()}}));
+                // Arguments that are no JSON are streamed as the model wrote them.
+                let input = match call.input {
+                    Value::String(text) => text,
+                    input => input.to_string(),
+                };
+                self.delta(json!({"toolUse": {"input": input}}));
             }
             ContentBlock::CitationsContent(cited) => {
                 for GeneratedText::Text(text) in cited.content {

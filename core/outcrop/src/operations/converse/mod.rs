@@ -8,7 +8,7 @@ mod request;
 mod response;
 mod rules;
 
-use outcrop_api::{Error, ErrorKind, EventStream, Gathered, Result};
+use outcrop_api::{Error, EventStream, Gathered, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -70,15 +70,7 @@ async fn start(call: &Call) -> Result<(Box<dyn EventStream>, Frame)> {
 /// # Errors
 /// A name that is no model is, as on AWS, a `ValidationException`.
 pub(super) async fn runtime_model(call: &Call, id: &str) -> Result<Arc<outcrop_models::Model>> {
-    let model = call.session.resolve(id).await.map_err(|error| {
-        let is_name = error.kind() == ErrorKind::ResourceNotFoundException;
-        match is_name {
-            true => Error::validation("The provided model identifier is invalid.")
-                .with_resource(id)
-                .with_source(error),
-            false => error,
-        }
-    })?;
-    call.record.model(model.info().id);
+    let (resolution, model) = call.session.runtime_model(id, &call.principal).await?;
+    call.record.model(resolution.model);
     Ok(model)
 }

@@ -141,7 +141,7 @@ async fn prepare(session: &Session, case: &Value, files: &Path, kept: &Kept) {
             .unwrap();
     }
     for (id, target) in case["aliases"].as_object().into_iter().flatten() {
-        session.alias(id, target.as_str()).unwrap();
+        session.alias(id, target.as_str()).await.unwrap();
     }
 }
 
