@@ -6,6 +6,7 @@ use outcrop::{Error, Session};
 use serde_json::{Map, Value};
 
 use crate::bind::{Bound, bind};
+use crate::caught::caught;
 use crate::error_response::{WireError, wire_error};
 use crate::facades;
 use crate::http::{HttpRequest, HttpResponse};
@@ -21,9 +22,19 @@ pub const MODEL_HEADER: &str = "x-outcrop-model-id";
 /// Answers one request of `caller`: it is routed, bound to its operation's members, checked against
 /// their shapes, and called at the desk. It never fails: what goes wrong is in the response.
 pub async fn handle(session: &Session, caller: Caller, request: HttpRequest) -> HttpResponse {
-    if let Some(response) = facades::handle(session, &caller, &request).await {
-        return response;
-    }
+    let answered = caught(async {
+        match facades::handle(session, &caller, &request).await {
+            Some(response) => response,
+            None => answer(session, caller, request).await,
+        }
+    });
+    answered.await.unwrap_or_else(|error| {
+        let error = WireError::plain(error.kind().name(), 500, error.message());
+        told(unbind_error(error), None)
+    })
+}
+
+async fn answer(session: &Session, caller: Caller, request: HttpRequest) -> HttpResponse {
     let named = request.header("host").and_then(service_of_host);
     let route = match route(&request.method, &request.path, named) {
         Ok(route) => route,

@@ -1,6 +1,7 @@
 //! The AWS wire: HTTP request in, HTTP response or event stream out.
 
 mod bind;
+mod caught;
 pub mod cli;
 mod constraint;
 mod coverage;

@@ -4,6 +4,7 @@ use outcrop::api::{BoxFuture, ErrorKind};
 use outcrop::operations::{Answer, OperationEvents};
 use serde_json::{Map, Value};
 
+use crate::caught::caught;
 use crate::error_response::{WireError, stream_error};
 use crate::frame::{self, EVENT_STREAM};
 use crate::http::{Body, Chunks, HttpResponse};
@@ -119,7 +120,8 @@ struct Frames {
 impl Chunks for Frames {
     fn next(&mut self) -> BoxFuture<'_, Option<Vec<u8>>> {
         Box::pin(async move {
-            let event = self.events.as_mut()?.next().await;
+            let event = caught(self.events.as_mut()?.next()).await;
+            let event = event.unwrap_or_else(|error| Some(Err(error)));
             if !matches!(event, Some(Ok(_))) {
                 self.events = None;
             }
