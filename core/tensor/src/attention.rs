@@ -324,7 +324,8 @@ impl<'a> Job<'a> {
                 let tile = Tile {
                     k: dim,
                     a: gathered.as_ptr(),
-                    a_stride: count,
+                    a_row: 1,
+                    a_step: count,
                     b: query[column * dim..].as_ptr(),
                     b_stride: PANEL,
                     panel_stride: dim * PANEL,
@@ -332,6 +333,7 @@ impl<'a> Job<'a> {
                     c_stride: width,
                     columns,
                     bias: std::ptr::null(),
+                    ahead: std::ptr::null(),
                     accumulate: false,
                 };
                 // SAFETY: `gathered` holds `count` keys, `query` the panels of `columns` rows,
@@ -464,7 +466,8 @@ impl<'a> Job<'a> {
                     let tile = Tile {
                         k: count,
                         a: scores[first * width + row..].as_ptr(),
-                        a_stride: width,
+                        a_row: 1,
+                        a_step: width,
                         b: gathered[column..].as_ptr(),
                         b_stride: padded,
                         panel_stride: PANEL,
@@ -472,6 +475,7 @@ impl<'a> Job<'a> {
                         c_stride: padded,
                         columns,
                         bias: std::ptr::null(),
+                        ahead: std::ptr::null(),
                         accumulate: first > 0,
                     };
                     // SAFETY: `scores` holds `count` rows of `width` from `first`, `gathered`

@@ -3,17 +3,16 @@
 use std::ops::Range;
 
 use crate::aligned::{SharedOut, with_scratch};
-use crate::interleave::interleave;
 use crate::isa::Isa;
-use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_part, even_tile};
+use crate::panels::{self, PANEL, Tile, even_part, even_tile};
 use crate::quantized::{self, Activations, Columns, Packed};
 use crate::row_tiles::{self, RowTask};
 use crate::weight::{Layout, dequantize_row};
 use crate::{DType, Pool, Weight};
 
-/// Rows of `x` that a task of the packed product holds packed: few enough that the last tasks of
-/// the threads end nearly together.
-const ROW_BLOCK: usize = 56;
+/// Rows of `x` in a task of the packed product: many enough that each panel of weights that comes
+/// from far is used often, few enough that the last tasks of the threads end nearly together.
+const ROW_BLOCK: usize = 96;
 /// Bytes of dequantised weights that a task of the unpacked product holds.
 const WEIGHT_BLOCK_BYTES: usize = 256 << 10;
 /// Tasks of a quantised product for each thread, so that threads end together.
@@ -94,7 +93,7 @@ pub(crate) fn linear_with(isa: Isa, pool: &Pool, x: &[f32], projections: &mut [P
 fn multiply(isa: Isa, pool: &Pool, x: &Activations<'_>, jobs: &[(Job<'_>, &Packed)]) {
     let panels = |job: &Job<'_>| job.weight.rows().div_ceil(PANEL);
     let total: usize = jobs.iter().map(|(job, _)| panels(job)).sum();
-    let chunk = total.div_ceil(TASKS * pool.threads()).next_multiple_of(2);
+    let chunk = total.div_ceil(TASKS * pool.available()).next_multiple_of(2);
     let tasks: Vec<(usize, usize)> = (0..jobs.len())
         .flat_map(|job| {
             (0..panels(&jobs[job].0))
@@ -149,67 +148,53 @@ impl Job<'_> {
 
     /// Tasks are blocks of rows of `x` by blocks of panels.
     fn packed(&self, pool: &Pool, packed: &[f32]) {
-        let group = panels::largest(self.isa).1 * PANEL;
+        let group = panels::widest(self.isa).1 * PANEL;
         // As many for each thread, so that none waits for a last block.
         let row_blocks = match self.m.div_ceil(ROW_BLOCK) {
             blocks @ (0 | 1) => blocks,
-            blocks => blocks.next_multiple_of(pool.threads()).min(self.m),
+            blocks => blocks.next_multiple_of(pool.available()).min(self.m),
         };
         let groups = self.weight.rows().div_ceil(group);
-        let wanted = (4 * pool.threads()).div_ceil(row_blocks.max(1));
-        let column_blocks = if pool.threads() == 1 {
-            1
-        } else {
-            wanted.min(groups)
+        let wanted = (4 * pool.available()).div_ceil(row_blocks.max(1));
+        let column_blocks = match pool.available() {
+            1 => 1,
+            _ => wanted.min(groups),
         };
         pool.run(row_blocks * column_blocks, |task| {
             let (row, rows) = even_part(self.m, row_blocks, task / column_blocks);
             let block = task % column_blocks;
             let columns = groups * block / column_blocks * group
                 ..(groups * (block + 1) / column_blocks * group).min(self.weight.rows());
-            with_scratch(rows * self.weight.cols(), |scratch| {
-                self.packed_block(packed, row, rows, columns, scratch);
-            });
+            self.packed_block(packed, row, rows, columns);
         });
     }
 
-    fn packed_block(
-        &self,
-        packed: &[f32],
-        row: usize,
-        rows: usize,
-        columns: std::ops::Range<usize>,
-        scratch: &mut [f32],
-    ) {
+    fn packed_block(&self, packed: &[f32], row: usize, rows: usize, columns: Range<usize>) {
         let (k, n) = (self.weight.cols(), self.weight.rows());
-        let (most_rows, most_panels) = panels::largest(self.isa);
+        let (most_rows, most_panels) = panels::widest(self.isa);
         let tiles = rows.div_ceil(most_rows);
-        for tile in 0..tiles {
-            let (first, count) = even_tile(rows, most_rows, tile);
-            let source = &self.x[(row + first) * k..(row + first + count) * k];
-            let mut parts = [&source[..k]; MOST_ROWS];
-            for (part, row) in parts.iter_mut().zip(source.chunks_exact(k)) {
-                *part = row;
-            }
-            let out = &mut scratch[first * k..(first + count) * k];
-            interleave(self.isa, &parts[..count], count, out);
-        }
         for column in columns.clone().step_by(most_panels * PANEL) {
             let width = (columns.end - column).min(most_panels * PANEL);
             let b = &packed[column * k..];
+            let next = column + most_panels * PANEL;
             let bias = self
                 .bias
                 .map_or(std::ptr::null(), |bias| bias[column..].as_ptr());
             for tile in 0..tiles {
                 let (first, count) = even_tile(rows, most_rows, tile);
-                // SAFETY: `b` holds the panels of `width` columns, `scratch` the tile's rows, and
+                // The first tiles ask for the next columns' panels, each for as much as it reads.
+                let wanted = next < columns.end && tile * PANEL / 2 < most_panels * PANEL;
+                let at = next * k + tile * k * PANEL / 2;
+                let ahead = packed.get(at).filter(|_| wanted);
+                // SAFETY: `b` holds the panels of `width` columns, `x` the tile's rows, and
                 // this task alone writes these rows and columns of `out`.
                 unsafe {
                     let c = self.out.get().add((row + first) * n + column);
                     let tile = Tile {
                         k,
-                        a: scratch[first * k..].as_ptr(),
-                        a_stride: count,
+                        a: self.x[(row + first) * k..].as_ptr(),
+                        a_row: k,
+                        a_step: 1,
                         b: b.as_ptr(),
                         b_stride: PANEL,
                         panel_stride: k * PANEL,
@@ -217,6 +202,7 @@ impl Job<'_> {
                         c_stride: n,
                         columns: width,
                         bias,
+                        ahead: ahead.map_or(std::ptr::null(), |ahead| ahead),
                         accumulate: false,
                     };
                     panels::run(self.isa, count, width.div_ceil(PANEL), &tile);
@@ -230,7 +216,7 @@ impl Job<'_> {
     fn unpacked(&self, pool: &Pool, data: &[u8]) {
         let (rows, cols) = (self.weight.rows(), self.weight.cols());
         let fits = (WEIGHT_BLOCK_BYTES / 4 / cols).max(1);
-        let shared = rows.div_ceil(8 * pool.threads());
+        let shared = rows.div_ceil(8 * pool.available());
         let block = fits.min(shared).next_multiple_of(row_tiles::WEIGHT_ROWS);
         let row_bytes = self.weight.row_bytes();
         pool.run(rows.div_ceil(block), |task| {

@@ -143,6 +143,11 @@ impl Pool {
         self.threads
     }
 
+    /// How many threads share the tasks of a call from here: one, where the call is from a task.
+    pub(crate) fn available(&self) -> usize {
+        if INSIDE.get() { 1 } else { self.threads }
+    }
+
     /// Calls `task` once with each of `0..tasks`, on all threads, and returns when all are done.
     /// A panic of a task is passed on to the caller, after the others.
     pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {

@@ -226,7 +226,8 @@ impl Job<'_> {
                 let tile = Tile {
                     k: self.dim,
                     a: gathered.as_ptr(),
-                    a_stride: count,
+                    a_row: 1,
+                    a_step: count,
                     b: query[column * self.dim..].as_ptr(),
                     b_stride: PANEL,
                     panel_stride: self.dim * PANEL,
@@ -234,6 +235,7 @@ impl Job<'_> {
                     c_stride: width,
                     columns,
                     bias: std::ptr::null(),
+                    ahead: std::ptr::null(),
                     accumulate: false,
                 };
                 // SAFETY: `gathered` holds `count` keys, `query` the panels of `columns` queries,
@@ -275,7 +277,8 @@ impl Job<'_> {
                     let tile = Tile {
                         k: keys,
                         a: scores[row..].as_ptr(),
-                        a_stride: width,
+                        a_row: 1,
+                        a_step: width,
                         b: values[column..].as_ptr(),
                         b_stride: padded,
                         panel_stride: PANEL,
@@ -283,6 +286,7 @@ impl Job<'_> {
                         c_stride: self.heads * self.dim,
                         columns,
                         bias: std::ptr::null(),
+                        ahead: std::ptr::null(),
                         accumulate: false,
                     };
                     panels::run(self.isa, rows, columns.div_ceil(PANEL), &tile);

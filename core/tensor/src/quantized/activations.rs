@@ -92,7 +92,7 @@ impl<'a> Activations<'a> {
         if x.len() < SHARED {
             parts.iter_mut().for_each(work);
         } else {
-            let chunk = parts.len().div_ceil(4 * pool.threads()).max(1);
+            let chunk = parts.len().div_ceil(4 * pool.available()).max(1);
             pool.run_chunks(&mut parts, chunk, |_, parts| {
                 parts.iter_mut().for_each(work)
             });
