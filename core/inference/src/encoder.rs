@@ -2,6 +2,7 @@
 
 mod config;
 mod families;
+mod rows;
 mod weights;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
 use crate::dense::{LayerNorm, Precision};
 use crate::rope::RotaryEmbedding;
 use crate::weights::{Checkpoint, WeightsError};
+use rows::Room;
 use weights::{Layer, Loader, Tables};
 
 /// Tokens of one task of an operation that goes row by row.
@@ -118,28 +120,20 @@ impl Encoder {
             Positions::Rotary => Some(Turns::new(&self.config, batch)),
             Positions::Learned { .. } => None,
         };
-        for (layer, attention) in self.layers.iter().zip(&self.config.layers) {
+        self.by_rows(pool, &mut hidden, &mut scratch, |rows, room| {
+            self.begin(pool, 0, turns.as_ref(), rows, room);
+        });
+        for (index, attention) in self.config.layers.iter().enumerate() {
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let is_normed =
-                self.normalize(pool, layer.attention_norm.as_ref(), &hidden, &mut scratch);
-            let input = if is_normed { &scratch.normed } else { &hidden };
-            layer.qkv.apply(pool, input, &mut scratch.qkv);
-            if let Some(turns) = &turns {
-                self.turn(pool, turns, attention.theta, &mut scratch.qkv);
-            }
-            self.attend(pool, layer, batch, attention.window, &mut scratch);
-            let norm = layer.attention_norm.as_ref();
-            self.add(pool, &mut hidden, &scratch.delta, norm);
-            self.mix(pool, layer, &mut hidden, &mut scratch);
-        }
-        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
-        if let Some(norm) = &self.final_norm {
-            pool.run_chunks(&mut hidden, ROWS * self.config.hidden, |_, rows| {
-                norm.apply(rows);
+            self.attend(pool, batch, attention.window, &mut scratch);
+            self.by_rows(pool, &mut hidden, &mut scratch, |rows, room| {
+                self.finish(pool, index, rows, room);
+                self.begin(pool, index + 1, turns.as_ref(), rows, room);
             });
         }
+        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         Ok(Some(hidden))
     }
 
@@ -148,21 +142,8 @@ impl Encoder {
     fn lend_scratch(&self, tokens: usize) -> Scratch {
         let left = self.scratch.lock();
         let mut scratch = std::mem::take(&mut *left.unwrap_or_else(PoisonError::into_inner));
-        let (hidden, inner) = (self.config.hidden, self.config.intermediate);
-        let is_pre = self.config.norm_order == NormOrder::Pre;
-        for (room, width) in [
-            (&mut scratch.qkv, 3 * hidden),
-            (&mut scratch.delta, hidden),
-            (&mut scratch.attended, hidden),
-            (&mut scratch.normed, if is_pre { hidden } else { 0 }),
-            (&mut scratch.inner, inner),
-            (
-                &mut scratch.factor,
-                if self.config.gated { inner } else { 0 },
-            ),
-        ] {
-            room.resize(tokens * width, 0.0);
-        }
+        scratch.qkv.resize(tokens * 3 * self.config.hidden, 0.0);
+        scratch.attended.resize(tokens * self.config.hidden, 0.0);
         scratch
     }
 
@@ -242,54 +223,10 @@ impl Encoder {
         positions
     }
 
-    /// With [`NormOrder::Pre`] writes the normalised rows, which go into a half of a layer, to
-    /// `normed`. Otherwise, or without a norm, the rows go in as they are, and the answer is false.
-    fn normalize(
-        &self,
-        pool: &Pool,
-        norm: Option<&LayerNorm>,
-        hidden: &[f32],
-        scratch: &mut Scratch,
-    ) -> bool {
-        let Some(norm) = norm.filter(|_| self.config.norm_order == NormOrder::Pre) else {
-            return false;
-        };
-        let chunk = ROWS * self.config.hidden;
-        pool.run_chunks(&mut scratch.normed, chunk, |index, rows| {
-            norm.apply_to(&hidden[index * chunk..index * chunk + rows.len()], rows);
-        });
-        true
-    }
-
-    /// Turns queries and keys by their positions.
-    fn turn(&self, pool: &Pool, turns: &Turns, theta: f64, qkv: &mut [f32]) {
-        let Some((_, rope, cosines, sines)) = turns.ropes.iter().find(|rope| rope.0 == theta)
-        else {
-            return;
-        };
-        let (hidden, pairs) = (self.config.hidden, rope.pairs());
-        pool.run_chunks(qkv, ROWS * 3 * hidden, |chunk, rows| {
-            for (row, &at) in rows
-                .chunks_exact_mut(3 * hidden)
-                .zip(&turns.rows[chunk * ROWS..])
-            {
-                let angles = at * pairs..(at + 1) * pairs;
-                // Queries and keys stand side by side, so they are turned as heads of one row.
-                rope.turn(
-                    &mut row[..2 * hidden],
-                    self.config.head_dim(),
-                    &cosines[angles.clone()],
-                    &sines[angles],
-                );
-            }
-        });
-    }
-
-    /// The attention, from `qkv` to `delta`.
+    /// The attention, from `qkv` to `attended`.
     fn attend(
         &self,
         pool: &Pool,
-        layer: &Layer,
         batch: &EncoderBatch,
         window: Option<usize>,
         scratch: &mut Scratch,
@@ -307,55 +244,18 @@ impl Encoder {
                 out: &mut scratch.attended,
             },
         );
-        layer
-            .attention_output
-            .apply(pool, &scratch.attended, &mut scratch.delta);
-    }
-
-    /// The MLP half of a layer.
-    fn mix(&self, pool: &Pool, layer: &Layer, hidden: &mut [f32], scratch: &mut Scratch) {
-        let is_normed = self.normalize(pool, Some(&layer.mlp_norm), hidden, scratch);
-        let input = if is_normed { &scratch.normed } else { &*hidden };
-        layer.up.apply(pool, input, &mut scratch.inner);
-        if let Some(factor) = &layer.factor {
-            factor.apply(pool, input, &mut scratch.factor);
-        }
-        let chunk = ROWS * self.config.intermediate;
-        let factors = layer.factor.as_ref().map(|_| &scratch.factor[..]);
-        pool.run_chunks(&mut scratch.inner, chunk, |index, rows| {
-            self.config.activation.apply(rows);
-            if let Some(factors) = factors {
-                let at = index * chunk;
-                ops::multiply_in_place(rows, &factors[at..at + rows.len()]);
-            }
-        });
-        layer.down.apply(pool, &scratch.inner, &mut scratch.delta);
-        self.add(pool, hidden, &scratch.delta, Some(&layer.mlp_norm));
-    }
-
-    /// Adds a half's result to the residual stream, normalised there with [`NormOrder::Post`].
-    fn add(&self, pool: &Pool, hidden: &mut [f32], delta: &[f32], norm: Option<&LayerNorm>) {
-        let chunk = ROWS * self.config.hidden;
-        let norm = norm.filter(|_| self.config.norm_order == NormOrder::Post);
-        pool.run_chunks(hidden, chunk, |index, rows| {
-            let delta = &delta[index * chunk..index * chunk + rows.len()];
-            match norm {
-                Some(norm) => norm.add_and_apply(rows, delta),
-                None => ops::add_in_place(rows, delta),
-            }
-        });
     }
 }
 
-/// Room of one forward pass, each `(tokens, width)`.
+/// Room of one forward pass.
 #[derive(Default)]
 struct Scratch {
+    /// `(tokens, 3, hidden)`.
     qkv: Vec<f32>,
+    /// `(tokens, hidden)`.
     attended: Vec<f32>,
-    delta: Vec<f32>,
-    normed: Vec<f32>,
-    inner: Vec<f32>,
-    factor: Vec<f32>,
+    /// Rooms of the blocks of rows that are computed at a time.
+    rooms: Mutex<Vec<Room>>,
 }
 
 /// The angles by which the tokens of a batch are turned.
