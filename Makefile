@@ -27,7 +27,7 @@ test-rust: $(VENV)/.tools
 test-python: $(VENV)/.installed
 	$(BIN)/python -m pytest -q python-tests
 
-test-node: $(NODE_DOOR) $(VENV)/.installed
+test-node: $(NODE_DOOR) $(VENV)/.installed js-tests/node_modules/.package-lock.json
 	OUTCROP_MINILM="$(MINILM)" node --test js-tests/
 
 test-notebook: $(VENV)/.installed
@@ -69,6 +69,10 @@ $(NODE_DOOR): $(RUST_SOURCES) bindings-node/package.json
 	cd bindings-node && npm install --no-audit --no-fund --loglevel=error
 	@touch $@
 
+js-tests/node_modules/.package-lock.json: js-tests/package-lock.json
+	cd js-tests && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 clean:
 	cargo clean
-	rm -rf $(VENV) .demo bindings-node/node_modules bindings-node/*.node
+	rm -rf $(VENV) .demo bindings-node/node_modules js-tests/node_modules bindings-node/*.node

@@ -205,6 +205,34 @@ export type ModelSpec =
   /** A folder, a `.gguf` file or `hf:org/name`. */
   | { path: string };
 
+export interface ClientConfigOptions {
+  /** The region that the client is made for. Default `"us-east-1"`. */
+  region?: string;
+  /**
+   * Milliseconds until a response must begin; the SDK tries again after its `TimeoutError`.
+   * Default: no limit.
+   */
+  requestTimeout?: number;
+}
+
+/**
+ * A configuration of the AWS SDK's clients. Its members have the SDK's forms; no package of the SDK
+ * is needed to name them.
+ */
+export interface ClientConfig {
+  region: string;
+  credentials: { accessKeyId: string; secretAccessKey: string };
+  requestHandler: {
+    metadata: { handlerProtocol: string };
+    handle(request: any, options?: any): Promise<{ response: any }>;
+    updateHttpClientConfig(key: never, value: never): void;
+    httpHandlerConfigs(): object;
+    destroy(): void;
+  };
+  httpAuthSchemes: any[];
+  httpAuthSchemeProvider: (parameters: any) => any[];
+}
+
 export interface KnowledgeBaseOptions extends CallOptions {
   /** The model of the vectors. Default `outcrop.minilm-embed-v1`. */
   embeddingModel?: string;
@@ -264,6 +292,19 @@ export class Session {
   alias(name: string, target: string | null): Promise<void>;
   /** The aliases of the home: what each name stands for. */
   aliases(): Promise<Record<string, string>>;
+  /**
+   * What a client of the AWS SDK for JavaScript v3 is made with, so that this session answers it:
+   * `new BedrockRuntimeClient(session.clientConfig())`. The SDK's own parsing, retries, paginators
+   * and exceptions; no socket and no credentials. For the clients of `bedrock`, `bedrock-runtime`,
+   * `bedrock-agent` and `bedrock-agent-runtime`.
+   */
+  clientConfig(options?: ClientConfigOptions): ClientConfig;
+  /**
+   * `fetch` for libraries that speak HTTP themselves, such as the Vercel AI SDK:
+   * `createAmazonBedrock({ fetch: session.fetch, … })`. This session answers every request,
+   * whatever its host; needs no `this`.
+   */
+  readonly fetch: (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
   /**
    * Creates a knowledge base.
    *

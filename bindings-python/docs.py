@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import outcrop
+from outcrop.aws.face import AwsFace
 
 HEAD = """# Python reference
 
@@ -88,13 +89,14 @@ def members(kind: type) -> list[str]:
             out.append(f"- `{field.name}: {field.type}`. {docs.get(field.name, '')}")
     elif docs:
         out += [f"- `{name}`. {doc}" for name, doc in docs.items()]
-    for name, value in vars(kind).items():
+    own = {**vars(AwsFace), **vars(kind)} if issubclass(kind, AwsFace) else dict(vars(kind))
+    for name, value in own.items():
         if name.startswith("_"):
             continue
         if isinstance(value, property):
             returns = inspect.signature(value.fget).return_annotation  # type: ignore[arg-type]
             out.append(f"- `{name}: {returns}`. {text(value.__doc__)}")
-    for name, value in vars(kind).items():
+    for name, value in own.items():
         if name.startswith("_") or not inspect.isfunction(value):
             continue
         prefix = "await " if inspect.iscoroutinefunction(value) else ""
@@ -117,6 +119,12 @@ def reference() -> str:
     first = ["Session", "Model", "KnowledgeBase", "Stream"]
     rest = [n for n in outcrop.__all__ if inspect.isclass(getattr(outcrop, n)) and n not in first]
     pages = [page(getattr(outcrop, name)) for name in first + rest if name != "OutcropError"]
+    functions = [n for n in outcrop.__all__ if inspect.isfunction(getattr(outcrop, n))]
+    pages.append("## Functions\n")
+    for name in functions:
+        value = getattr(outcrop, name)
+        shown = signature(f"outcrop.{name}", value)
+        pages.append(f"### outcrop.{name}\n\n```python\n{shown}\n```\n\n{text(value.__doc__)}")
     errors = [f"## Errors\n\n{text(outcrop.errors.__doc__)}\n", page(outcrop.OutcropError)]
     table = ["\n| error | HTTP | retry | when |", "| --- | --- | --- | --- |"]
     for name in outcrop.errors.__all__:

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { after } from "node:test";
+import "./no_network.mjs";
 import { Session } from "../bindings-node/index.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));

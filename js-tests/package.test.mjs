@@ -30,6 +30,35 @@ test("the tarball installs and answers, in both module systems", () => {
   assert.match(run("node", "b.cjs"), /^[1-3]\n$/);
 });
 
+test("a client's configuration is one of the AWS SDK's own types", () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "use.ts"), `
+    import { BedrockClient } from "@aws-sdk/client-bedrock";
+    import { BedrockRuntimeClient } from "@aws-sdk/client-bedrock-runtime";
+    import { createAmazonBedrock } from "@ai-sdk/amazon-bedrock";
+    import { Session } from "outcrop";
+    const session = new Session();
+    new BedrockClient(session.clientConfig());
+    new BedrockRuntimeClient({ ...session.clientConfig({ requestTimeout: 5 }), maxAttempts: 1 });
+    createAmazonBedrock({ fetch: session.fetch, region: "us-east-1", apiKey: "in-process" });
+    // @ts-expect-error: an unknown option does not compile.
+    session.clientConfig({ requestTimout: 5 });`);
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({
+    compilerOptions: {
+      strict: true, noEmit: true, target: "es2022", module: "nodenext", skipLibCheck: true,
+      lib: ["es2022", "esnext.disposable", "dom"], types: ["node"],
+      typeRoots: [join(ROOT, "bindings-node/node_modules/@types")],
+      paths: {
+        outcrop: [join(ROOT, "bindings-node/index.d.ts")],
+        "*": [join(ROOT, "js-tests/node_modules/*")],
+      },
+    },
+    files: ["use.ts"],
+  }));
+  const compiler = join(ROOT, "bindings-node/node_modules/typescript/bin/tsc");
+  execFileSync(process.execPath, [compiler, "-p", folder], { encoding: "utf8", stdio: "pipe" });
+});
+
 test("the types compile in strict TypeScript", () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "use.ts"), `

@@ -9,6 +9,8 @@ from pathlib import Path
 import outcrop
 import pytest
 
+import no_network
+import shapecheck
 from minilm_path import minilm_path
 
 FIXTURES = Path(__file__).resolve().parents[1] / "core" / "inference" / "tests" / "fixtures"
@@ -17,6 +19,56 @@ DECODERS = ["llama3", "llama3_h256", "qwen3"]
 
 def golden(name, file="golden.json"):
     return json.loads((FIXTURES / name / file).read_text(encoding="utf-8"))
+
+
+no_network.refuse()
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch):
+    """A machine without AWS's credentials, region or endpoints."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture
+def checked():
+    """Attaches the service model's check to a boto3 client; the test fails on any finding."""
+    findings = []
+
+    def report(name, finding):
+        # What is not here answers HTTP 501: an error that no service model can know.
+        if "NotImplementedException" not in finding.message:
+            findings.append((name, str(finding)))
+
+    def attach(client):
+        return shapecheck.attach(client, report)
+
+    yield attach
+    assert findings == []
+
+
+@pytest.fixture
+def bedrock(own_session, checked):
+    """Clients of a session of the test's own, with every response checked."""
+
+    def client(service="bedrock-runtime", **given):
+        return checked(own_session.client(service, **given))
+
+    return client
+
+
+@pytest.fixture
+def scripted(own_session):
+    """Registers a scripted model in the test's own session, and gives its id."""
+
+    def register(script, name="acme.scripted-v1"):
+        own_session.register_model(name, {"script": script}, replace=True)
+        return name
+
+    return register
 
 
 @pytest.fixture(scope="session")

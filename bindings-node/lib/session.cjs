@@ -1,10 +1,12 @@
 // The session: one home folder, its models and its knowledge bases.
 "use strict";
 
+const { clientConfig } = require("./aws_client.cjs");
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
 const {
   absent, choice, flag, integer, object, optional, plain, text, wrong,
 } = require("./checks.cjs");
+const { fetchOf } = require("./fetch.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
 const { SPECULATION, compact } = require("./requests.cjs");
@@ -25,6 +27,8 @@ const OPEN_OPTIONS = [
   "contextLength", "draft", "kvBytes", "kvDtype", "kvTokens", "maxBatch", "precision",
   "speculation", "onProgress", "signal",
 ];
+/** Most milliseconds of a timer of JavaScript. */
+const MOST_TIMER = 2 ** 31 - 1;
 /** Milliseconds between two looks at a download. */
 const LOOK = 50;
 
@@ -83,6 +87,9 @@ async function watched(options, name, start) {
 class Session {
   #native;
 
+  /** Needs no `this`, as the global `fetch` does not. */
+  fetch;
+
   constructor(options) {
     const given = checkOptions(options, SESSION_OPTIONS, "Session");
     const settings = JSON.stringify(compact({
@@ -91,6 +98,15 @@ class Session {
       offline: optional(flag, "offline", given.offline),
     }));
     this.#native = callSync(() => new native.Session(settings));
+    this.fetch = fetchOf(this.#native);
+  }
+
+  clientConfig(options) {
+    const given = checkOptions(options, ["region", "requestTimeout"], "clientConfig");
+    return clientConfig(this.#native, compact({
+      region: optional(text, "region", given.region),
+      requestTimeout: optional(integer, "requestTimeout", given.requestTimeout, MOST_TIMER),
+    }));
   }
 
   get home() {

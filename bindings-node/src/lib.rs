@@ -7,6 +7,7 @@
 #![allow(missing_docs)]
 
 mod call;
+mod http;
 mod knowledge_base;
 mod model;
 mod prefix;

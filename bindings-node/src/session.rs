@@ -1,10 +1,11 @@
 //! The session, as JavaScript holds it.
 
-use napi::bindgen_prelude::{Env, PromiseRaw};
+use napi::bindgen_prelude::{Env, PromiseRaw, Uint8Array};
 use napi_derive::napi;
 use outcrop::{KnowledgeBaseRequest, SessionOptions, from_json, to_json};
 
 use crate::call::{Cancellation, promise, to_napi};
+use crate::http::{Request, Response, answer};
 use crate::knowledge_base::KnowledgeBase;
 use crate::model::Model;
 use crate::stream::Meter;
@@ -203,6 +204,18 @@ impl Session {
         promise(env, cancellation, async move {
             session.delete_knowledge_base(&name_or_id).await
         })
+    }
+
+    /// Answers a request of the AWS wire.
+    #[napi]
+    pub fn handle<'env>(
+        &self,
+        env: &'env Env,
+        request: Request,
+        body: Uint8Array,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, Response>> {
+        answer(env, self.session.clone(), request, &body, cancellation)
     }
 
     /// Runs the command line; its exit code.

@@ -7,6 +7,7 @@
 mod convert;
 mod error;
 mod future;
+mod http;
 mod job;
 mod knowledge;
 mod model;
@@ -24,6 +25,8 @@ mod _native {
 
     #[pymodule_export]
     use super::error::error_kinds;
+    #[pymodule_export]
+    use super::http::Chunks;
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]

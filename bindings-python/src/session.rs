@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use outcrop::{KnowledgeBaseRequest, Meter, SessionOptions};
+use outcrop_protocol::HttpRequest;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use crate::convert;
 use crate::error::{detached, raise};
 use crate::future::{Object, run, run_json};
+use crate::http::{Headers, answer};
 use crate::job::Job;
 use crate::knowledge::KnowledgeBase;
 use crate::model::Model;
@@ -161,6 +164,26 @@ impl Session {
         let desk = self.0.handle(py)?;
         let call = async move { desk.delete_knowledge_base(&name).await };
         run(py, awaitable, call, |py, ()| Ok(py.None()))
+    }
+
+    /// Answers a request of the AWS wire, given as (method, path, query, headers, body).
+    #[pyo3(signature = (request, seconds, awaitable))]
+    fn handle(
+        &self,
+        py: Python<'_>,
+        request: (String, String, String, Headers, PyBackedBytes),
+        seconds: Option<f64>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let (method, path, query, headers, body) = request;
+        let request = HttpRequest {
+            method,
+            path,
+            query,
+            headers,
+            body: body.to_vec(),
+        };
+        answer(py, self.0.handle(py)?, request, seconds, awaitable)
     }
 }
 

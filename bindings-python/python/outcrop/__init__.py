@@ -2,13 +2,20 @@
 
 Open a :class:`Session`; it gives :class:`Model` and :class:`KnowledgeBase`. Errors are in
 :mod:`outcrop.errors`, all under :class:`OutcropError`.
+
+Code that calls Amazon Bedrock through boto3 runs on it by `import outcrop as boto3`: see
+:func:`client`.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from . import errors
 from ._native import __version__
 from .adapters import AdapterInfo, AdapterList
+from .aws.default_session import client, install, resource, setup_default_session, uninstall
 from .benchmark import Benchmark, Measurement
 from .documents import (
     Document,
@@ -70,5 +77,28 @@ __all__ = [
     "ToolUse",
     "Usage",
     "__version__",
+    "client",
     "errors",
+    "install",
+    "resource",
+    "setup_default_session",
+    "uninstall",
 ]
+
+#: What `boto3` has and this package has not: asked of boto3 itself.
+_OF_BOTO3 = {"dynamodb", "ec2", "exceptions", "s3", "set_stream_logger", "utils"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_BOTO3:
+        raise AttributeError(f"module 'outcrop' has no attribute {name!r}")
+    try:
+        import boto3
+    except ImportError as error:
+        raise AttributeError(
+            f"outcrop.{name} is boto3's, which is not installed: pip install 'outcrop[boto3]'"
+        ) from error
+    try:
+        return getattr(boto3, name)
+    except AttributeError:
+        return importlib.import_module(f"boto3.{name}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _native, checks
+from .aws.face import AwsFace
 from .checks import Path
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
 from .errors import ValidationException
@@ -35,7 +36,7 @@ class _Handles:
         self.knowledge_bases: dict[str, _native.KnowledgeBase] = {}
 
 
-class Session(Handle):
+class Session(AwsFace, Handle):
     """One home folder, open.
 
     Several sessions and several processes may have one home open at the same time. A session that
@@ -47,14 +48,23 @@ class Session(Handle):
             `~/.outcrop`.
         device: `"auto"` or `"cpu"`. This build has no CUDA engine: `"cuda"` is an error.
         offline: Never open a connection. The environment's `HF_HUB_OFFLINE` sets it too.
+        boto3_session: What `boto3.Session` takes by name, for :meth:`client`: `region_name`,
+            `profile_name`, `aws_access_key_id` and so on. Only other services' clients use
+            credentials.
 
     Raises:
         ValidationException: A device that this build has not, or a home that is not a folder.
     """
 
     def __init__(
-        self, home: Path | None = None, device: str = "auto", *, offline: bool = False
+        self,
+        home: Path | None = None,
+        device: str = "auto",
+        *,
+        offline: bool = False,
+        **boto3_session: Any,
     ) -> None:
+        self._begin_aws(boto3_session)
         options: dict[str, Any] = {
             "device": checks.text("device", device),
             "offline": checks.flag("offline", offline),

@@ -1,0 +1,1 @@
+"""The AWS SDKs for Python, answered in this process."""

@@ -1,0 +1,73 @@
+"""langchain-aws, unchanged, on clients of a session."""
+
+import pytest
+from langchain_aws import ChatBedrockConverse
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+#: langchain knows what a model can by its id: the scripted model stands for a real one's.
+MODEL = "anthropic.claude-3-5-sonnet-20240620-v1:0"
+
+
+@tool
+def get_limit(user_id: str) -> int:
+    """The credit limit of a user."""
+    return 5000
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+
+
+@pytest.fixture
+def chat(bedrock, own_session, scripted):
+    def make(script):
+        own_session.alias(MODEL, scripted(script))
+        return ChatBedrockConverse(client=bedrock(), bedrock_client=bedrock("bedrock"), model=MODEL)
+
+    return make
+
+
+def test_chat(chat):
+    reply = chat([{"match": {"system": "Be brief."}, "answer": "Good morning."}]).invoke(
+        [("system", "Be brief."), ("human", "Hello")]
+    )
+    assert reply.content == "Good morning."
+    assert reply.response_metadata["stopReason"] == "end_turn"
+    assert reply.usage_metadata["total_tokens"] > 0
+
+
+def test_streaming(chat):
+    model = chat([{"answer": {"text": ["Good ", "morning", "."]}}])
+    pieces = [chunk.text for chunk in model.stream("Hello") if chunk.text]
+    assert pieces == ["Good ", "morning", "."]
+
+
+def test_tools(chat):
+    script = [
+        {"match": {"tool_result": {"name": "get_limit"}}, "answer": "It is 5000."},
+        {"answer": {"tool_uses": [{"name": "get_limit", "input": {"user_id": "12345"}}]}},
+    ]
+    model = chat(script).bind_tools([get_limit])
+    question = HumanMessage("What is the limit of 12345?")
+    called = model.invoke([question])
+    [call] = called.tool_calls
+    assert (call["name"], call["args"]) == ("get_limit", {"user_id": "12345"})
+    result = ToolMessage(get_limit.invoke(call["args"]), tool_call_id=call["id"])
+    assert model.invoke([question, called, result]).content == "It is 5000."
+    streamed = None
+    for chunk in model.stream([question]):
+        streamed = chunk if streamed is None else streamed + chunk
+    assert streamed.tool_calls[0]["args"] == {"user_id": "12345"}
+
+
+def test_structured_output(chat):
+    script = [{"answer": {"tool_uses": [{"name": "Person", "input": {"name": "Ada", "age": 36}}]}}]
+    model = chat(script).with_structured_output(Person)
+    assert model.invoke("Who wrote the first program?") == Person(name="Ada", age=36)
+
+
