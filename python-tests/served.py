@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 # Another build of the command line may be tested by the same tests.
 COMMAND = shlex.split(
@@ -16,8 +17,11 @@ COMMAND = shlex.split(
 CHAT = "acme.scripted-v1"
 SLOW = "acme.slow-v1"
 EMBEDDER = "acme.vectors-v1"
+LLAMA = "acme.llama-v1"
+FIXTURES = Path(__file__).resolve().parents[1] / "core" / "inference" / "tests" / "fixtures"
 
 MODELS = {
+    LLAMA: {"path": str(FIXTURES / "llama3")},
     CHAT: {
         "script": [
             {

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from served import CHAT, EMBEDDER, SLOW, served
+from served import CHAT, EMBEDDER, LLAMA, SLOW, served
 
 boto3 = pytest.importorskip("boto3")
 openai = pytest.importorskip("openai")
@@ -234,6 +234,35 @@ def test_functions(gpt, streams):
     assert answer.choices[0].message.content == "It is sunny."
 
 
+def test_log_probabilities_and_json_of_a_real_decoder(gpt):
+    ask = {
+        "model": LLAMA,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_completion_tokens": 4,
+        "logprobs": True,
+        "top_logprobs": 2,
+    }
+    answer = gpt.chat.completions.create(**ask)
+    tokens = answer.choices[0].logprobs.content
+    assert len(tokens) == answer.usage.completion_tokens == 4
+    assert all(each.logprob <= 0 and len(each.top_logprobs) == 2 for each in tokens)
+    assert tokens[0].logprob == tokens[0].top_logprobs[0].logprob, "it is not greedy"
+    chunks = list(gpt.chat.completions.create(stream=True, **ask))
+    assert chunks[-1].choices[0].logprobs.content == tokens
+    schema = {
+        "type": "object",
+        "properties": {"sure": {"type": "boolean"}},
+        "required": ["sure"],
+        "additionalProperties": False,
+    }
+    answer = gpt.chat.completions.create(
+        model=LLAMA,
+        messages=ask["messages"],
+        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+    )
+    assert isinstance(json.loads(answer.choices[0].message.content)["sure"], bool)
+
+
 def test_embeddings(gpt):
     numbers = gpt.embeddings.create(model=EMBEDDER, input=["a", "b"], encoding_format="float")
     # The client asks for base64 where nothing is said.
@@ -245,7 +274,7 @@ def test_embeddings(gpt):
 def test_what_openai_fields_cannot_do_is_refused_by_name(gpt):
     for given in (
         {"n": 2},
-        {"logprobs": True},
+        {"top_logprobs": 2},
         {"frequency_penalty": 0.5},
         {"extra_body": {"guided_regex": "x"}},
     ):

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop::{Error, Result, Session};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +28,11 @@ use request_body::BodyRoom;
 
 /// How long accepting pauses when the system gives no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that the system keeps for a server that has not accepted them yet.
+const BACKLOG: u32 = 1024;
+/// Bytes that the system keeps of what a connection's reader has not read.
+const SEND_BUFFER: u32 = 128 * 1024;
 
 /// What a server is asked to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,9 +88,7 @@ impl Server {
         let tls = tls
             .map(|(chain, key)| tls::acceptor(chain, key))
             .transpose()?;
-        let listener = TcpListener::bind(addresses.as_slice())
-            .await
-            .map_err(unusable)?;
+        let listener = listen(&addresses).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
         let limits = options.limits;
         Ok(Self {
@@ -152,6 +155,25 @@ impl Server {
         stream.set_nodelay(true).ok()?;
         Some((stream, peer, place))
     }
+}
+
+/// Listens on the first of `addresses` that can be listened on.
+fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
+    let mut refused = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for &address in addresses {
+        let socket = match address.is_ipv4() {
+            true => TcpSocket::new_v4()?,
+            false => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        // Connections have it from here: a slow reader holds the work back after little of it.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 /// Refuses to be reached by more than was meant.

@@ -78,7 +78,7 @@ impl Completion {
         }
         let reason = finish_reason(output.get("stopReason"))?;
         let choice = json!({
-            "index": 0, "message": message, "logprobs": null, "finish_reason": reason,
+            "index": 0, "message": message, "logprobs": logprobs(output), "finish_reason": reason,
         });
         let mut told = self.told("chat.completion", json!([choice]));
         told["usage"] = usage(output.get("usage"));
@@ -104,8 +104,12 @@ impl Chunks {
     }
 
     fn chunk(&self, delta: Value, reason: Option<&str>) -> String {
+        self.chunk_with(delta, reason, Value::Null)
+    }
+
+    fn chunk_with(&self, delta: Value, reason: Option<&str>, logprobs: Value) -> String {
         let choice = json!({
-            "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason,
+            "index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason,
         });
         self.told(json!([choice]), Value::Null)
     }
@@ -161,7 +165,8 @@ impl Translate for Chunks {
             "contentBlockStop" => Ok(String::new()),
             "messageStop" => {
                 let reason = finish_reason(value.get("stopReason"))?;
-                Ok(self.chunk(json!({}), Some(reason)))
+                let logprobs = value.as_object().map(logprobs).unwrap_or_default();
+                Ok(self.chunk_with(json!({}), Some(reason), logprobs))
             }
             "metadata" if self.tells_usage => Ok(self.told(json!([]), usage(value.get("usage")))),
             "metadata" => Ok(String::new()),
@@ -177,6 +182,15 @@ impl Translate for Chunks {
 
     fn error(&mut self, error: &Error) -> String {
         sse::event(None, &Vendor::OpenAi.error_of(error))
+    }
+}
+
+/// The log-probabilities of all tokens, where they were asked for.
+fn logprobs(end: &Map<String, Value>) -> Value {
+    let fields = end.get("additionalModelResponseFields");
+    match fields.and_then(|fields| fields.get("logprobs")) {
+        Some(tokens) => json!({"content": tokens, "refusal": null}),
+        None => Value::Null,
     }
 }
 

@@ -51,6 +51,13 @@ pub(super) fn read(body: Value) -> Result<ChatRequest> {
     ] {
         fields.extend(body.take(name).map(|value| (name.to_string(), value)));
     }
+    if let Some(most_likely) = logprobs(&mut body)? {
+        fields.insert("logprobs".into(), most_likely.into());
+        input.insert(
+            "additionalModelResponseFieldPaths".into(),
+            json!(["/logprobs"]),
+        );
+    }
     if !fields.is_empty() {
         input.insert("additionalModelRequestFields".into(), fields.into());
     }
@@ -75,8 +82,6 @@ pub(super) fn read(body: Value) -> Result<ChatRequest> {
 /// Fields that are taken only where they ask for nothing.
 fn harmless(body: &mut Members) -> Result<()> {
     body.only("n", &[json!(1)])?;
-    body.only("logprobs", &[json!(false)])?;
-    body.only("top_logprobs", &[json!(0)])?;
     body.only("presence_penalty", &[json!(0), json!(0.0)])?;
     body.only("frequency_penalty", &[json!(0), json!(0.0)])?;
     body.only("logit_bias", &[json!({})])?;
@@ -94,6 +99,18 @@ fn stream_options(body: &mut Members) -> Result<bool> {
     options.only("include_obfuscation", &[json!(false)])?;
     options.end()?;
     Ok(tells_usage)
+}
+
+/// How many of the most likely tokens are told beside each one, where log-probabilities are asked for.
+fn logprobs(body: &mut Members) -> Result<Option<u64>> {
+    let is_asked = body.read("logprobs")?.unwrap_or(false);
+    match (is_asked, body.read::<u64>("top_logprobs")?) {
+        (true, most_likely) => Ok(Some(most_likely.unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(Error::validation(
+            "top_logprobs: expected logprobs: true beside it",
+        )),
+    }
 }
 
 fn inference(body: &mut Members) -> Result<Value> {
@@ -286,7 +303,7 @@ mod tests {
     fn what_is_not_honoured_is_refused_by_name() {
         for (name, value, begins) in [
             ("n", json!(2), "n: 2 is not supported"),
-            ("logprobs", json!(true), "logprobs: true is not supported"),
+            ("top_logprobs", json!(2), "top_logprobs: expected logprobs"),
             ("frequency_penalty", json!(0.5), "frequency_penalty: 0.5"),
             ("functions", json!([]), "functions: Extra inputs"),
             (

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use outcrop_api::{
     BoxFuture, ContentBlock, Error, EventStream, GeneratedText, ReasoningContent, Result,
-    StreamEvent,
+    StreamEvent, TokenLogprobs,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ pub(super) struct ConverseEvents {
     block: usize,
     is_open: bool,
     is_done: bool,
+    /// Told at the end, where the request asked for them.
+    logprobs: Vec<TokenLogprobs>,
 }
 
 impl ConverseEvents {
@@ -39,6 +41,7 @@ impl ConverseEvents {
             block: 0,
             is_open: false,
             is_done: false,
+            logprobs: Vec::new(),
         }
     }
 
@@ -55,12 +58,16 @@ impl ConverseEvents {
                 self.whole(block)?;
                 self.stop();
             }
-            StreamEvent::Ids(_) | StreamEvent::Logprobs(_) => {}
+            StreamEvent::Ids(_) => {}
+            StreamEvent::Logprobs(more) => self.logprobs.extend(more),
             StreamEvent::Done { stop_reason, usage } => {
                 self.stop();
                 self.record.usage(&usage);
                 let mut end = json!({ "stopReason": stop_reason });
-                if let Some(fields) = self.frame.additional_fields(stop_reason, &usage) {
+                if let Some(fields) =
+                    self.frame
+                        .additional_fields(stop_reason, &usage, &self.logprobs)?
+                {
                     end["additionalModelResponseFields"] = fields;
                 }
                 self.waiting.push_back(("messageStop", end));

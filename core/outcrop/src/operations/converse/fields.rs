@@ -36,6 +36,7 @@ fn field(name: &str, value: &Value, request: &mut ConverseRequest) -> Result<()>
         }
         "stop_sequences" => config.stop_sequences = read(name, value)?,
         "inferenceConfig" => members(name, value, &["topK"], request)?,
+        "logprobs" => config.logprobs = Some(read(name, value)?),
         "adapter" => request.adapter = Some(read(name, value)?),
         "thinking" | "reasoning_config" => thinking(name, value, request)?,
         "chat_template_kwargs" => request

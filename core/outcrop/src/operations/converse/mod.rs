@@ -4,6 +4,7 @@ mod blocks;
 mod document;
 mod events;
 mod fields;
+mod logprobs;
 mod request;
 mod response;
 mod rules;
@@ -61,6 +62,7 @@ async fn start(call: &Call) -> Result<(Box<dyn EventStream>, Frame)> {
         response_paths,
         performance: call.input.get("performanceConfig").cloned(),
         service_tier: call.input.get("serviceTier").cloned(),
+        model: Some(model),
     };
     Ok((stream, frame))
 }

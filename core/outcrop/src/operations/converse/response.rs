@@ -1,10 +1,14 @@
 //! What `Converse` answers beside the model's words.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use outcrop_api::{Error, Gathered, Result, StopReason, Usage};
+use outcrop_api::{Error, Gathered, Result, StopReason, TokenLogprobs, Usage};
+use outcrop_models::Model;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+use super::logprobs;
 
 /// What the answer's form depends on.
 pub(super) struct Frame {
@@ -15,6 +19,8 @@ pub(super) struct Frame {
     pub response_paths: Vec<String>,
     pub performance: Option<Value>,
     pub service_tier: Option<Value>,
+    /// What spells the tokens of log-probabilities.
+    pub model: Option<Arc<Model>>,
 }
 
 impl Frame {
@@ -33,7 +39,7 @@ impl Frame {
             json!({"message": {"role": "assistant", "content": content?}}),
         );
         members.insert("stopReason".into(), json!(stop_reason));
-        if let Some(fields) = self.additional_fields(stop_reason, usage) {
+        if let Some(fields) = self.additional_fields(stop_reason, usage, &reply.logprobs)? {
             members.insert("additionalModelResponseFields".into(), fields);
         }
         Ok(members)
@@ -82,24 +88,35 @@ impl Frame {
 
     /// The fields that the request's pointers find in the model's own answer; a pointer to nothing
     /// finds nothing, as on AWS.
-    pub fn additional_fields(&self, stop_reason: StopReason, usage: &Usage) -> Option<Value> {
+    ///
+    /// # Errors
+    /// `ValidationException` where log-probabilities are asked of a model without a tokenizer.
+    pub fn additional_fields(
+        &self,
+        stop_reason: StopReason,
+        usage: &Usage,
+        logprobs: &[TokenLogprobs],
+    ) -> Result<Option<Value>> {
         if self.response_paths.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let answer = json!({
+        let mut answer = json!({
             "stop_reason": stop_reason,
             "usage": {
                 "input_tokens": usage.input_tokens,
                 "output_tokens": usage.output_tokens,
             },
         });
+        if let Some(model) = self.model.as_ref().filter(|_| !logprobs.is_empty()) {
+            answer["logprobs"] = logprobs::told(model, logprobs)?;
+        }
         let mut fields = json!({});
         for path in &self.response_paths {
             if let Some(value) = answer.pointer(path) {
                 put(&mut fields, path, value.clone());
             }
         }
-        Some(fields)
+        Ok(Some(fields))
     }
 }
 
@@ -125,6 +142,7 @@ pub(super) fn json_of(value: &impl Serialize) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn frame(marks_cache: bool, paths: &[&str]) -> Frame {
@@ -134,6 +152,7 @@ mod tests {
             response_paths: paths.iter().map(|path| path.to_string()).collect(),
             performance: None,
             service_tier: None,
+            model: None,
         }
     }
 
@@ -156,7 +175,9 @@ mod tests {
     fn pointers_find_what_is_there() {
         let frame = frame(false, &["/usage/output_tokens", "/nothing"]);
         assert_eq!(
-            frame.additional_fields(StopReason::EndTurn, &Usage::new(1, 2)),
+            frame
+                .additional_fields(StopReason::EndTurn, &Usage::new(1, 2), &[])
+                .unwrap(),
             Some(json!({"usage": {"output_tokens": 2}}))
         );
     }
