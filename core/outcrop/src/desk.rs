@@ -11,6 +11,7 @@ use outcrop_governance::{
 use outcrop_store::Home;
 use serde_json::{Map, Value};
 
+pub use embed::Embedded;
 pub use record::{Record, request_id};
 pub(crate) use watched::watch_answer;
 

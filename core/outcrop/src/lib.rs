@@ -22,7 +22,7 @@ mod session;
 
 pub use bench::Measurement;
 pub use buckets::Bucket;
-pub use desk::{Called, Desk, Record, request_id};
+pub use desk::{Called, Desk, Embedded, Record, request_id};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};
 pub use meter::Meter;

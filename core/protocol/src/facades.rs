@@ -32,7 +32,7 @@ pub(crate) async fn handle(
         Vendor::OpenAi => openai::answer(session, caller, request).await,
         Vendor::Anthropic => anthropic::answer(session, caller, request).await,
     };
-    Some(answer.unwrap_or_else(|failure| vendor.failed(&failure)))
+    Some(answer.unwrap_or_else(|failure| vendor.failed(failure)))
 }
 
 /// The answer to a request that was turned away before the desk, in the form of its API.

@@ -8,6 +8,16 @@ use super::{Asked, record};
 use crate::operations::{Operation, Service};
 use crate::session::Session;
 
+/// Vectors, and the call that made them.
+pub struct Embedded {
+    /// The vectors.
+    pub embeddings: Embeddings,
+    /// The model that ran: what an alias stands for, not the alias.
+    pub model: String,
+    /// The id that the call is recorded under.
+    pub request_id: String,
+}
+
 impl Session {
     /// The vectors of `texts` by the model that `id` names, asked for by `caller`: one call, decided
     /// and recorded as `InvokeModel`.
@@ -21,16 +31,17 @@ impl Session {
         id: &str,
         texts: &[String],
         options: EmbedOptions,
-    ) -> Result<Embeddings> {
+    ) -> Result<Embedded> {
         self.check()?;
         let operation = Operation::find(Service::BedrockRuntime, "InvokeModel")
             .ok_or_else(|| Error::internal("InvokeModel is no operation"))?;
         let input = Value::Object(Map::from_iter([("modelId".to_string(), id.into())]));
         let principal = caller.principal.clone();
+        let request_id = record::request_id();
         let record = self.desk().open(Asked {
             caller,
             operation,
-            request_id: &record::request_id(),
+            request_id: &request_id,
             input: &input,
             resource: id,
         })?;
@@ -40,9 +51,13 @@ impl Session {
                 let (resolution, model) = self.runtime_model(id, &principal).await?;
                 noted.model(&resolution.model);
                 let embedder = model.embedder()?;
-                let embedded = embedder.embed(texts, options).await?;
-                noted.usage(&Usage::new(embedded.input_tokens, 0));
-                Ok(embedded)
+                let embeddings = embedder.embed(texts, options).await?;
+                noted.usage(&Usage::new(embeddings.input_tokens, 0));
+                Ok(Embedded {
+                    embeddings,
+                    model: resolution.model,
+                    request_id,
+                })
             })
             .await
     }

@@ -35,14 +35,14 @@ async fn messages(desk: &Desk<'_>, request: &HttpRequest) -> Answered<HttpRespon
     let stops = stops(&input);
     let id = message_id();
     if streams {
-        let events = desk.stream("ConverseStream", input).await?;
+        let (events, headers) = desk.stream("ConverseStream", input).await?;
         let translate = Events(MessageEvents::new(id, &model, stops));
-        return Ok(sse::stream(events, Box::new(translate)));
+        return Ok(sse::stream(events, Box::new(translate), headers));
     }
-    let (output, request_id) = desk.call("Converse", input).await?;
+    let (output, headers) = desk.call("Converse", input).await?;
     let message = message(&output, &id, &model, &stops)?;
     let mut response = json_response(200, &message);
-    response.headers.push(("request-id".into(), request_id));
+    response.headers.extend(headers);
     Ok(response)
 }
 
@@ -63,11 +63,11 @@ async fn count_tokens(desk: &Desk<'_>, request: &HttpRequest) -> Answered<HttpRe
     let mut input = Map::new();
     input.insert("modelId".into(), model.into());
     input.insert("input".into(), json!({ "converse": converse }));
-    let (output, _) = desk.call("CountTokens", input).await?;
-    Ok(json_response(
-        200,
-        &json!({"input_tokens": output.get("inputTokens")}),
-    ))
+    let (output, headers) = desk.call("CountTokens", input).await?;
+    let count = json!({ "input_tokens": output.get("inputTokens") });
+    let mut response = json_response(200, &count);
+    response.headers.extend(headers);
+    Ok(response)
 }
 
 async fn models(desk: &Desk<'_>) -> Answered<HttpResponse> {

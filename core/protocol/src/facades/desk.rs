@@ -6,9 +6,11 @@ use outcrop::operations::{Answer, Operation, OperationEvents, Service};
 use outcrop::{Error, Result, Session};
 use serde_json::{Map, Value};
 
-use super::vendor::{Answered, Failure};
+use super::vendor::{Answered, Failure, Headers};
+use crate::handle::MODEL_HEADER;
 use crate::http::HttpRequest;
 use crate::service_model::service;
+use crate::unbind::header_value;
 use crate::validate::validate;
 
 /// A session, and who asks it.
@@ -18,16 +20,16 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Calls an operation of the runtime; gives its members and the id of the call.
+    /// Calls an operation of the runtime; gives its members, and what to tell of the call.
     pub async fn call(
         &self,
         operation: &'static str,
         input: Map<String, Value>,
-    ) -> Answered<(Map<String, Value>, String)> {
-        let (answer, request_id) = self
+    ) -> Answered<(Map<String, Value>, Headers)> {
+        let (answer, headers) = self
             .answer(Service::BedrockRuntime, operation, input)
             .await?;
-        Ok((answer.output, request_id))
+        Ok((answer.output, headers))
     }
 
     /// Calls an operation of the runtime that answers with a stream.
@@ -35,14 +37,17 @@ impl Desk<'_> {
         &self,
         operation: &'static str,
         input: Map<String, Value>,
-    ) -> Answered<Box<dyn OperationEvents>> {
-        let (answer, request_id) = self
+    ) -> Answered<(Box<dyn OperationEvents>, Headers)> {
+        let (answer, headers) = self
             .answer(Service::BedrockRuntime, operation, input)
             .await?;
-        answer.events.ok_or_else(|| Failure {
-            error: Error::internal(format!("{operation} answered without a stream")),
-            request_id: Some(request_id),
-        })
+        match answer.events {
+            Some(events) => Ok((events, headers)),
+            None => {
+                let message = format!("{operation} answered without a stream");
+                Err(Error::internal(message).into())
+            }
+        }
     }
 
     /// The vectors of texts.
@@ -51,9 +56,11 @@ impl Desk<'_> {
         model: &str,
         texts: Vec<String>,
         options: EmbedOptions,
-    ) -> Answered<Embeddings> {
+    ) -> Answered<(Embeddings, Headers)> {
         let caller = self.caller.clone();
-        Ok(self.session.embed(caller, model, &texts, options).await?)
+        let embedded = self.session.embed(caller, model, &texts, options).await?;
+        let headers = headers(&embedded.request_id, Some(&embedded.model));
+        Ok((embedded.embeddings, headers))
     }
 
     /// The models that can be asked.
@@ -78,7 +85,7 @@ impl Desk<'_> {
         service_of: Service,
         name: &'static str,
         input: Map<String, Value>,
-    ) -> Answered<(Answer, String)> {
+    ) -> Answered<(Answer, Headers)> {
         let model = service(service_of.name());
         let row = Operation::find(service_of, name);
         let shape = model.and_then(|model| Some((model, model.operation(name)?)));
@@ -91,15 +98,22 @@ impl Desk<'_> {
             .session
             .call(caller, operation, input, Vec::new())
             .await;
-        let request_id = called.request_id;
+        let headers = headers(&called.request_id, called.model.as_deref());
         match called.answer {
-            Ok(answer) => Ok((answer, request_id)),
-            Err(error) => Err(Failure {
-                error,
-                request_id: Some(request_id),
-            }),
+            Ok(answer) => Ok((answer, headers)),
+            Err(error) => Err(Failure { error, headers }),
         }
     }
+}
+
+/// The id of a call by each vendor's name of it, and the model that ran.
+fn headers(request_id: &str, model: Option<&str>) -> Headers {
+    let ids = ["x-request-id", "request-id"].map(|name| (name.to_string(), request_id.to_string()));
+    let model = model.map(|model| {
+        let value = Value::String(model.to_string());
+        (MODEL_HEADER.to_string(), header_value(&value))
+    });
+    ids.into_iter().chain(model).collect()
 }
 
 /// The JSON of a request's body.

@@ -33,7 +33,7 @@ pub(super) async fn answer(desk: &Desk<'_>, request: &HttpRequest) -> Answered<H
     body.read::<String>("user")?;
     body.end()?;
     let options = EmbedOptions::default();
-    let embedded = desk.embed(&model, texts, options).await?;
+    let (embedded, headers) = desk.embed(&model, texts, options).await?;
     if let Some(asked) = dimensions
         && asked != embedded.dimensions
     {
@@ -55,13 +55,13 @@ pub(super) async fn answer(desk: &Desk<'_>, request: &HttpRequest) -> Answered<H
         })
         .collect();
     let tokens = embedded.input_tokens;
-    Ok(json_response(
-        200,
-        &json!({
-            "object": "list", "data": data, "model": model,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }),
-    ))
+    let list = json!({
+        "object": "list", "data": data, "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    });
+    let mut response = json_response(200, &list);
+    response.headers.extend(headers);
+    Ok(response)
 }
 
 fn texts(input: Value) -> Result<Vec<String>> {

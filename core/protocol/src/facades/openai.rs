@@ -32,13 +32,13 @@ async fn chat(desk: &Desk<'_>, request: &HttpRequest) -> Answered<HttpResponse> 
     let asked = chat_request::read(json_body(request)?)?;
     let completion = Completion::new(&asked.model);
     if asked.streams {
-        let events = desk.stream("ConverseStream", asked.input).await?;
+        let (events, headers) = desk.stream("ConverseStream", asked.input).await?;
         let chunks = Chunks::new(completion, asked.tells_usage);
-        return Ok(sse::stream(events, Box::new(chunks)));
+        return Ok(sse::stream(events, Box::new(chunks), headers));
     }
-    let (output, request_id) = desk.call("Converse", asked.input).await?;
+    let (output, headers) = desk.call("Converse", asked.input).await?;
     let mut response = json_response(200, &completion.whole(&output)?);
-    response.headers.push(("x-request-id".into(), request_id));
+    response.headers.extend(headers);
     Ok(response)
 }
 

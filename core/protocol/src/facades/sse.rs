@@ -5,6 +5,7 @@ use outcrop::operations::OperationEvents;
 use outcrop::{Error, Result};
 use serde_json::Value;
 
+use super::vendor::Headers;
 use crate::http::{Body, Chunks, HttpResponse};
 
 /// What makes a vendor's events of those of an operation.
@@ -19,20 +20,18 @@ pub(super) trait Translate: Send {
     fn error(&mut self, error: &Error) -> String;
 }
 
-/// A response that streams `events` as `translate` tells them.
+/// A response that streams `events` as `translate` tells them, with further `headers`.
 pub(super) fn stream(
     events: Box<dyn OperationEvents>,
     translate: Box<dyn Translate>,
+    mut headers: Headers,
 ) -> HttpResponse {
+    let content_type = "text/event-stream; charset=utf-8";
+    headers.push(("Content-Type".into(), content_type.into()));
+    headers.push(("Cache-Control".into(), "no-cache".into()));
     HttpResponse {
         status: 200,
-        headers: vec![
-            (
-                "Content-Type".into(),
-                "text/event-stream; charset=utf-8".into(),
-            ),
-            ("Cache-Control".into(), "no-cache".into()),
-        ],
+        headers,
         body: Body::Chunks(Box::new(Translated {
             events: Some(events),
             translate,

@@ -13,10 +13,13 @@ pub(super) enum Vendor {
     Anthropic,
 }
 
-/// A call that failed, with the id it was recorded under where it came to the desk.
+/// Names and values that a response tells of the call behind it.
+pub(super) type Headers = Vec<(String, String)>;
+
+/// A call that failed, and what to tell of it where it came to the desk.
 pub(super) struct Failure {
     pub error: Error,
-    pub request_id: Option<String>,
+    pub headers: Headers,
 }
 
 /// What a façade's call gives.
@@ -26,7 +29,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
             error,
-            request_id: None,
+            headers: Vec::new(),
         }
     }
 }
@@ -50,14 +53,12 @@ impl Vendor {
     }
 
     /// The response that tells of a failed call.
-    pub fn failed(self, failure: &Failure) -> HttpResponse {
+    pub fn failed(self, failure: Failure) -> HttpResponse {
         let kind = failure.error.kind();
         let status = status(kind);
         let value = self.error(kind_of(kind), failure.error.message());
         let mut response = json_response(status, &value);
-        if let Some(id) = &failure.request_id {
-            response.headers.push(("x-request-id".into(), id.clone()));
-        }
+        response.headers.extend(failure.headers);
         response
     }
 

@@ -1,5 +1,7 @@
 //! What comes back over the wire, whatever is asked.
 
+use std::sync::LazyLock;
+
 use outcrop::governance::Caller;
 use outcrop::{Session, SessionOptions};
 use outcrop_protocol::{Body, HttpRequest, HttpResponse, handle};
@@ -115,5 +117,31 @@ proptest! {
             let (response, _) = ask(&session, "POST", path, body.as_bytes());
             prop_assert!(response.status >= 400, "{}", response.status);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// Whatever a façade is sent, its answer is JSON of its vendor's form, and nothing panics.
+    #[test]
+    fn facades_answer_nonsense_with_an_error(
+        path in prop::sample::select(vec![
+            "/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
+            "/v1/models", "/v1/models/x", "/v1/x",
+        ]),
+        member in prop::sample::select(vec![
+            "messages", "tools", "tool_choice", "stop", "system", "input", "stream_options",
+            "response_format", "metadata", "max_tokens", "thinking",
+        ]),
+        value in "[\\[{]{0,2}\"(role|type|content|text|name|user|tool)\":? ?\"?[a-z0-9]{0,6}\"?[\\]}]{0,2}|[0-9a-z\"{}\\[\\],:]{0,30}",
+    ) {
+        static SHARED: LazyLock<(Session, tempfile::TempDir)> = LazyLock::new(session);
+        let value: Value = serde_json::from_str(&value).unwrap_or_else(|_| json!([{ "role": value }]));
+        let mut body = json!({"model": "m", "max_tokens": 1, "input": "x",
+            "messages": [{"role": "user", "content": "Hi"}]});
+        body[member] = value;
+        let (response, told) = ask(&SHARED.0, "POST", path, body.to_string().as_bytes());
+        prop_assert!(response.status >= 400, "{told}");
+        prop_assert!(told["error"]["message"].is_string(), "{told}");
     }
 }
