@@ -1,5 +1,7 @@
 //! Aliases: other names of models, set by the user and kept in the home.
 
+use std::path::Path;
+
 use outcrop_api::{Error, Result};
 use outcrop_store::Home;
 use serde::{Deserialize, Serialize};
@@ -98,6 +100,10 @@ impl Shelf {
         Ok(match Reference::parse(target)? {
             Reference::Path(path) => canonical(&path)?.display().to_string(),
             Reference::Hub(hub) => hub.to_string(),
+            // A folder of the current folder, which another process need not stand in.
+            Reference::Id(id) if !self.is_model(&id)? && Path::new(&id).is_dir() => {
+                canonical(Path::new(&id))?.display().to_string()
+            }
             Reference::Id(id) => id,
         })
     }

@@ -112,6 +112,14 @@ impl Model {
         }
     }
 
+    /// Whether it is declared as data, and has no weights here.
+    pub(crate) fn is_declared(&self) -> bool {
+        match &self.body {
+            Body::Scripted(_) | Body::Remote(_) | Body::Embedder(_) | Body::Reranker(_) => true,
+            Body::Decoder(_) | Body::Encoder(_) | Body::Quote(_) => false,
+        }
+    }
+
     /// What is known of it.
     pub fn info(&self) -> ModelInfo {
         self.info.clone()

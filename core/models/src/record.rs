@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use outcrop_api::{Error, ModelKind, Result};
-use outcrop_store::{Home, sha256_of};
+use outcrop_store::{Home, Stamp, sha256_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -74,7 +74,16 @@ impl ModelRecord {
     }
 
     pub(crate) fn put(&self, home: &Home) -> Result<()> {
-        Ok(home.put_record(KIND, &self.id, self)?)
+        match &self.spec {
+            // It may hold a key.
+            Some(_) => Ok(home.put_private_record(KIND, &self.id, self)?),
+            None => Ok(home.put_record(KIND, &self.id, self)?),
+        }
+    }
+
+    /// What tells whether the record of that id was written anew.
+    pub(crate) fn stamp(home: &Home, id: &str) -> Result<Option<Stamp>> {
+        Ok(home.record_stamp(KIND, id)?)
     }
 
     /// Deletes the record of that id; whether there was one.

@@ -147,7 +147,7 @@ impl Shelf {
     }
 
     /// Whether `id` is a model of the catalogue or of the home.
-    fn is_model(&self, id: &str) -> Result<bool> {
+    pub(crate) fn is_model(&self, id: &str) -> Result<bool> {
         if self.is_loaded(id) || built_in(id).is_some() {
             return Ok(true);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use outcrop_api::{BoxFuture, Error, ErrorKind, Result};
-use outcrop_store::Home;
+use outcrop_store::{Home, Stamp};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -64,6 +64,8 @@ pub(crate) struct Inner {
 /// A model and what it is opened with.
 struct Slot {
     options: LoadOptions,
+    /// The writing of the model's record that it was opened by.
+    stamp: Option<Stamp>,
     /// Filled by the first call that loads to the end; a call that is given up lets the next load.
     model: OnceCell<Arc<Model>>,
 }
@@ -125,7 +127,11 @@ impl Shelf {
             Reference::Path(path) => canonical(path)?.display().to_string(),
             Reference::Hub(hub) => hub.to_string(),
         };
-        let slot = self.slot(key, options)?;
+        let stamp = match &reference {
+            Reference::Id(id) => ModelRecord::stamp(&self.inner.home, id)?,
+            Reference::Path(_) | Reference::Hub(_) => None,
+        };
+        let slot = self.slot(key, options, stamp)?;
         let model = slot
             .model
             .get_or_try_init(|| self.load(reference, &slot.options, progress))
@@ -134,18 +140,20 @@ impl Shelf {
     }
 
     /// The place of the model `key`: that which is there, where its options agree, or a new one
-    /// where nobody has loaded it or is about to.
-    fn slot(&self, key: String, options: LoadOptions) -> Result<Arc<Slot>> {
+    /// where nobody has loaded it or is about to, or where another process declared it anew.
+    fn slot(&self, key: String, options: LoadOptions, stamp: Option<Stamp>) -> Result<Arc<Slot>> {
         let mut loaded = self.loaded();
         if let Some(slot) = loaded.get(&key) {
             let is_used = slot.model.initialized() || Arc::strong_count(slot) > 1;
-            if is_used {
+            let is_declared = slot.model.get().is_some_and(|model| model.is_declared());
+            if is_used && !(is_declared && slot.stamp != stamp) {
                 options.check_against(&slot.options, &key)?;
                 return Ok(slot.clone());
             }
         }
         let slot = Arc::new(Slot {
             options,
+            stamp,
             model: OnceCell::new(),
         });
         loaded.insert(key, slot.clone());

@@ -84,6 +84,7 @@ pub use hold::Hold;
 pub use home::Home;
 pub use log::Log;
 pub use manifest::DocumentEntry;
+pub use records::Stamp;
 pub use sealed_file::{read_sealed, write_sealed};
 pub use segment::Segment;
 pub use snapshot::{Chunk, Snapshot};

@@ -15,6 +15,29 @@ use crate::name::{escape, unescape};
 
 const EXTENSION: &str = ".json";
 
+/// One writing of a record: another one has another stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<std::time::SystemTime>,
+    len: u64,
+    /// A record is replaced by a new file.
+    file: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        #[cfg(unix)]
+        let file = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let file = 0;
+        Self {
+            modified: metadata.modified().ok(),
+            len: metadata.len(),
+            file,
+        }
+    }
+}
+
 impl Home {
     /// Stores `value` as the record `id` of `kind`, in place of any before it.
     ///
@@ -69,6 +92,36 @@ impl Home {
         }
         let temporary = self.make_record_folder(kind)?.join(".writing");
         atomic_file::replace_private(&file, &temporary, &bytes)
+    }
+
+    /// [`Home::put_record`], in a file that only its owner may read: for secrets.
+    ///
+    /// # Errors
+    /// As [`Home::put_record`].
+    pub fn put_private_record<T: Serialize + ?Sized>(
+        &self,
+        kind: &str,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
+        let file = self.record_file(kind, id)?;
+        let bytes = envelope::seal("record", value)?;
+        let _lock = self.lock_records(kind)?;
+        let temporary = self.make_record_folder(kind)?.join(".writing");
+        atomic_file::replace_private(&file, &temporary, &bytes)
+    }
+
+    /// What tells whether a record was written anew, without reading it; none where there is none.
+    ///
+    /// # Errors
+    /// `Invalid` for an empty or overlong id, `Io`.
+    pub fn record_stamp(&self, kind: &str, id: &str) -> Result<Option<Stamp>> {
+        let file = self.record_file(kind, id)?;
+        match fs::metadata(&file) {
+            Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("read", &file)(error)),
+        }
     }
 
     /// Replaces a record by what `change` makes of it, with no other writer between the reading and the writing.

@@ -71,6 +71,20 @@ async fn a_registration_is_kept_and_replaced_only_where_asked() {
             .starts_with("max_batch: model acme.a is declared"),
         "{error}"
     );
+    // Another process replaces it, and takes it away.
+    let elsewhere = crate::scripted::shelf(&home);
+    let before = shelf.resolve("acme.a", None).await.unwrap();
+    elsewhere
+        .register("acme.a", script("3"), true, None)
+        .await
+        .unwrap();
+    assert!(!Arc::ptr_eq(
+        &before,
+        &shelf.resolve("acme.a", None).await.unwrap()
+    ));
+    elsewhere.unregister("acme.a").unwrap();
+    assert!(shelf.resolve("acme.a", None).await.is_err());
+    register(&shelf, "acme.a", "1").await;
     shelf.unregister("acme.a").unwrap();
     let error = shelf.resolve("acme.a", None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ResourceNotFoundException);
