@@ -13,7 +13,7 @@ mod trail;
 
 pub use access_key::{AccessKey, AccessKeySummary, AccessKeys, NewAccessKey};
 pub use audit::{AuditRecord, Outcome};
-pub use caller::{Caller, Principal};
+pub use caller::{ACCOUNT, Caller, Principal};
 pub use meter::{Meter, Total};
 pub use policy::{Decision, Effect, Policy, Request};
 pub use quota::{Admission, Quota};

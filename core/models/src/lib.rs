@@ -28,6 +28,6 @@ pub use load_options::{KvStorage, LoadOptions};
 pub use model::Model;
 pub use quote::{NO_ANSWER, QuoteModel};
 pub use reference::{HubReference, Reference, arn};
-pub use resolution::{ModelDirectory, Resolution};
+pub use resolution::{ModelDirectory, PROFILE_AREAS, Resolution};
 pub use shelf::{Shelf, ShelfOptions};
 pub use summary::ModelSummary;

@@ -9,7 +9,7 @@ use crate::reference::Reference;
 use crate::shelf::Shelf;
 
 /// Areas of AWS's inference profiles, which stand before the id of their model.
-const AREAS: [&str; 9] = [
+pub const PROFILE_AREAS: [&str; 9] = [
     "us.", "us-gov.", "eu.", "apac.", "au.", "ca.", "jp.", "sa.", "global.",
 ];
 
@@ -122,7 +122,7 @@ impl Shelf {
     fn step(&self, name: &str, id: &str) -> Result<Step> {
         let home = &self.inner.home;
         // An ARN may have an alias of its own; a profile stands for its model.
-        let of_profile = AREAS.iter().find_map(|area| id.strip_prefix(area));
+        let of_profile = PROFILE_AREAS.iter().find_map(|area| id.strip_prefix(area));
         let mut seen = "";
         for candidate in [Some(name), Some(id), of_profile].into_iter().flatten() {
             if candidate == seen {

@@ -4,7 +4,7 @@ mod embed;
 mod record;
 mod watched;
 
-use outcrop_api::{Error, ErrorKind, Result};
+use outcrop_api::{Error, ErrorKind, Result, Usage};
 use outcrop_governance::{
     AuditRecord, Caller, Decision, Effect, Meter, Policy, Quota, Request, Trail,
 };
@@ -40,6 +40,8 @@ pub struct Called {
     pub request_id: String,
     /// The model that ran, where one did: what an alias stands for, not the alias.
     pub model: Option<String>,
+    /// Tokens that were read and made, where some were, before the first event of a stream.
+    pub usage: Option<Usage>,
     /// The answer. Its stream, where it has one, is part of the call: the record is closed at its
     /// end.
     pub answer: Result<Answer>,
@@ -202,6 +204,7 @@ impl Session {
                 return Called {
                     request_id,
                     model: None,
+                    usage: None,
                     answer: Err(error),
                 };
             }
@@ -225,6 +228,7 @@ impl Session {
         Called {
             request_id,
             model: record.model_that_ran(),
+            usage: record.usage_so_far(),
             answer: watched::watch_operation(record, answer),
         }
     }

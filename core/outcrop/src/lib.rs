@@ -9,6 +9,7 @@ mod buckets;
 mod desk;
 mod device;
 mod feed;
+mod jobs;
 mod knowledge_base;
 mod meter;
 mod model;

@@ -1,8 +1,8 @@
 //! The session: one home folder, its models and its knowledge bases.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use outcrop_api::{Error, Result};
 use outcrop_governance::{AccessKeys, Principal};
@@ -17,9 +17,11 @@ use serde_json::Value;
 
 use crate::desk::Desk;
 use crate::device;
+use crate::jobs;
 use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
 use crate::model::Model;
 use crate::options::SessionOptions;
+use crate::registry::Directory;
 
 /// One home folder, open: its models and its knowledge bases. Clones are the same session.
 ///
@@ -27,6 +29,16 @@ use crate::options::SessionOptions;
 #[derive(Clone)]
 pub struct Session {
     inner: Arc<Inner>,
+}
+
+/// A session that this does not keep open.
+pub(crate) struct WeakSession(Weak<Inner>);
+
+impl WeakSession {
+    /// The session, where somebody has it open.
+    pub fn upgrade(&self) -> Option<Session> {
+        self.0.upgrade().map(|inner| Session { inner })
+    }
 }
 
 struct Inner {
@@ -52,7 +64,7 @@ impl Session {
         let mut shelf = ShelfOptions::from_env();
         shelf.offline |= options.offline;
         shelf.model_paths = options.model_paths;
-        Ok(Self {
+        let session = Self {
             inner: Arc::new(Inner {
                 shelf: Shelf::new(home.clone(), shelf),
                 desk: Desk::new(&home)?,
@@ -62,7 +74,11 @@ impl Session {
                 closed: AtomicBool::new(false),
                 pid: std::process::id(),
             }),
-        })
+        };
+        let directory = Directory(session.store().clone());
+        session.inner.shelf.set_directory(Box::new(directory));
+        jobs::take_over(&session)?;
+        Ok(session)
     }
 
     /// The home folder.
@@ -78,6 +94,16 @@ impl Session {
     /// The home's store, for the handlers of operations.
     pub(crate) fn store(&self) -> &Home {
         &self.inner.home
+    }
+
+    /// The home's models.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.inner.shelf
+    }
+
+    /// The session, which is not kept open by this.
+    pub(crate) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.inner))
     }
 
     /// The device that models run on: `cpu`.

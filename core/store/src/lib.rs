@@ -10,6 +10,7 @@
 //! collections/<id>/manifest.json     one generation of a collection      Home::collection
 //!                 /segments/*.seg    its chunks, vectors and texts       Snapshot
 //! models/<name>/                     whole models only                   Home::download
+//! progress/<job>/<name>.jsonl        the finished parts of a job     Progress
 //! logs/<name>/<day>.jsonl            append-only lines                   Log
 //! locks/                             one empty file for each lock
 //! ```
@@ -70,6 +71,7 @@ mod log;
 mod manifest;
 mod mapping;
 mod name;
+mod output;
 mod records;
 mod sealed_file;
 mod segment;
@@ -84,6 +86,7 @@ pub use hold::Hold;
 pub use home::Home;
 pub use log::Log;
 pub use manifest::DocumentEntry;
+pub use output::{Progress, write_file};
 pub use records::Stamp;
 pub use sealed_file::{read_sealed, write_sealed};
 pub use segment::Segment;

@@ -137,6 +137,11 @@ impl Record {
         self.state().model.clone()
     }
 
+    /// Tokens that were noted until now.
+    pub(super) fn usage_so_far(&self) -> Option<Usage> {
+        self.state().record.as_ref().and_then(|record| record.usage)
+    }
+
     pub(super) fn admitted(&self, admission: Admission) {
         self.state().admission = Some(admission);
     }

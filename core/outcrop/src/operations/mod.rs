@@ -5,13 +5,20 @@
 //! a handler is an operation that is not here: calling it is a `NotImplementedException`.
 
 pub mod anthropic;
+mod async_invokes;
 mod bedrock_agent_runtime_table;
 mod bedrock_agent_table;
 mod bedrock_runtime_table;
 mod bedrock_table;
 mod call;
 mod converse;
+mod foundation_models;
+mod inference_profiles;
+mod invocation_logging;
 mod members;
+mod model_import;
+mod model_invocation_jobs;
+mod prompt_routers;
 mod prompts;
 mod sessions;
 mod tags;
@@ -53,6 +60,13 @@ impl Service {
         }
     }
 }
+
+/// The kinds of jobs that operations start.
+pub(crate) static JOBS: [&crate::jobs::JobKind; 3] = [
+    &model_import::JOB,
+    &model_invocation_jobs::JOB,
+    &async_invokes::JOB,
+];
 
 /// What answers an operation.
 pub type Handler = fn(Call) -> BoxFuture<'static, Result<Answer>>;

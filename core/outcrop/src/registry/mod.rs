@@ -12,6 +12,7 @@
 //! processes may work on one registry: a writer holds it for the time of one change.
 
 mod digest;
+mod directory;
 mod kind;
 mod page;
 mod resources;
@@ -23,11 +24,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(crate) use directory::{Directory, STANDS_FOR};
 pub(crate) use kind::*;
 pub(crate) use page::Page;
 pub(crate) use resources::Resources;
 pub(crate) use tags::{Tags, read_tags, tag_list};
-pub(crate) use time::now;
+pub(crate) use time::{hours_after, now};
 
 use crate::session::Session;
 

@@ -4,6 +4,7 @@
 mod desk;
 mod knowledge_base;
 mod operations;
+mod resources;
 mod session;
 mod sessions;
 
@@ -19,7 +20,7 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
         .expect("the golden models are part of the project")
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
