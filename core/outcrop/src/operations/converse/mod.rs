@@ -5,6 +5,7 @@ mod document;
 mod events;
 mod fields;
 mod logprobs;
+mod named;
 mod request;
 mod response;
 mod rules;
@@ -45,12 +46,15 @@ pub(super) async fn converse_stream(call: Call) -> Result<Answer> {
 /// Starts the model on the call's request.
 async fn start(call: &Call) -> Result<(Box<dyn EventStream>, Frame)> {
     let started = Instant::now();
-    let model = runtime_model(call, call.required("modelId")?).await?;
+    let named = named::read(call).await?;
+    let input = named.input.as_ref().unwrap_or(&call.input);
+    let id = input["modelId"].as_str().unwrap_or_default();
+    let model = runtime_model(call, id).await?;
     let Asked {
         request,
         marks_cache,
         response_paths,
-    } = request::read(&call.input, model.cites())?;
+    } = request::read(input, model.cites())?;
     for (name, value) in &request.request_metadata {
         call.record
             .fact(&format!("requestMetadata.{name}"), value.as_str());
@@ -63,6 +67,7 @@ async fn start(call: &Call) -> Result<(Box<dyn EventStream>, Frame)> {
         performance: call.input.get("performanceConfig").cloned(),
         service_tier: call.input.get("serviceTier").cloned(),
         model: Some(model),
+        trace: named.trace,
     };
     Ok((stream, frame))
 }

@@ -21,6 +21,8 @@ pub(super) struct Frame {
     pub service_tier: Option<Value>,
     /// What spells the tokens of log-probabilities.
     pub model: Option<Arc<Model>>,
+    /// What a prompt router has chosen.
+    pub trace: Option<Value>,
 }
 
 impl Frame {
@@ -54,6 +56,7 @@ impl Frame {
         let stated = [
             ("performanceConfig", &self.performance),
             ("serviceTier", &self.service_tier),
+            ("trace", &self.trace),
         ];
         for (name, value) in stated {
             if let Some(value) = value {
@@ -153,6 +156,7 @@ mod tests {
             performance: None,
             service_tier: None,
             model: None,
+            trace: None,
         }
     }
 
