@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use outcrop_api::{Error, Result};
 use serde_json::Value;
 
+/// Most bytes between the braces of a variable, with those that close it.
+const MAX_VARIABLE: usize = 256;
+
 /// A part of a template.
 enum Part<'a> {
     Text(&'a str),
@@ -92,10 +95,8 @@ fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
             rest = tail;
             return Some(Part::Variable(name));
         }
-        let next = rest.match_indices("{{").map(|(at, _)| at);
-        let end = next
-            .skip_while(|&at| variable_at(&rest[at..]).is_none())
-            .next();
+        let mut places = rest.char_indices().map(|(at, _)| at).skip(1);
+        let end = places.find(|&at| variable_at(&rest[at..]).is_some());
         let (text, tail) = rest.split_at(end.unwrap_or(rest.len()));
         rest = tail;
         Some(Part::Text(text))
@@ -104,7 +105,10 @@ fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
 
 /// The variable that `text` begins with, and what follows it.
 fn variable_at(text: &str) -> Option<(&str, &str)> {
-    let (name, tail) = text.strip_prefix("{{")?.split_once("}}")?;
+    let rest = text.strip_prefix("{{")?;
+    let near = &rest.as_bytes()[..rest.len().min(MAX_VARIABLE)];
+    let end = near.windows(2).position(|pair| pair == b"}}")?;
+    let (name, tail) = (&rest[..end], &rest[end + 2..]);
     let name = name.trim();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (!name.is_empty() && name.chars().all(plain)).then_some((name, tail))
