@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use outcrop_api::{Error, Result};
+use outcrop_api::{Error, ErrorKind, Result};
 use outcrop_models::LoadOptions;
 use serde_json::{Map, Value, json};
 
@@ -35,12 +35,11 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
     )?;
     source(call)?;
     let name = call.required("importedModelName")?;
-    let of_jobs = [
-        ("jobTags", &call.input["jobTags"]),
-        ("importedModelTags", &call.input["importedModelTags"]),
-    ];
-    for (_, tags) in of_jobs {
-        read_tags(Some(tags))?;
+    read_tags(call.input.get("importedModelTags"))?;
+    let token = call.text("clientRequestToken");
+    let jobs = call.session.resources(&MODEL_IMPORT_JOBS);
+    if let Some(job) = jobs.made(token, Some(&call.input))? {
+        return Answer::of(&json!({"jobArn": job.arn}));
     }
     if call.session.resources(&IMPORTED_MODELS).find(name).is_ok() {
         return Err(Error::conflict(format!(
@@ -58,7 +57,7 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
         &JOB,
         Draft {
             name: Some(call.required("jobName")?),
-            token: call.text("clientRequestToken"),
+            token,
             request: Some(&call.input),
             tags: read_tags(call.input.get("jobTags"))?,
             members,
@@ -124,9 +123,8 @@ async fn run(job: Job) -> Result<Map<String, Value>> {
         .resolve_s3_uri(uri.unwrap_or_default(), &job.caller.principal)?;
     let name = this.text("importedModelName").to_string();
     let path = checkpoint(&path)?;
-    job.session
-        .import_model(&path.display().to_string(), &name, None)
-        .await?;
+    let source = path.display().to_string();
+    job.session.shelf().import(&source, &name, None).await?;
     let summary = job
         .session
         .model_summary(&name, LoadOptions::default())
@@ -224,8 +222,8 @@ fn model_summary(model: &Resource) -> Value {
 pub(super) fn delete_model(call: &Call) -> Result<Answer> {
     let models = call.session.resources(&IMPORTED_MODELS);
     let model = models.find(call.required("modelIdentifier")?)?;
-    match call.session.unregister_model(model.text(STANDS_FOR)) {
-        Err(error) if error.kind() != outcrop_api::ErrorKind::ResourceNotFoundException => {
+    match call.session.shelf().unregister(model.text(STANDS_FOR)) {
+        Err(error) if error.kind() != ErrorKind::ResourceNotFoundException => {
             return Err(error);
         }
         _ => models.delete(&model.id)?,

@@ -3,6 +3,7 @@
 use outcrop_api::{Error, Result};
 use outcrop_store::{Hold, Home};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::page::{Listed, Page};
 use super::{Draft, Kind, Resource, Tags, digest, now, tags};
@@ -55,10 +56,7 @@ impl Resources {
         let mut all = Tags::new();
         tags::add(&mut all, draft.tags)?;
         let _hold = self.hold()?;
-        let token = draft.token.map(|token| self.key("token", token));
-        let request = draft.request.map(|r| digest::of_request(r, TOKEN_MEMBERS));
-        let request = request.unwrap_or_default();
-        if let Some(made) = self.made(token.as_deref(), &request)? {
+        if let Some(made) = self.made(draft.token, draft.request)? {
             return Ok(made);
         }
         if let Some(name) = draft.name {
@@ -76,12 +74,13 @@ impl Resources {
         if let Some(name) = draft.name {
             self.home.put_record(NAMES, &self.key("name", name), &id)?;
         }
-        if let Some(token) = &token {
+        if let Some(token) = draft.token {
             let made = Made {
                 id: id.clone(),
-                request,
+                request: request_digest(draft.request),
             };
-            self.home.put_record(TOKENS, token, &made)?;
+            let token = self.key("token", token);
+            self.home.put_record(TOKENS, &token, &made)?;
         }
         let time = now();
         let resource = Resource {
@@ -209,18 +208,22 @@ impl Resources {
             .with_resource(identifier)
     }
 
-    /// What the token has made, where it came with this request.
-    fn made(&self, token: Option<&str>, request: &str) -> Result<Option<Resource>> {
+    /// What the client token has made before, with this request.
+    ///
+    /// # Errors
+    /// `ConflictException` where it has come with another request.
+    pub fn made(&self, token: Option<&str>, request: Option<&Value>) -> Result<Option<Resource>> {
         let Some(token) = token else {
             return Ok(None);
         };
-        let Some(made) = self.home.get_record::<Made>(TOKENS, token)? else {
+        let token = self.key("token", token);
+        let Some(made) = self.home.get_record::<Made>(TOKENS, &token)? else {
             return Ok(None);
         };
         let Some(resource) = self.read(&made.id)? else {
             return Ok(None);
         };
-        if made.request != request {
+        if made.request != request_digest(request) {
             return Err(Error::conflict(
                 "The client token was used before in a request with other parameters.",
             ));
@@ -293,4 +296,9 @@ impl Resources {
     fn hold(&self) -> Result<Hold> {
         Ok(self.home.hold(self.kind.records)?)
     }
+}
+
+fn request_digest(request: Option<&Value>) -> String {
+    let digest = request.map(|request| digest::of_request(request, TOKEN_MEMBERS));
+    digest.unwrap_or_default()
 }

@@ -101,12 +101,11 @@ fn a_session_that_has_ended_takes_nothing_and_is_deleted_whole() {
 fn lists_go_on_where_they_ended_while_others_are_made() {
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
-    let mut made: Vec<String> = Vec::new();
-    let mut create = || {
+    let create = || {
         let made = ask(&session, "CreateSession", json!({}));
         made["sessionId"].as_str().unwrap().to_string()
     };
-    made.extend((0..5).map(|_| create()));
+    let mut made: Vec<String> = (0..5).map(|_| create()).collect();
     made.reverse();
     let mut found = Vec::new();
     let mut input = json!({"maxResults": 2});

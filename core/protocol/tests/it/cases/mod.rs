@@ -140,6 +140,10 @@ async fn prepare(session: &Session, case: &Value, files: &Path, kept: &Kept) {
             .await
             .unwrap();
     }
+    for (name, folder) in case["buckets"].as_object().into_iter().flatten() {
+        let folder = files.join(folder.as_str().expect("a bucket's folder"));
+        session.map_bucket(name, Some(&folder)).unwrap();
+    }
     for (id, target) in case["aliases"].as_object().into_iter().flatten() {
         session.alias(id, target.as_str()).await.unwrap();
     }
