@@ -20,7 +20,7 @@ pub(crate) static JOB: JobKind = JobKind {
 /// `StartAsyncInvoke`.
 pub(super) fn start_invoke(call: &Call) -> Result<Answer> {
     let model_id = call.required("modelId")?;
-    let model = call.session.shelf().runtime_resolution(model_id)?.model;
+    let model = call.model_of(model_id)?;
     let output = &call.input["outputDataConfig"]["s3OutputDataConfig"];
     check_destination(output, "kmsKeyId", "bucketOwner")?;
     call.session

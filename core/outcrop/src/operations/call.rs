@@ -47,6 +47,16 @@ impl Call {
         self.input.get(name).and_then(Value::as_u64)
     }
 
+    /// The name of the model that `name` leads to, for who asks.
+    ///
+    /// # Errors
+    /// `ValidationException` in AWS's words where it leads to none.
+    pub(crate) fn model_of(&self, name: &str) -> Result<String> {
+        let shelf = self.session.shelf();
+        let resolution = shelf.runtime_resolution(name, self.principal.is_owner())?;
+        Ok(resolution.model)
+    }
+
     /// Refuses members that this product does not honour, because `why`.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
     let source = call.input["modelSource"]["copyFrom"]
         .as_str()
         .unwrap_or_default();
-    let model = call.session.shelf().runtime_resolution(source)?.model;
+    let model = call.model_of(source)?;
     let mut members = Map::from_iter([
         (STANDS_FOR.to_string(), json!(source)),
         (MODEL_ARN.to_string(), json!(model_arn(source, &model))),

@@ -25,7 +25,7 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
         return Err(Error::validation("models: expected at least one model"));
     }
     for arn in models.iter().copied().chain([fallback(&call.input)]) {
-        call.session.shelf().runtime_resolution(arn)?;
+        call.model_of(arn)?;
     }
     let given = |name: &&str| {
         let value = call.input.get(*name)?;

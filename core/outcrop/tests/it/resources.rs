@@ -2,14 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use outcrop::Session;
-use outcrop::operations::Service::{Bedrock, BedrockAgent};
+use outcrop::operations::Service::{Bedrock, BedrockAgent, BedrockRuntime};
+use outcrop::{Error, Session, runtime};
 use serde_json::{Value, json};
 
-use crate::operations::{answer, refusal};
+use crate::operations::{answer, call, refusal};
 use crate::{copy_folder, fixture, session};
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/any";
+
+/// Converses with a model by any name: its text.
+fn hello(session: &Session, model: &str) -> Result<String, Error> {
+    let messages = json!([{"role": "user", "content": [{"text": "Hello"}]}]);
+    let input =
+        json!({"modelId": model, "messages": messages, "inferenceConfig": {"maxTokens": 2}});
+    let reply = call(session, BedrockRuntime, "Converse", input)?;
+    let text = &reply["output"]["message"]["content"][0]["text"];
+    Ok(text.as_str().unwrap_or_default().to_string())
+}
 
 fn ask(session: &Session, name: &str, input: Value) -> Value {
     answer(session, Bedrock, name, input)
@@ -35,8 +45,9 @@ fn foundation_models_are_what_the_shelf_holds() {
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
     let chat = fixture("llama3").display().to_string();
-    session
-        .alias("anthropic.claude-3-haiku-20240307-v1:0", Some(&chat))
+    runtime()
+        .unwrap()
+        .block_on(session.alias("anthropic.claude-3-haiku-20240307-v1:0", Some(&chat)))
         .unwrap();
     let listed = |input| {
         let models = ask(&session, "ListFoundationModels", input)["modelSummaries"].clone();
@@ -87,7 +98,10 @@ fn foundation_models_are_what_the_shelf_holds() {
 fn a_profile_stands_for_its_model() {
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
-    let source = "arn:aws:bedrock:local::foundation-model/outcrop.quote-v1";
+    let script = json!({"script": [{"answer": "I am here"}]});
+    let registered = session.register_model("acme.scripted-v1", script, false, None);
+    runtime().unwrap().block_on(registered).unwrap();
+    let source = "arn:aws:bedrock:local::foundation-model/acme.scripted-v1";
     let create = json!({
         "inferenceProfileName": "team a",
         "clientRequestToken": "one",
@@ -118,16 +132,13 @@ fn a_profile_stands_for_its_model() {
         json!({"inferenceProfileIdentifier": arn}),
     );
     assert_eq!(got["models"], json!([{"modelArn": source}]));
-    let model = outcrop::runtime()
-        .unwrap()
-        .block_on(session.runtime_model(&arn))
-        .unwrap();
-    assert_eq!(model.0.model, "outcrop.quote-v1");
+    assert_eq!(hello(&session, &arn).unwrap(), "I am here");
     let tags = ask(&session, "ListTagsForResource", json!({"resourceARN": arn}));
     assert_eq!(tags["tags"], json!([{"key": "team", "value": "a"}]));
 
-    session
-        .alias("us.amazon.nova-lite-v1:0", Some("outcrop.quote-v1"))
+    runtime()
+        .unwrap()
+        .block_on(session.alias("us.amazon.nova-lite-v1:0", Some("acme.scripted-v1")))
         .unwrap();
     let system = ask(
         &session,
@@ -143,12 +154,7 @@ fn a_profile_stands_for_its_model() {
         "DeleteInferenceProfile",
         json!({"inferenceProfileIdentifier": arn}),
     );
-    assert!(
-        outcrop::runtime()
-            .unwrap()
-            .block_on(session.runtime_model(&arn))
-            .is_err()
-    );
+    assert!(hello(&session, &arn).is_err());
 }
 
 #[test]
@@ -187,11 +193,8 @@ fn a_model_is_imported_from_a_bucket_and_runs_by_its_arn() {
     assert_eq!(model["modelArchitecture"], "llama");
     assert_eq!(model["jobName"], "first");
     let arn = model["modelArn"].as_str().unwrap();
-    let loaded = outcrop::runtime()
-        .unwrap()
-        .block_on(session.runtime_model(arn))
-        .unwrap();
-    assert_eq!(loaded.0.model, "llama");
+    hello(&session, arn).unwrap();
+    hello(&session, "llama").unwrap();
     let taken = create("second", "llama", "s3://acme-models/models/llama");
     assert_eq!(
         refusal(&session, Bedrock, "CreateModelImportJob", taken),
@@ -225,12 +228,7 @@ fn a_model_is_imported_from_a_bucket_and_runs_by_its_arn() {
         "DeleteImportedModel",
         json!({"modelIdentifier": "llama"}),
     );
-    assert!(
-        outcrop::runtime()
-            .unwrap()
-            .block_on(session.runtime_model(arn))
-            .is_err()
-    );
+    assert!(hello(&session, arn).is_err());
     assert!(bucket.path().join("models/llama/config.json").exists());
 }
 

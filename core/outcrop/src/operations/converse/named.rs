@@ -39,7 +39,7 @@ pub(super) async fn read(call: &Call) -> Result<Named> {
             });
         };
         // The shape of the trace knows foundation models and profiles of areas only.
-        let model = session.shelf().runtime_resolution(&chosen)?.model;
+        let model = session.shelf().resolution(&chosen)?.model;
         let invoked = match foundation_models::is_id(&model) {
             true => foundation_models::arn(&model),
             false => chosen.clone(),

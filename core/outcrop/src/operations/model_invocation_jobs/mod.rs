@@ -45,9 +45,7 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
         &["vpcConfig"],
         "there is no network between the home and its buckets",
     )?;
-    call.session
-        .shelf()
-        .runtime_resolution(call.required("modelId")?)?;
+    call.model_of(call.required("modelId")?)?;
     let (input, output) = (input_of(&call.input), output_of(&call.input));
     check_destination(input, "", "s3BucketOwner")?;
     check_destination(output, "s3EncryptionKeyId", "s3BucketOwner")?;
