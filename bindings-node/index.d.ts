@@ -306,6 +306,17 @@ export class Session {
    */
   readonly fetch: (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
   /**
+   * Maps a bucket of S3 to a folder of this machine, in the home: `s3://name/key` is then the file
+   * `key` of that folder, in every operation that takes an S3 URI. The folder is created where it is
+   * not there; `null` takes the mapping away, and the folder stays.
+   *
+   * @throws OutcropError `ValidationException` for a name that is no bucket's, or a path that is no
+   * folder; `ResourceNotFoundException` where there is no mapping to take away.
+   */
+  mapBucket(name: string, folder: string | null): Promise<void>;
+  /** The buckets that are mapped, and the folder of each. */
+  buckets(): Promise<Record<string, string>>;
+  /**
    * Creates a knowledge base.
    *
    * @throws OutcropError `ConflictException` when the name is taken.

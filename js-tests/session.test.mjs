@@ -109,3 +109,13 @@ test("worker threads have sessions of their own", async () => {
   const model = await openSession().model(fixture("llama3"));
   assert.deepEqual((await model.generate("The lighthouse", { maxTokens: 8 })).ids, one);
 });
+
+test("a bucket is a folder until its mapping is taken away", async () => {
+  const [session, folder] = [openSession(), temporaryFolder()];
+  await session.mapBucket("acme-data", folder);
+  assert.deepEqual(Object.keys(await session.buckets()), ["acme-data"]);
+  await assert.rejects(session.mapBucket("No Bucket", folder), { name: "ValidationException" });
+  await session.mapBucket("acme-data", null);
+  assert.deepEqual(await session.buckets(), {});
+  await assert.rejects(session.mapBucket("acme-data", null), { name: "ResourceNotFoundException" });
+});

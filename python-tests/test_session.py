@@ -165,3 +165,16 @@ def test_a_damaged_record_is_listed_as_damaged(own_session):
         own_session.model("acme.god-v1")
     own_session.import_model(FIXTURES / "qwen3", "acme.bad-v1")
     assert own_session.model("acme.bad-v1").info.architecture == "qwen3"
+
+
+def test_buckets(own_session, tmp_path):
+    own_session.map_bucket("acme-data", tmp_path / "data")
+    folder = str((tmp_path / "data").resolve())
+    assert own_session.buckets() == {"acme-data": folder}
+    assert os.path.isdir(folder)
+    with pytest.raises(ValidationException, match="bucket"):
+        own_session.map_bucket("No Bucket", tmp_path)
+    own_session.map_bucket("acme-data", None)
+    assert own_session.buckets() == {}
+    with pytest.raises(ResourceNotFoundException, match="acme-data"):
+        own_session.map_bucket("acme-data", None)

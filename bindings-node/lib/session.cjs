@@ -163,6 +163,17 @@ class Session {
     return Object.fromEntries(aliases.map(({ name, target }) => [name, target]));
   }
 
+  async mapBucket(name, folder) {
+    const [bucket, at] = [text("name", name), optional(text, "folder", folder)];
+    if (folder === undefined) throw wrong("folder", "a folder's path, or null", folder);
+    await call(undefined, (c) => this.#native.mapBucket(bucket, at, c));
+  }
+
+  async buckets() {
+    const buckets = JSON.parse(await call(undefined, (c) => this.#native.buckets(c)));
+    return Object.fromEntries(buckets.map(({ name, folder }) => [name, folder]));
+  }
+
   async createKnowledgeBase(name, options) {
     const given = checkOptions(options, CREATE_OPTIONS, "createKnowledgeBase");
     const spec = JSON.stringify(compact({

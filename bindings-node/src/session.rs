@@ -1,5 +1,7 @@
 //! The session, as JavaScript holds it.
 
+use std::path::Path;
+
 use napi::bindgen_prelude::{Env, PromiseRaw, Uint8Array};
 use napi_derive::napi;
 use outcrop::{KnowledgeBaseRequest, SessionOptions, from_json, to_json};
@@ -147,6 +149,35 @@ impl Session {
             env,
             cancellation,
             async move { to_json(&session.aliases()?) },
+        )
+    }
+
+    #[napi]
+    pub fn map_bucket<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        folder: Option<String>,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let folder = folder.as_deref().map(Path::new);
+            session.map_bucket(&name, folder).map(drop)
+        })
+    }
+
+    #[napi]
+    pub fn buckets<'env>(
+        &self,
+        env: &'env Env,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(
+            env,
+            cancellation,
+            async move { to_json(&session.buckets()?) },
         )
     }
 

@@ -1,6 +1,6 @@
 //! One home folder, open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use outcrop::{KnowledgeBaseRequest, Meter, SessionOptions};
 use outcrop_protocol::HttpRequest;
@@ -115,6 +115,26 @@ impl Session {
     fn aliases(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
         let desk = self.0.handle(py)?;
         run_json(py, awaitable, async move { desk.aliases() })
+    }
+
+    /// Maps a bucket to a folder, or takes the mapping away; the bucket as JSON.
+    fn map_bucket(
+        &self,
+        py: Python<'_>,
+        name: String,
+        folder: Option<String>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.map_bucket(&name, folder.as_deref().map(Path::new))
+        })
+    }
+
+    /// The buckets that are mapped, as a JSON list.
+    fn buckets(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.buckets() })
     }
 
     /// The catalogue as a JSON list.

@@ -336,6 +336,36 @@ class Session(AwsFace, Handle):
         """The awaitable twin of :meth:`aliases`."""
         return _aliases(await self._handles().session.aliases(True))
 
+    def map_bucket(self, name: str, folder: Path | None) -> None:
+        """Maps a bucket of S3 to a folder of this machine, in the home, from now on.
+
+        `s3://name/key` is then the file `key` of that folder, in every operation that takes an S3
+        URI. The folder is created where it is not there.
+
+        Args:
+            name: The bucket's name.
+            folder: The folder; None takes the mapping away, and the folder stays.
+
+        Raises:
+            ResourceNotFoundException: There is no mapping to take away.
+            ValidationException: A name that is no bucket's, or a path that is no folder.
+        """
+        name, at = _bucket(name, folder)
+        self._handles().session.map_bucket(name, at, False)
+
+    async def amap_bucket(self, name: str, folder: Path | None) -> None:
+        """The awaitable twin of :meth:`map_bucket`."""
+        name, at = _bucket(name, folder)
+        await self._handles().session.map_bucket(name, at, True)
+
+    def buckets(self) -> dict[str, str]:
+        """The buckets that are mapped, and the folder of each."""
+        return _buckets(self._handles().session.buckets(False))
+
+    async def abuckets(self) -> dict[str, str]:
+        """The awaitable twin of :meth:`buckets`."""
+        return _buckets(await self._handles().session.buckets(True))
+
     def create_knowledge_base(
         self,
         name: str,
@@ -475,6 +505,15 @@ def _alias(name: str, target: Path | None) -> tuple[str, str | None]:
 
 def _aliases(entries: str) -> dict[str, str]:
     return {entry["name"]: entry["target"] for entry in json.loads(entries)}
+
+
+def _bucket(name: str, folder: Path | None) -> tuple[str, str | None]:
+    at = None if folder is None else checks.folder("folder", folder)
+    return checks.text("name", name), at
+
+
+def _buckets(entries: str) -> dict[str, str]:
+    return {entry["name"]: entry["folder"] for entry in json.loads(entries)}
 
 
 def _catalogue(entries: str) -> ModelList:

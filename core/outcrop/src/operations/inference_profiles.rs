@@ -13,6 +13,9 @@ use crate::session::Session;
 /// The member that names what a profile was copied from.
 const MODEL_ARN: &str = "modelArn";
 
+/// Most characters of a profile's id, as the shape says.
+const MAX_ID: usize = 64;
+
 /// `CreateInferenceProfile`.
 pub(super) fn create(call: &Call) -> Result<Answer> {
     let source = call.input["modelSource"]["copyFrom"]
@@ -105,8 +108,10 @@ fn about(profile: &Resource) -> Value {
 fn of_aliases(session: &Session) -> Result<Vec<Value>> {
     let is_profile = |name: &str| PROFILE_AREAS.iter().any(|area| name.starts_with(area));
     let aliases = session.aliases()?.into_iter();
-    let aliases =
-        aliases.filter(|alias| foundation_models::is_id(&alias.name) && is_profile(&alias.name));
+    let aliases = aliases.filter(|alias| {
+        let name = &alias.name;
+        name.len() <= MAX_ID && foundation_models::is_id(name) && is_profile(name)
+    });
     let about = |name: &str| -> Option<Value> {
         let model = session.shelf().resolution(name).ok()?.model;
         Some(json!({

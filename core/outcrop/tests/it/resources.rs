@@ -98,7 +98,7 @@ fn foundation_models_are_what_the_shelf_holds() {
 fn a_profile_stands_for_its_model() {
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
-    let script = json!({"script": [{"answer": "I am here"}]});
+    let script = json!({"script": [{"answer": "here"}]});
     let registered = session.register_model("acme.scripted-v1", script, false, None);
     runtime().unwrap().block_on(registered).unwrap();
     let source = "arn:aws:bedrock:local::foundation-model/acme.scripted-v1";
@@ -132,7 +132,7 @@ fn a_profile_stands_for_its_model() {
         json!({"inferenceProfileIdentifier": arn}),
     );
     assert_eq!(got["models"], json!([{"modelArn": source}]));
-    assert_eq!(hello(&session, &arn).unwrap(), "I am here");
+    assert_eq!(hello(&session, &arn).unwrap(), "here");
     let tags = ask(&session, "ListTagsForResource", json!({"resourceARN": arn}));
     assert_eq!(tags["tags"], json!([{"key": "team", "value": "a"}]));
 
