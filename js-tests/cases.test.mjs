@@ -88,6 +88,9 @@ async function run(written, session, config) {
   for (const [id, spec] of Object.entries(written.models ?? {})) {
     await session.registerModel(id, filled(spec, kept), { replace: true });
   }
+  for (const [name, at] of Object.entries(written.buckets ?? {})) {
+    await session.mapBucket(name, join(folder, at));
+  }
   for (const [name, target] of Object.entries(written.aliases ?? {})) await session.alias(name, target);
   const clients = {};
   for (const [at, step] of written.calls.entries()) {

@@ -55,6 +55,8 @@ class Case:
             place.write_text(text, encoding="utf-8")
         for name, spec in case.get("models", {}).items():
             self.session.register_model(name, filled(spec, self.kept), replace=True)
+        for name, folder in case.get("buckets", {}).items():
+            self.session.map_bucket(name, self.folder / folder)
         for name, target in case.get("aliases", {}).items():
             self.session.alias(name, target)
 
