@@ -1,6 +1,7 @@
 """Texts a second of all-MiniLM-L6-v2 at 32, 128 and 256 tokens, beside onnxruntime: F32, and int8.
 
 onnxruntime's int8 is its dynamic quantisation. `cosine` is the lowest one to onnxruntime's F32.
+Where torch and transformers are installed, F32 is measured beside them too; else a line says so.
 
 Batches of 32, tokenisation included on both sides, two threads each.
 """
@@ -76,6 +77,39 @@ class Peer:
         return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
 
+class Torch:
+    """Mean pooling over the token vectors of transformers' model, in one padded batch."""
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        import transformers
+
+        torch.set_num_threads(THREADS)
+        self.torch = torch
+        self.model = transformers.AutoModel.from_pretrained(folder).eval()
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(256)
+        self.tokenizer.enable_padding(pad_id=0)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        encoded = self.tokenizer.encode_batch(texts)
+        ids = self.torch.tensor([e.ids for e in encoded])
+        mask = self.torch.tensor([e.attention_mask for e in encoded])
+        with self.torch.inference_mode():
+            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            weights = mask[..., None].float()
+            pooled = (hidden * weights).sum(1) / weights.sum(1)
+            return self.torch.nn.functional.normalize(pooled, dim=1).numpy()
+
+
+def torch_peer(folder: Path) -> Torch | None:
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"not measured beside torch: {' and '.join(missing)} not installed", file=sys.stderr)
+        return None
+    return Torch(folder)
+
+
 def main() -> None:
     folder = model_folder()
     plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -86,13 +120,16 @@ def main() -> None:
         onnxruntime.quantization.quantize_dynamic(
             exported, rounded, weight_type=onnxruntime.quantization.QuantType.QInt8
         )
-        exact = Peer(folder, exported)
+        exact, torch = Peer(folder, exported), torch_peer(folder)
         for precision, peer in (("f32", exact), ("int8", Peer(folder, rounded))):
             home = Path(temporary) / precision
             with outcrop.Session(home=home, offline=True) as session:
                 model = session.model(str(folder), precision=precision)
                 for tokens in (32, 128, 256):
-                    compare(precision, tokens, model, peer, exact, texts_of(plain, tokens, tokens))
+                    texts = texts_of(plain, tokens, tokens)
+                    compare(precision, tokens, model, peer, exact, texts)
+                    if torch is not None and precision == "f32":
+                        beside_torch(tokens, model, torch, texts)
 
 
 def compare(precision: str, tokens: int, model, peer: Peer, exact: Peer, texts: list[str]) -> None:
@@ -103,6 +140,15 @@ def compare(precision: str, tokens: int, model, peer: Peer, exact: Peer, texts: 
         threads=THREADS, batch=BATCH,
         cosine=round(float((model.embed(texts) * truth).sum(1).min()), 6),
         onnxruntime_cosine=round(float((peer.embed(texts) * truth).sum(1).min()), 6),
+    )
+
+
+def beside_torch(tokens: int, model, torch: Torch, texts: list[str]) -> None:
+    mine, theirs = alternate(lambda: model.embed(texts), lambda: torch.embed(texts))
+    report(
+        f"embed_f32_{tokens}_tokens", "texts/s", mine, theirs, "torch", BATCH,
+        threads=THREADS, batch=BATCH,
+        cosine=round(float((model.embed(texts) * torch.embed(texts)).sum(1).min()), 6),
     )
 
 

@@ -12,8 +12,9 @@ pub enum Precision {
     /// In single precision.
     #[default]
     F32,
-    /// As integers of eight bits, with a scale for each 32 elements of a row of weights or
-    /// activations. Faster and smaller; vectors then differ by some thousandths.
+    /// As integers of eight bits, with a scale for each 128 elements of a row of weights or
+    /// activations (32 where a width is no multiple of 128). Faster and smaller; vectors then
+    /// differ by some thousandths.
     Int8,
 }
 
@@ -43,8 +44,14 @@ impl Dense {
         match precision {
             Precision::F32 => Ok(self),
             Precision::Int8 => {
-                let quantized = self.weight.quantize(DType::Q8_0);
-                let weight = quantized.map_err(|error| error.to_string())?.pack();
+                let weight = match self.weight.to_bytes() {
+                    Some(bytes) => bytes,
+                    None => self
+                        .weight
+                        .quantize(DType::Q8_0)
+                        .map_err(|error| error.to_string())?
+                        .pack(),
+                };
                 Ok(Self { weight, ..self })
             }
         }

@@ -74,6 +74,7 @@ pub(crate) fn linear_with(isa: Isa, pool: &Pool, x: &[f32], projections: &mut [P
             Layout::Panels(packed) => job.packed(pool, packed),
             Layout::Rows(data) => job.unpacked(pool, data.as_slice()),
             Layout::Quantized(packed) => quantized.push((job, &**packed)),
+            Layout::Bytes(bytes) => bytes.multiply(isa, pool, x, job.bias, job.out),
         }
     }
     if let Some((job, _)) = quantized.first() {

@@ -6,6 +6,7 @@ use crate::aligned::AlignedFloats;
 use crate::isa::{Isa, versions};
 use crate::panels::PANEL;
 use crate::quantized::Packed;
+use crate::quantized::wide::{self, WideBytes};
 use crate::{Bytes, DType, TensorError, blocks};
 
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub(crate) enum Layout {
     Panels(Arc<AlignedFloats>),
     /// Codes and scales in panels of 16 rows.
     Quantized(Arc<Packed>),
+    /// Signed bytes with a scale for each 128, in panels of 16 rows.
+    Bytes(Arc<WideBytes>),
 }
 
 /// A matrix `(rows, cols)` of weights: rows are output features, columns input features.
@@ -113,6 +116,7 @@ impl Weight {
                 dequantize_row(Isa::best(), self.dtype, bytes, out);
             }
             Layout::Quantized(packed) => packed.dequantize_row(Isa::best(), row, out),
+            Layout::Bytes(bytes) => bytes.dequantize_row(row, out),
             Layout::Panels(panels) => {
                 let start = (row / PANEL) * self.cols * PANEL + row % PANEL;
                 for (value, source) in out.iter_mut().zip(panels[start..].iter().step_by(PANEL)) {
@@ -140,6 +144,24 @@ impl Weight {
             },
         };
         Self { layout, ..self }
+    }
+
+    /// The matrix as signed bytes with one scale for each 128 elements of a row, laid out for the
+    /// product with activations that are rounded alike; `None` if the columns are no multiple of
+    /// 128. Coarser than Q8_0, as which its dtype counts, and faster.
+    pub fn to_bytes(&self) -> Option<Self> {
+        if !self.cols.is_multiple_of(wide::BLOCK) {
+            return None;
+        }
+        let bytes = WideBytes::new(self.rows, self.cols, |row, out| {
+            self.dequantize_row(row, out);
+        });
+        Some(Self {
+            dtype: DType::Q8_0,
+            row_bytes: WideBytes::row_bytes(self.cols),
+            layout: Layout::Bytes(Arc::new(bytes)),
+            ..*self
+        })
     }
 
     fn float_panels(&self, floats: &[f32]) -> Layout {

@@ -29,6 +29,8 @@ pub(crate) trait Lanes {
     unsafe fn load(p: *const u8) -> Self::Line;
     unsafe fn and(line: Self::Line, mask: u8) -> Self::Line;
     unsafe fn or(a: Self::Line, b: Self::Line) -> Self::Line;
+    /// Each byte less 128.
+    unsafe fn lower(line: Self::Line) -> Self::Line;
     /// Bits of one byte may come into its neighbour: mask them.
     unsafe fn shift_left(line: Self::Line, bits: u32) -> Self::Line;
     /// As [`Lanes::shift_left`].
@@ -50,6 +52,7 @@ pub(crate) trait Lanes {
 
     unsafe fn zero() -> Self::Floats;
     unsafe fn splat(p: *const f32) -> Self::Floats;
+    unsafe fn floats(p: *const f32) -> Self::Floats;
     unsafe fn of_ints(ints: Self::Ints) -> Self::Floats;
     unsafe fn of_halves(p: *const u8) -> Self::Floats;
     unsafe fn of_u8(p: *const u8) -> Self::Floats;
@@ -89,6 +92,10 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn or(a: [u8; LINE], b: [u8; LINE]) -> [u8; LINE] {
         std::array::from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    unsafe fn lower(line: [u8; LINE]) -> [u8; LINE] {
+        line.map(|byte| byte ^ 0x80)
     }
     #[inline(always)]
     unsafe fn shift_left(line: [u8; LINE], bits: u32) -> [u8; LINE] {
@@ -142,6 +149,10 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn splat(p: *const f32) -> [f32; PANEL] {
         [unsafe { p.read_unaligned() }; PANEL]
+    }
+    #[inline(always)]
+    unsafe fn floats(p: *const f32) -> [f32; PANEL] {
+        unsafe { p.cast::<[f32; PANEL]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn of_ints(ints: [i32; PANEL]) -> [f32; PANEL] {

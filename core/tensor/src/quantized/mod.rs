@@ -15,6 +15,7 @@ mod neon;
 mod packed;
 mod repack;
 mod tile;
+pub(crate) mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -36,6 +36,10 @@ impl Lanes for Neon {
         unsafe { four(|i| vorrq_u8(a[i], b[i])) }
     }
     #[inline(always)]
+    unsafe fn lower(line: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
+        unsafe { four(|i| veorq_u8(line[i], vdupq_n_u8(0x80))) }
+    }
+    #[inline(always)]
     unsafe fn shift_left(line: [uint8x16_t; 4], bits: u32) -> [uint8x16_t; 4] {
         unsafe { four(|i| vshlq_u8(line[i], vdupq_n_s8(bits as i8))) }
     }
@@ -97,6 +101,10 @@ impl Lanes for Neon {
     #[inline(always)]
     unsafe fn splat(p: *const f32) -> [float32x4_t; 4] {
         unsafe { four(|_| vdupq_n_f32(p.read_unaligned())) }
+    }
+    #[inline(always)]
+    unsafe fn floats(p: *const f32) -> [float32x4_t; 4] {
+        unsafe { four(|i| vld1q_f32(p.add(4 * i))) }
     }
     #[inline(always)]
     unsafe fn of_ints(ints: [int32x4_t; 4]) -> [float32x4_t; 4] {

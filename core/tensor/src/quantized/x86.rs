@@ -54,6 +54,10 @@ impl Lanes for Avx2 {
         unsafe { both!(I => _mm256_or_si256(a[I], b[I])) }
     }
     #[inline(always)]
+    unsafe fn lower(line: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { both!(I => _mm256_xor_si256(line[I], _mm256_set1_epi8(i8::MIN))) }
+    }
+    #[inline(always)]
     unsafe fn shift_left(line: [__m256i; 2], bits: u32) -> [__m256i; 2] {
         unsafe { both!(I => _mm256_sll_epi16(line[I], _mm_cvtsi32_si128(bits as i32))) }
     }
@@ -113,6 +117,10 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn splat(p: *const f32) -> [__m256; 2] {
         unsafe { [_mm256_set1_ps(p.read_unaligned()); 2] }
+    }
+    #[inline(always)]
+    unsafe fn floats(p: *const f32) -> [__m256; 2] {
+        unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
     }
     #[inline(always)]
     unsafe fn of_ints(ints: [__m256i; 2]) -> [__m256; 2] {
@@ -201,6 +209,10 @@ macro_rules! avx512 {
             unsafe { _mm512_or_si512(a, b) }
         }
         #[inline(always)]
+        unsafe fn lower(line: __m512i) -> __m512i {
+            unsafe { _mm512_xor_si512(line, _mm512_set1_epi8(i8::MIN)) }
+        }
+        #[inline(always)]
         unsafe fn shift_left(line: __m512i, bits: u32) -> __m512i {
             unsafe { _mm512_sll_epi16(line, _mm_cvtsi32_si128(bits as i32)) }
         }
@@ -234,6 +246,10 @@ macro_rules! avx512 {
         #[inline(always)]
         unsafe fn splat(p: *const f32) -> __m512 {
             unsafe { _mm512_set1_ps(p.read_unaligned()) }
+        }
+        #[inline(always)]
+        unsafe fn floats(p: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn of_ints(ints: __m512i) -> __m512 {
