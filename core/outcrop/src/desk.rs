@@ -42,6 +42,8 @@ pub struct Called {
     pub model: Option<String>,
     /// Tokens that were read and made, where some were, before the first event of a stream.
     pub usage: Option<Usage>,
+    /// From the call to the answer, or to its stream's beginning, in milliseconds.
+    pub latency_ms: u64,
     /// The answer. Its stream, where it has one, is part of the call: the record is closed at its
     /// end.
     pub answer: Result<Answer>,
@@ -205,6 +207,7 @@ impl Session {
                     request_id,
                     model: None,
                     usage: None,
+                    latency_ms: 0,
                     answer: Err(error),
                 };
             }
@@ -229,6 +232,7 @@ impl Session {
             request_id,
             model: record.model_that_ran(),
             usage: record.usage_so_far(),
+            latency_ms: record.elapsed_ms(),
             answer: watched::watch_operation(record, answer),
         }
     }

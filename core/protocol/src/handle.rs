@@ -67,6 +67,16 @@ async fn answer(session: &Session, caller: Caller, request: HttpRequest) -> Http
         Ok(answer) => unbind(route.service, route.operation, answer),
         Err(error) => unbind_error(wire_error(route.service, route.operation, &error)),
     };
+    if let (Some(usage), "InvokeModel") = (called.usage, operation.name) {
+        let counts = [
+            ("Input-Token-Count", usage.input_tokens as u64),
+            ("Output-Token-Count", usage.output_tokens as u64),
+            ("Invocation-Latency", called.latency_ms),
+        ];
+        let counts =
+            counts.map(|(name, count)| (format!("X-Amzn-Bedrock-{name}"), count.to_string()));
+        response.headers.extend(counts);
+    }
     if let Some(model) = called.model {
         let model = header_value(&Value::String(model));
         response.headers.push((MODEL_HEADER.to_string(), model));

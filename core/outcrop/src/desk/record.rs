@@ -142,6 +142,11 @@ impl Record {
         self.state().record.as_ref().and_then(|record| record.usage)
     }
 
+    /// Milliseconds since the call.
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        self.0.started.elapsed().as_millis() as u64
+    }
+
     pub(super) fn admitted(&self, admission: Admission) {
         self.state().admission = Some(admission);
     }

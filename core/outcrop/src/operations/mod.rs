@@ -15,6 +15,7 @@ mod converse;
 mod foundation_models;
 mod inference_profiles;
 mod invocation_logging;
+mod invoke;
 mod members;
 mod model_import;
 mod model_invocation_jobs;

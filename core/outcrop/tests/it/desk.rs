@@ -14,16 +14,25 @@ async fn call(session: &Session, name: &str, input: Value) -> Called {
         .await
 }
 
+async fn with_model(home: &tempfile::TempDir) -> Session {
+    let session = session(home);
+    let spec = json!({"path": fixture("qwen3")});
+    session
+        .register_model("acme.tiny-v1", spec, false, None)
+        .await
+        .unwrap();
+    session
+}
+
 fn question(text: &str) -> Value {
-    let model = fixture("qwen3").display().to_string();
-    json!({"modelId": model, "messages": [{"role": "user", "content": [{"text": text}]}],
+    json!({"modelId": "acme.tiny-v1", "messages": [{"role": "user", "content": [{"text": text}]}],
            "inferenceConfig": {"maxTokens": 8}})
 }
 
 #[tokio::test]
 async fn a_call_leaves_its_decision_and_one_audit_line() {
     let home = tempfile::tempdir().unwrap();
-    let session = session(&home);
+    let session = with_model(&home).await;
     let called = call(&session, "Converse", question("hello")).await;
     let output = called.answer.unwrap().output;
     assert_eq!(output["output"]["message"]["role"], "assistant");
@@ -50,7 +59,7 @@ async fn a_call_leaves_its_decision_and_one_audit_line() {
 #[tokio::test]
 async fn bodies_are_kept_where_logging_is_switched_on() {
     let home = tempfile::tempdir().unwrap();
-    let session = session(&home);
+    let session = with_model(&home).await;
     let config = json!({"textDataDeliveryEnabled": true});
     outcrop_store::Home::open(home.path())
         .unwrap()
@@ -69,7 +78,7 @@ async fn bodies_are_kept_where_logging_is_switched_on() {
 #[tokio::test]
 async fn a_stream_is_recorded_at_its_end_or_when_it_is_dropped() {
     let home = tempfile::tempdir().unwrap();
-    let session = session(&home);
+    let session = with_model(&home).await;
     let trail = session.desk().trail();
     let called = call(&session, "ConverseStream", question("hello")).await;
     let mut events = called.answer.unwrap().events.unwrap();
@@ -117,7 +126,7 @@ async fn native_calls_pass_the_desk_too() {
 #[tokio::test]
 async fn what_is_refused_is_recorded_and_does_not_run() {
     let home = tempfile::tempdir().unwrap();
-    let session = session(&home);
+    let session = with_model(&home).await;
     let stranger = Caller {
         principal: Principal {
             arn: "arn:aws:iam::1:user/x".into(),
@@ -154,4 +163,37 @@ async fn what_is_not_here_says_so() {
     .await;
     let error = called.answer.err().unwrap();
     assert_eq!(error.message(), "The provided model identifier is invalid.");
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_the_models_own_tokenizer() {
+    let home = tempfile::tempdir().unwrap();
+    let session = with_model(&home).await;
+    let output = call(&session, "Converse", question("hello")).await.answer;
+    let read = output.unwrap().output["usage"]["inputTokens"].clone();
+    let asked = json!({"modelId": "acme.tiny-v1",
+                       "input": {"converse": {"messages": question("hello")["messages"]}}});
+    let counted = call(&session, "CountTokens", asked).await.answer.unwrap();
+    assert_eq!(counted.output["inputTokens"], read);
+}
+
+#[tokio::test]
+async fn a_prompt_that_was_templated_is_continued_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let session = with_model(&home).await;
+    let operation = Operation::find(Service::BedrockRuntime, "InvokeModel").unwrap();
+    let body = json!({"prompt": "<|im_start|>user\nhi<|im_end|>\n", "max_gen_len": 4});
+    let called = session
+        .call(
+            Caller::in_process(),
+            operation,
+            json!({"modelId": "acme.tiny-v1"}),
+            body.to_string().into_bytes(),
+        )
+        .await;
+    let answer: Value = serde_json::from_slice(&called.answer.unwrap().payload.unwrap()).unwrap();
+    let model = session.model("acme.tiny-v1").await.unwrap();
+    let ids = model.tokenize("<|im_start|>user\nhi<|im_end|>\n", false);
+    assert_eq!(answer["prompt_token_count"], ids.unwrap().len());
+    assert_eq!(answer["generation_token_count"], 4);
 }

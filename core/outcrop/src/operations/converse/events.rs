@@ -17,7 +17,7 @@ type Event = (&'static str, Value);
 
 /// A running answer as `messageStart`, the deltas of each block and its stop, `messageStop` and
 /// `metadata`.
-pub(super) struct ConverseEvents {
+pub struct ConverseEvents {
     stream: Box<dyn EventStream>,
     frame: Frame,
     record: Record,

@@ -6,48 +6,73 @@ mod events;
 mod fields;
 mod logprobs;
 mod named;
-mod request;
+pub(super) mod request;
 mod response;
 mod rules;
 
-use outcrop_api::{Error, EventStream, Gathered, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
+use outcrop_api::{Error, EventStream, Gathered, Result};
+use outcrop_models::Model;
+use serde_json::{Map, Value};
+
 use super::{Answer, Call};
-use events::ConverseEvents;
+use crate::desk::Record;
 use request::Asked;
-use response::Frame;
+
+pub(super) use events::ConverseEvents;
+pub(super) use response::Frame;
 
 /// Answers a conversation.
 pub(super) async fn converse(call: Call) -> Result<Answer> {
-    let (mut stream, frame) = start(&call).await?;
-    let mut gathered = Gathered::default();
-    while let Some(event) = stream.next().await {
-        if let Some((stop_reason, usage)) = gathered.push(event?) {
-            call.record.usage(&usage);
-            let output = frame.whole(gathered, stop_reason, &usage)?;
-            return Ok(Answer {
-                output,
-                ..Answer::default()
-            });
-        }
-    }
-    Err(Error::internal("the stream ended without an end event"))
+    let exchange = start(&call, &call.input).await?;
+    Ok(Answer {
+        output: exchange.whole(&call.record).await?,
+        ..Answer::default()
+    })
 }
 
 /// Answers a conversation as the answer is written.
 pub(super) async fn converse_stream(call: Call) -> Result<Answer> {
-    let (stream, frame) = start(&call).await?;
-    let events = ConverseEvents::new(stream, frame, call.record);
-    Ok(Answer::stream(Box::new(events)))
+    let exchange = start(&call, &call.input).await?;
+    Ok(Answer::stream(Box::new(exchange.events(call.record))))
 }
 
-/// Starts the model on the call's request.
-async fn start(call: &Call) -> Result<(Box<dyn EventStream>, Frame)> {
+/// A model's answer as it begins.
+pub(super) struct Exchange {
+    pub stream: Box<dyn EventStream>,
+    pub frame: Frame,
+}
+
+impl Exchange {
+    /// The members of the whole answer.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub async fn whole(mut self, record: &Record) -> Result<Map<String, Value>> {
+        let mut gathered = Gathered::default();
+        while let Some(event) = self.stream.next().await {
+            if let Some((stop_reason, usage)) = gathered.push(event?) {
+                record.usage(&usage);
+                return self.frame.whole(gathered, stop_reason, &usage);
+            }
+        }
+        Err(Error::internal("the stream ended without an end event"))
+    }
+
+    /// Its events.
+    pub fn events(self, record: Record) -> ConverseEvents {
+        ConverseEvents::new(self.stream, self.frame, record)
+    }
+}
+
+/// Starts a model on the members of a `Converse` request; a prompt's ARN as its model brings the
+/// prompt's own members.
+pub(super) async fn start(call: &Call, input: &Value) -> Result<Exchange> {
     let started = Instant::now();
-    let named = named::read(call).await?;
-    let input = named.input.as_ref().unwrap_or(&call.input);
+    let named = named::read(call, input).await?;
+    let input = named.input.as_ref().unwrap_or(input);
     let id = input["modelId"].as_str().unwrap_or_default();
     let model = runtime_model(call, id).await?;
     let Asked {
@@ -59,25 +84,29 @@ async fn start(call: &Call) -> Result<(Box<dyn EventStream>, Frame)> {
         call.record
             .fact(&format!("requestMetadata.{name}"), value.as_str());
     }
-    let stream = model.chat()?.converse_stream(request).await?;
-    let frame = Frame {
-        started,
-        marks_cache,
-        response_paths,
-        performance: call.input.get("performanceConfig").cloned(),
-        service_tier: call.input.get("serviceTier").cloned(),
-        model: Some(model),
-        trace: named.trace,
-    };
-    Ok((stream, frame))
+    Ok(Exchange {
+        stream: model.chat()?.converse_stream(request).await?,
+        frame: Frame {
+            started,
+            marks_cache,
+            response_paths,
+            performance: input.get("performanceConfig").cloned(),
+            service_tier: input.get("serviceTier").cloned(),
+            model: Some(model),
+            trace: named.trace,
+        },
+    })
 }
 
-/// The model that a call of the runtime names, noted in its record.
+/// The model that a call of the runtime names, noted in its record with what led to it.
 ///
 /// # Errors
 /// A name that is no model is, as on AWS, a `ValidationException`.
-pub(super) async fn runtime_model(call: &Call, id: &str) -> Result<Arc<outcrop_models::Model>> {
-    let (resolution, model) = call.session.runtime_model(id, &call.principal).await?;
+pub(super) async fn runtime_model(call: &Call, name: &str) -> Result<Arc<Model>> {
+    let (resolution, model) = call.session.runtime_model(name, &call.principal).await?;
     call.record.model(resolution.model);
+    if !resolution.aliases.is_empty() {
+        call.record.fact("aliases", resolution.aliases);
+    }
     Ok(model)
 }

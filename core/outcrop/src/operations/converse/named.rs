@@ -20,15 +20,15 @@ pub(super) struct Named {
 ///
 /// # Errors
 /// Those of [`prompts::expand`] and [`prompt_routers::route`].
-pub(super) async fn read(call: &Call) -> Result<Named> {
-    let id = call.text("modelId").unwrap_or_default();
-    if Kind::of_arn(id).is_none() && call.input.get("promptVariables").is_none() {
+pub(super) async fn read(call: &Call, input: &Value) -> Result<Named> {
+    let id = input["modelId"].as_str().unwrap_or_default();
+    if Kind::of_arn(id).is_none() && input.get("promptVariables").is_none() {
         return Ok(Named::default());
     }
     let (session, record, input) = (
         call.session.clone(),
         call.record.clone(),
-        call.input.clone(),
+        input.clone(),
     );
     blocking(move || {
         let mut input = prompts::expand(&session, &input)?.unwrap_or(input);

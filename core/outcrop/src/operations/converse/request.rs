@@ -15,7 +15,7 @@ use super::{fields, rules};
 const SEPARATOR: &str = "\n\n";
 
 /// A request, and what of it is about the answer's form only.
-pub(super) struct Asked {
+pub struct Asked {
     pub request: ConverseRequest,
     /// Whether it marks what is worth keeping in the prefix cache.
     pub marks_cache: bool,
@@ -36,7 +36,7 @@ const REFUSED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// `ValidationException` for what the model cannot be asked for.
-pub(super) fn read(input: &Value, cites: bool) -> Result<Asked> {
+pub fn read(input: &Value, cites: bool) -> Result<Asked> {
     rules::check(input)?;
     for (name, why) in REFUSED {
         if input.get(name).is_some() {
@@ -65,7 +65,7 @@ pub(super) fn read(input: &Value, cites: bool) -> Result<Asked> {
 }
 
 /// The error of a member that the model cannot honour.
-pub(super) fn unsupported(member: &str, why: &str) -> Error {
+pub fn unsupported(member: &str, why: &str) -> Error {
     Error::validation(format!(
         "This model doesn't support the {member} field: {why}. Remove {member} and try again."
     ))

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::logprobs;
 
 /// What the answer's form depends on.
-pub(super) struct Frame {
+pub struct Frame {
     pub started: Instant,
     /// Whether the request marked what is worth keeping in the prefix cache.
     pub marks_cache: bool,

@@ -1,0 +1,48 @@
+//! The body of Cohere's and Amazon's rerankers.
+
+use outcrop_api::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::operations::converse::runtime_model;
+use crate::operations::{Call, Members};
+
+/// Documents by relevance, the most relevant first; in the order of the request among equals.
+/// `relevance_score` is the logistic function of the model's raw output.
+pub(super) async fn answer(call: &Call, mut body: Members) -> Result<Value> {
+    let query: String = body.required("query")?;
+    let documents: Vec<Value> = body.required("documents")?;
+    let top: Option<usize> = body.read("top_n")?;
+    body.only("api_version", &[json!(1), json!(2)])?;
+    body.only("return_documents", &[json!(false)])?;
+    body.end()?;
+    let texts: Vec<String> = documents.iter().map(text).collect::<Result<_>>()?;
+    if texts.is_empty() || top == Some(0) {
+        return Err(Error::validation(format!(
+            "documents, top_n: expected at least one, got {} and {top:?}",
+            texts.len()
+        )));
+    }
+    let model = runtime_model(call, call.required("modelId")?).await?;
+    let scores = model.reranker()?.rerank(&query, &texts).await?;
+    let mut ranked: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.truncate(top.unwrap_or(usize::MAX));
+    let results: Vec<Value> = ranked
+        .into_iter()
+        .map(|(index, score)| {
+            let relevance = 1.0 / (1.0 + (-f64::from(score)).exp());
+            json!({"index": index, "relevance_score": relevance})
+        })
+        .collect();
+    Ok(json!({ "results": results }))
+}
+
+/// A document: a text, or an object with one.
+fn text(document: &Value) -> Result<String> {
+    let text = document.as_str().or_else(|| document["text"].as_str());
+    text.map(str::to_string).ok_or_else(|| {
+        Error::validation(format!(
+            "documents: expected texts, or objects with a text, got {document}"
+        ))
+    })
+}
