@@ -25,11 +25,7 @@ pub(super) async fn read(call: &Call, input: &Value) -> Result<Named> {
     if Kind::of_arn(id).is_none() && input.get("promptVariables").is_none() {
         return Ok(Named::default());
     }
-    let (session, record, input) = (
-        call.session.clone(),
-        call.record.clone(),
-        input.clone(),
-    );
+    let (session, record, input) = (call.session.clone(), call.record.clone(), input.clone());
     blocking(move || {
         let mut input = prompts::expand(&session, &input)?.unwrap_or(input);
         let Some(chosen) = prompt_routers::route(&session, &input, &record)? else {
