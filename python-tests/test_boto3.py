@@ -1,7 +1,9 @@
 """boto3's own clients, answered in this process."""
 
+import re
 import threading
 import time
+from pathlib import Path
 
 import boto3
 import botocore.client
@@ -14,6 +16,7 @@ from botocore.stub import Stubber
 
 import no_network
 
+ROOT = Path(__file__).resolve().parents[1]
 HELLO = [{"role": "user", "content": [{"text": "Hello"}]}]
 ECHO = [{"answer": {"text": ["Good ", "morning", "."]}}]
 
@@ -318,3 +321,10 @@ print(json.dumps(took))
 def test_ctrl_c(run_python):
     took = run_python(INTERRUPTED)
     assert len(took) == 6 and sorted(took)[3] < 0.1, took
+
+
+def test_the_examples_of_the_docs(run_python):
+    page = (ROOT / "docs" / "aws-sdk.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    said = run_python("\n".join([*blocks, "print()", "import json", "print(json.dumps(hello))"]))
+    assert len(blocks) == 3 and said[0]["role"] == "user"

@@ -1,14 +1,17 @@
 //! Calls into the core: on its runtime, cancellable, with errors as JSON.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use napi::bindgen_prelude::{Env, PromiseRaw, ToNapiValue};
 use napi_derive::napi;
 use outcrop::{Error, Result};
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 /// Gives up the one call that it was handed to.
 #[napi]
@@ -31,15 +34,6 @@ impl Cancellation {
     }
 }
 
-/// Aborts a task when the call that waits for it is gone.
-pub(crate) struct AbortOnDrop<T>(pub(crate) JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// A promise of `work`, which runs on the core's runtime until it ends or is cancelled.
 pub(crate) fn promise<'env, T>(
     env: &'env Env,
@@ -51,19 +45,47 @@ where
 {
     let cancelled = cancellation.cancelled.clone();
     let runtime = outcrop::runtime().map_err(to_napi)?;
+    let work = OnRuntime {
+        runtime: runtime.handle(),
+        work: Some(Box::pin(work)),
+    };
     env.spawn_future(async move {
-        let mut task = AbortOnDrop(runtime.spawn(work));
-        let ended = tokio::select! {
-            ended = &mut task.0 => ended,
-            () = cancelled.notified() => return Err(to_napi(Error::cancelled())),
-        };
-        match ended {
-            Ok(result) => result.map_err(to_napi),
-            Err(panic) => Err(to_napi(Error::internal(format!(
-                "the call failed: {panic}"
-            )))),
+        tokio::select! {
+            result = work => result.map_err(to_napi),
+            () = cancelled.notified() => Err(to_napi(Error::cancelled())),
         }
     })
+}
+
+/// Work that finds the core's runtime around it on whatever thread it is polled: it is not handed
+/// to another thread first. Its panic is an error.
+struct OnRuntime<F> {
+    runtime: &'static Handle,
+    /// Gone once it is given up.
+    work: Option<Pin<Box<F>>>,
+}
+
+impl<T, F: Future<Output = Result<T>>> Future for OnRuntime<F> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let _inside = self.runtime.enter();
+        let Some(work) = self.work.as_mut() else {
+            return Poll::Ready(Err(Error::cancelled()));
+        };
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|_| {
+            let fault = "a fault inside Outcrop, please report it: see standard error";
+            Poll::Ready(Err(Error::internal(fault)))
+        })
+    }
+}
+
+impl<F> Drop for OnRuntime<F> {
+    fn drop(&mut self) {
+        // What it leaves behind may need the runtime.
+        let _inside = self.runtime.enter();
+        self.work = None;
+    }
 }
 
 /// The error as the JSON that `lib/errors.cjs` reads.

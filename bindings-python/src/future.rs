@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use serde::Serialize;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::convert::json_string;
 use crate::error::{panicked, raise};
@@ -103,6 +104,42 @@ pub fn run<T: Send + 'static>(
             Some(Ok(value)) => return convert(py, value),
             Some(Err(error)) => return Err(raise(py, error)),
             None => py.check_signals()?,
+        }
+    }
+}
+
+/// [`run`] whose blocking form polls `future` on the caller's own thread: nothing waits for another
+/// thread to be scheduled. For futures that compute little between two waits, since signals are
+/// looked for in the waits.
+pub fn run_here<T: Send + 'static>(
+    py: Python<'_>,
+    awaitable: bool,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+    convert: impl FnOnce(Python<'_>, T) -> PyResult<Object> + Send + 'static,
+) -> PyResult<Object> {
+    if awaitable {
+        return into_asyncio(py, future, convert);
+    }
+    let runtime = outcrop::runtime().map_err(|error| raise(py, error))?;
+    let mut future = Some(Guarded(Box::pin(future)));
+    loop {
+        let slice = || {
+            let waiting = future.as_mut()?;
+            let outcome = runtime.block_on(async { timeout(SLICE, waiting).await });
+            outcome.ok()
+        };
+        match py.detach(slice) {
+            Some(Ok(value)) => return convert(py, value),
+            Some(Err(error)) => return Err(raise(py, error)),
+            None => {}
+        }
+        if let Err(interrupt) = py.check_signals() {
+            // What it leaves behind may need the runtime.
+            py.detach(|| {
+                let _inside = runtime.enter();
+                future = None;
+            });
+            return Err(interrupt);
         }
     }
 }

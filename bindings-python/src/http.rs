@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::error::raise;
-use crate::future::{Object, run};
+use crate::future::{Object, run_here};
 use crate::process::PerProcess;
 
 /// Names and values of headers.
@@ -27,7 +27,7 @@ impl Chunks {
     fn next(&self, py: Python<'_>, seconds: Option<f64>, awaitable: bool) -> PyResult<Object> {
         let next = self.0.handle(py)?.next();
         let next = within(py, seconds, next)?;
-        run(py, awaitable, next, |py, chunk| match in_time(chunk)? {
+        run_here(py, awaitable, next, |py, chunk| match in_time(chunk)? {
             Some(chunk) => Ok(PyBytes::new(py, &chunk).into_any().unbind()),
             None => Ok(py.None()),
         })
@@ -56,7 +56,7 @@ pub fn answer(
     }
     let call = async move { handle(&desk, caller, request).await };
     let call = within(py, seconds, call)?;
-    run(py, awaitable, call, |py, response| {
+    run_here(py, awaitable, call, |py, response| {
         let HttpResponse {
             status,
             headers,

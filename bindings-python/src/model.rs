@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::convert;
 use crate::error::{detached, raise};
-use crate::future::{Object, run, run_json};
+use crate::future::{Object, run, run_here, run_json};
 use crate::prefix::Prefix;
 use crate::process::PerProcess;
 use crate::stream::Stream;
@@ -29,7 +29,12 @@ impl Model {
     fn converse(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
         let request = outcrop::conversation(request).map_err(|error| raise(py, error))?;
         let model = self.0.handle(py)?;
-        run_json(py, awaitable, async move { model.converse(request).await })
+        run_here(
+            py,
+            awaitable,
+            async move { model.converse(request).await },
+            |py, reply| convert::json_string(py, &reply),
+        )
     }
 
     /// The events of the reply to a `ConverseRequest`.

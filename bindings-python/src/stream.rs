@@ -6,7 +6,7 @@ use outcrop::{Feed, Result};
 use pyo3::prelude::*;
 
 use crate::error::raise;
-use crate::future::{Object, run};
+use crate::future::{Object, run_here};
 use crate::process::PerProcess;
 
 /// A running answer. Dropping or closing it stops the engine within one step.
@@ -26,7 +26,7 @@ impl Stream {
     /// The next events as a JSON list, or None after the last.
     fn next(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
         let batch = self.0.handle(py)?.next();
-        run(py, awaitable, batch, |py, batch| {
+        run_here(py, awaitable, batch, |py, batch| {
             Ok(batch.into_pyobject(py)?.into_any().unbind())
         })
     }
