@@ -2,6 +2,7 @@
 
 mod config;
 mod families;
+mod gguf;
 mod rows;
 mod weights;
 
@@ -14,6 +15,7 @@ pub(crate) use config::activation;
 pub use config::{
     Activation, Biases, ENCODER_ARCHITECTURES, EncoderConfig, LayerAttention, NormOrder, Positions,
 };
+pub(crate) use gguf::is_gguf_encoder;
 
 use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
 use crate::dense::{LayerNorm, Precision};

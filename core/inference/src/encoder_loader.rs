@@ -1,11 +1,14 @@
 //! From a model's folder to what embeds or reranks.
 
+mod gguf;
+
 use std::path::Path;
 
 use outcrop_api::{Error, ModelInfo, ModelKind, Result};
 use outcrop_tensor::{DType, Pool};
 use serde_json::Value;
 
+use self::gguf::GgufLoader;
 use crate::backbone::{Backbone, DecoderBackbone};
 use crate::decoder::Decoder;
 use crate::decoder_config::{ARCHITECTURES, DecoderConfig};
@@ -31,13 +34,12 @@ struct Loader<'a> {
 /// Loads the model at `path` as `id`.
 pub(crate) fn load(path: &Path, id: &str, options: EncoderOptions) -> Result<Inner> {
     let checkpoint = Checkpoint::open(path)?;
-    let ModelSource::HuggingFace { config, .. } = checkpoint.config() else {
-        return Err(wrong_model(
-            path,
-            "expected an encoder's folder, got a GGUF file",
-        ));
+    let config = match checkpoint.config() {
+        ModelSource::HuggingFace { config, .. } => config.clone(),
+        ModelSource::Gguf { metadata } => {
+            return GgufLoader::new(path, &checkpoint, metadata)?.load(id, options);
+        }
     };
-    let config = config.clone();
     let loader = Loader {
         kind: model_kind(path, &config)?,
         folder: path,
@@ -71,12 +73,7 @@ impl Loader<'_> {
         let described =
             EncoderConfig::from_json(&self.config).map_err(|detail| self.wrong_config(&detail))?;
         let modules = Modules::from_folder(self.folder, described.hidden)?;
-        let encoder = Encoder::load(&self.checkpoint, described)?
-            .at(options.precision)
-            .map_err(|detail| {
-                Error::validation(format!("precision: model {id} cannot be int8: {detail}"))
-                    .with_resource(id)
-            })?;
+        let encoder = at(Encoder::load(&self.checkpoint, described)?, id, &options)?;
         let tokenizer = Tokenizer::from_checkpoint(&self.checkpoint)?;
         let settings = modules.transformer.clone();
         let purpose = match self.kind {
@@ -101,13 +98,7 @@ impl Loader<'_> {
     }
 
     fn decoder(mut self, id: &str, options: EncoderOptions) -> Result<Inner> {
-        if options.precision != Precision::F32 {
-            let message = format!(
-                "precision: model {id} is a decoder, which multiplies as its weights are stored; \
-                 expected none, got int8"
-            );
-            return Err(Error::validation(message).with_resource(id));
-        }
+        check_precision(id, &options)?;
         if self.checkpoint.contains("embed_tokens.weight") {
             self.checkpoint = self.checkpoint.with_prefix("model.");
         }
@@ -122,18 +113,11 @@ impl Loader<'_> {
         let decoder = Decoder::load(described, &self.checkpoint)?;
         let tokenizer = Tokenizer::from_checkpoint(&self.checkpoint)?;
         let settings = modules.transformer.clone();
-        let mut last_only = true;
         let purpose = match self.kind {
             ModelKind::Rerank => self.rerank(&decoder, &tokenizer, &modules)?,
-            _ => {
-                let purpose = embed(modules);
-                if let Purpose::Embed { pooling, .. } = &purpose {
-                    last_only = pooling.reads_last_only();
-                }
-                purpose
-            }
+            _ => embed(modules),
         };
-        let backbone = Backbone::Decoder(Box::new(DecoderBackbone::new(decoder, last_only)));
+        let backbone = of_decoder(decoder, &purpose);
         self.finish(id, options, backbone, tokenizer, purpose, &settings)
     }
 
@@ -202,28 +186,9 @@ impl Loader<'_> {
         settings: &Value,
     ) -> Result<Inner> {
         let max_tokens = self.max_tokens(settings, backbone.context_length())?;
-        let hidden = backbone.hidden();
-        let dimensions = match &purpose {
-            Purpose::Embed { pooling, modules } => Some(modules.dimensions(pooling.width(hidden))),
-            Purpose::Rerank { .. } => None,
-        };
-        let info = ModelInfo {
-            id: id.to_owned(),
-            kind: self.kind,
-            architecture: backbone.architecture().to_owned(),
-            parameters: self.checkpoint.parameters(),
-            quantization: match options.precision {
-                Precision::F32 => self.checkpoint.quantization(),
-                Precision::Int8 => DType::Q8_0.name().to_owned(),
-            },
-            context_length: max_tokens,
-            dimensions,
-            vocabulary: None,
-            device: "cpu".to_owned(),
-            bytes: self.checkpoint.bytes(),
-        };
+        let described = (id, self.kind, max_tokens);
         Ok(Inner {
-            info,
+            info: info(described, &self.checkpoint, &backbone, &purpose, &options),
             backbone,
             tokenizer,
             prompts: Prompts::from_folder(self.folder)?,
@@ -263,7 +228,65 @@ impl Loader<'_> {
     }
 }
 
-fn embed(mut modules: Modules) -> Purpose {
+/// `encoder` at the precision that is asked for.
+pub(super) fn at(encoder: Encoder, id: &str, options: &EncoderOptions) -> Result<Encoder> {
+    encoder.at(options.precision).map_err(|detail| {
+        Error::validation(format!("precision: model {id} cannot be int8: {detail}"))
+            .with_resource(id)
+    })
+}
+
+/// Refuses another precision than the stored one, which a decoder multiplies at.
+pub(super) fn check_precision(id: &str, options: &EncoderOptions) -> Result<()> {
+    if options.precision == Precision::F32 {
+        return Ok(());
+    }
+    let message = format!(
+        "precision: model {id} is a decoder, which multiplies as its weights are stored; \
+         expected none, got int8"
+    );
+    Err(Error::validation(message).with_resource(id))
+}
+
+/// A decoder as what embeds or reranks: of the last token alone, where no other is read.
+pub(super) fn of_decoder(decoder: Decoder, purpose: &Purpose) -> Backbone {
+    let last_only = match purpose {
+        Purpose::Embed { pooling, .. } => pooling.reads_last_only(),
+        Purpose::Rerank { .. } => true,
+    };
+    Backbone::Decoder(Box::new(DecoderBackbone::new(decoder, last_only)))
+}
+
+/// What is told of a model: its id, what it is for and the tokens it reads, and of its parts.
+pub(super) fn info(
+    (id, kind, max_tokens): (&str, ModelKind, usize),
+    checkpoint: &Checkpoint,
+    backbone: &Backbone,
+    purpose: &Purpose,
+    options: &EncoderOptions,
+) -> ModelInfo {
+    let hidden = backbone.hidden();
+    ModelInfo {
+        id: id.to_owned(),
+        kind,
+        architecture: backbone.architecture().to_owned(),
+        parameters: checkpoint.parameters(),
+        quantization: match options.precision {
+            Precision::F32 => checkpoint.quantization(),
+            Precision::Int8 => DType::Q8_0.name().to_owned(),
+        },
+        context_length: max_tokens,
+        dimensions: match purpose {
+            Purpose::Embed { pooling, modules } => Some(modules.dimensions(pooling.width(hidden))),
+            Purpose::Rerank { .. } => None,
+        },
+        vocabulary: None,
+        device: "cpu".to_owned(),
+        bytes: checkpoint.bytes(),
+    }
+}
+
+pub(super) fn embed(mut modules: Modules) -> Purpose {
     Purpose::Embed {
         // Sentence-transformers takes the mean where no module says otherwise.
         pooling: modules.pooling.take().unwrap_or_default(),
@@ -271,7 +294,7 @@ fn embed(mut modules: Modules) -> Purpose {
     }
 }
 
-fn wrong_model(path: &Path, detail: &str) -> Error {
+pub(super) fn wrong_model(path: &Path, detail: &str) -> Error {
     let path = path.display().to_string();
     Error::model(format!("{path}: {detail}")).with_resource(path)
 }

@@ -1,14 +1,16 @@
 //! What a model's files say it is for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use outcrop_api::ModelKind;
 use serde_json::Value;
 
-use crate::encoder::ENCODER_ARCHITECTURES;
+use crate::encoder::{ENCODER_ARCHITECTURES, is_gguf_encoder};
 use crate::pair_prompt::reads_pair_roles;
+use crate::pooling::PoolingMode;
 use crate::sentence_transformers::listed;
-use crate::weights::{WeightsError, read_json, read_text};
+use crate::weights::{Checkpoint, GgufValue, ModelSource, WeightsError, read_json, read_text};
 
 /// What the model in a Hugging Face folder is for; `config` is its `config.json`.
 ///
@@ -50,6 +52,68 @@ pub fn model_kind(folder: &Path, config: &Value) -> Result<ModelKind, WeightsErr
         return Ok(ModelKind::Rerank);
     }
     Ok(ModelKind::Chat)
+}
+
+/// What the GGUF file at `path` is for: its weights are not read.
+///
+/// # Errors
+/// [`WeightsError`] for a file that is not sound, or a pooling that is not known.
+pub fn gguf_kind(path: &Path) -> Result<ModelKind, WeightsError> {
+    let checkpoint = Checkpoint::open(path)?;
+    match checkpoint.config() {
+        ModelSource::Gguf { metadata } => kind_of_metadata(path, metadata),
+        ModelSource::HuggingFace { config, .. } => model_kind(path, config),
+    }
+}
+
+/// As [`gguf_kind`], of metadata that are read already.
+pub(crate) fn kind_of_metadata(
+    path: &Path,
+    metadata: &BTreeMap<String, GgufValue>,
+) -> Result<ModelKind, WeightsError> {
+    Ok(match gguf_pooling(path, metadata)? {
+        GgufPooling::Rank => ModelKind::Rerank,
+        GgufPooling::Mode(_) => ModelKind::Embedding,
+        GgufPooling::None if is_gguf_encoder(metadata) => ModelKind::Embedding,
+        GgufPooling::None => ModelKind::Chat,
+    })
+}
+
+/// What a GGUF file says of how tokens' vectors become one.
+pub(crate) enum GgufPooling {
+    /// Nothing, or that they do not.
+    None,
+    Mode(PoolingMode),
+    /// They become a score.
+    Rank,
+}
+
+/// The `pooling_type` of `metadata`, by llama.cpp's numbers.
+pub(crate) fn gguf_pooling(
+    path: &Path,
+    metadata: &BTreeMap<String, GgufValue>,
+) -> Result<GgufPooling, WeightsError> {
+    let architecture = metadata.get("general.architecture");
+    let architecture = architecture.and_then(GgufValue::as_str).unwrap_or_default();
+    let key = format!("{architecture}.pooling_type");
+    let Some(value) = metadata.get(&key) else {
+        return Ok(GgufPooling::None);
+    };
+    Ok(match value.as_u64() {
+        Some(0) => GgufPooling::None,
+        Some(1) => GgufPooling::Mode(PoolingMode::Mean),
+        Some(2) => GgufPooling::Mode(PoolingMode::Cls),
+        Some(3) => GgufPooling::Mode(PoolingMode::LastToken),
+        Some(4) => GgufPooling::Rank,
+        _ => {
+            return Err(WeightsError::Unsupported {
+                file: path.to_owned(),
+                detail: format!(
+                    "{key}: expected 0 (none), 1 (mean), 2 (cls), 3 (last) or 4 (rank), got {value}"
+                ),
+            });
+        }
+    })
 }
 
 /// Whether `config_sentence_transformers.json` calls the model a cross-encoder.

@@ -1,5 +1,6 @@
 //! How a query and a text become the one input of a reranking decoder.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use outcrop_api::Result;
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat_template::ChatTemplate;
 use crate::tokenizer::{Tokenizer, token_text};
-use crate::weights::{WeightsError, read_json, read_text};
+use crate::weights::{GgufValue, WeightsError, read_json, read_text};
 
 /// What Qwen3-Reranker was trained with around its input, and its default instruction.
 const JUDGE: &str = "<|im_start|>system\nJudge whether the Document meets the requirements based \
@@ -26,6 +27,8 @@ pub(crate) enum PairPrompt {
         template: Box<ChatTemplate>,
         adds_generation_prompt: bool,
     },
+    /// In the words of a GGUF file, `{query}` and `{document}` standing for the two.
+    Filled(String),
     /// In the words of Qwen3-Reranker.
     Judge,
     /// As its tokenizer lays out two texts.
@@ -55,10 +58,23 @@ impl PairPrompt {
                 adds_generation_prompt: asked.as_bool().unwrap_or(!takes_messages),
             });
         }
+        Ok(Self::by_markers(tokenizer))
+    }
+
+    /// The layout that a GGUF file's metadata give: its own words, where it has some.
+    pub fn of_gguf(metadata: &BTreeMap<String, GgufValue>, tokenizer: &Tokenizer) -> Self {
+        let own = metadata.get("tokenizer.chat_template.rerank");
+        match own.and_then(GgufValue::as_str) {
+            Some(words) => Self::Filled(words.to_owned()),
+            None => Self::by_markers(tokenizer),
+        }
+    }
+
+    fn by_markers(tokenizer: &Tokenizer) -> Self {
         let has_markers = ["<|im_start|>", "<|im_end|>"]
             .iter()
             .all(|marker| tokenizer.token_to_id(marker).is_some());
-        Ok(if has_markers { Self::Judge } else { Self::Pair })
+        if has_markers { Self::Judge } else { Self::Pair }
     }
 
     /// The ids of a pair under an instruction; empty, the model's own.
@@ -85,6 +101,14 @@ impl PairPrompt {
                 let none = Map::new();
                 let text = template.render_turns(&messages, &[], *adds_generation_prompt, &none)?;
                 tokenizer.encode(&text, false)
+            }
+            Self::Filled(words) => {
+                // The query's own braces are no placeholders.
+                let parts: Vec<String> = words
+                    .split("{query}")
+                    .map(|part| part.replace("{document}", text))
+                    .collect();
+                tokenizer.encode(&parts.join(query), false)
             }
             Self::Judge => {
                 let instruction = match instruction {

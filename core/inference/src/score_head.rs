@@ -76,6 +76,65 @@ impl ScoreHead {
         })
     }
 
+    /// The head of an encoder in a GGUF file: `cls`, the activation and `cls.output`.
+    ///
+    /// # Errors
+    /// As [`ScoreHead::of_encoder`]; without `cls` too, which llama.cpp's converter leaves out of
+    /// BERT's files: what `cls.output` was trained on cannot be computed then.
+    pub fn of_gguf_encoder(
+        checkpoint: &Checkpoint,
+        encoder: &Encoder,
+    ) -> Result<Self, WeightsError> {
+        let described = encoder.config();
+        let hidden = described.hidden;
+        let has_bias = |name: &str| checkpoint.contains(&format!("{name}.bias"));
+        let load = |name: &str, rows| Dense::load(checkpoint, name, (rows, hidden), has_bias(name));
+        let (pooling, function) = match described.architecture.as_str() {
+            // As llama.cpp has them where the file does not say.
+            "modernbert" => (PoolingMode::Mean, Activation::Gelu),
+            _ => (PoolingMode::Cls, Activation::Tanh),
+        };
+        let norm = match checkpoint.contains("cls.norm.weight") {
+            true => Some(LayerNorm::load(
+                checkpoint,
+                "cls.norm",
+                hidden,
+                described.eps,
+                has_bias("cls.norm"),
+            )?),
+            false => None,
+        };
+        Ok(Self {
+            pooling: Pooling::of(pooling),
+            dense: Some((load("cls", hidden)?, function, norm)),
+            classifier: load("cls.output", 1)?,
+        })
+    }
+
+    /// The head of a decoder in a GGUF file, `cls.output`: one row that gives the score, or two, of
+    /// yes and of no, the score being how much the first gives above the second.
+    ///
+    /// # Errors
+    /// As [`ScoreHead::of_encoder`].
+    pub fn of_gguf_decoder(
+        checkpoint: &Checkpoint,
+        decoder: &Decoder,
+    ) -> Result<Self, WeightsError> {
+        const NAME: &str = "cls.output.weight";
+        let hidden = decoder.config().hidden_size;
+        let rows = match checkpoint.shape(NAME) {
+            Some([2, _]) => 2,
+            _ => 1,
+        };
+        let mut values = checkpoint.numbers(NAME, &[rows, hidden])?;
+        let no = values.split_off(hidden);
+        for (value, no) in values.iter_mut().zip(no) {
+            *value -= no;
+        }
+        let classifier = Dense::from_rows(checkpoint, values, hidden, None)?;
+        Ok(Self::of_last(classifier))
+    }
+
     /// The head of a decoder's `…ForSequenceClassification`.
     ///
     /// # Errors

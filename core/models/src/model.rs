@@ -282,7 +282,7 @@ pub fn kind_of(path: &Path) -> Result<ModelKind> {
             .extension()
             .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
         return match is_gguf {
-            true => Ok(ModelKind::Chat),
+            true => Ok(outcrop_inference::gguf_kind(path)?),
             false => Err(Error::validation(format!(
                 "model: expected a folder with config.json or a .gguf file, got the file {shown}"
             ))),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use outcrop_api::{Error, MemoryEstimate, ModelKind, Result};
-use outcrop_inference::{Checkpoint, DecoderConfig, ModelSource, estimate};
+use outcrop_inference::{Checkpoint, DecoderConfig, GgufValue, ModelSource, estimate};
 use serde::Serialize;
 
 use crate::catalogue::{Place, built_in};
@@ -58,8 +58,15 @@ impl Shelf {
             (None, ModelSource::HuggingFace { config, .. }) => {
                 config["model_type"].as_str().unwrap_or_default().into()
             }
-            (None, ModelSource::Gguf { .. }) => String::new(),
+            (None, ModelSource::Gguf { metadata }) => {
+                let name = metadata.get("general.architecture");
+                name.and_then(GgufValue::as_str).unwrap_or_default().into()
+            }
         };
+        let mut engine = options.engine();
+        if let Some(draft) = &options.draft {
+            engine.draft = Some(self.place_of(draft)?.1);
+        }
         Ok(ModelSummary {
             id,
             kind,
@@ -68,7 +75,7 @@ impl Shelf {
             quantization: checkpoint.quantization(),
             context_length: decoder.map(|config| config.context_length),
             bytes: checkpoint.bytes(),
-            memory: estimate(&path, &options.engine())?,
+            memory: estimate(&path, &engine, options.encoder().precision)?,
             path,
         })
     }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use super::family::{Experts, FAMILIES, Family, Windows};
 use super::{
-    DecoderConfig, ExpertsConfig, GatedActivation, MAX_DIMENSION, RopeConfig, RopeScaling, Routing,
+    DecoderConfig, ExpertsConfig, GatedActivation, RopeConfig, RopeScaling, Routing,
     unknown_architecture,
 };
-use crate::weights::GgufValue;
+use crate::weights::{GgufFields, GgufValue};
 
 type Read<T> = Result<T, String>;
 
 /// Metadata with the family whose name stands before its keys.
 struct Metadata<'a> {
-    entries: &'a BTreeMap<String, GgufValue>,
+    fields: GgufFields<'a>,
     family: &'static Family,
 }
 
@@ -22,11 +22,16 @@ struct Metadata<'a> {
 pub(super) fn read(entries: &BTreeMap<String, GgufValue>) -> Read<DecoderConfig> {
     let metadata = find(entries)?;
     let family = metadata.family;
-    let hidden_size = metadata.size("embedding_length", None)?;
-    let heads = metadata.size("attention.head_count", None)?;
-    let layers = metadata.size("block_count", None)?;
-    let head_dim = metadata.size("attention.key_length", Some(hidden_size / heads))?;
-    let value_dim = metadata.size("attention.value_length", Some(head_dim))?;
+    metadata.fields.expect_flag("attention.causal", true)?;
+    let hidden_size = metadata.fields.size("embedding_length", None)?;
+    let heads = metadata.fields.size("attention.head_count", None)?;
+    let layers = metadata.fields.size("block_count", None)?;
+    let head_dim = metadata
+        .fields
+        .size("attention.key_length", Some(hidden_size / heads))?;
+    let value_dim = metadata
+        .fields
+        .size("attention.value_length", Some(head_dim))?;
     if value_dim != head_dim {
         return Err(format!(
             "{}.attention.value_length: expected {head_dim}, as attention.key_length, got {value_dim}",
@@ -37,24 +42,30 @@ pub(super) fn read(entries: &BTreeMap<String, GgufValue>) -> Read<DecoderConfig>
     let sliding_windows = windows(&metadata, layers)?;
     let (ropes, layer_ropes) = ropes(&metadata, head_dim, &sliding_windows)?;
     let is_gpt_oss = family.experts == Experts::GptOss;
-    let multiplier = |name| -> Read<f32> { Ok(metadata.number(name, Some(1.0))? as f32) };
+    let multiplier = |name| -> Read<f32> { Ok(metadata.fields.number(name, Some(1.0))? as f32) };
     let width = metadata.attention_width(layers, head_dim, hidden_size / heads);
-    let attention_scale = metadata.number("attention.scale", Some(1.0 / width.sqrt()))?;
+    let attention_scale = metadata
+        .fields
+        .number("attention.scale", Some(1.0 / width.sqrt()))?;
     Ok(DecoderConfig {
         architecture: family.name.to_owned(),
         hidden_size,
         intermediate_size: match &experts {
-            Some(experts) => {
-                metadata.size("feed_forward_length", Some(experts.intermediate_size))?
-            }
-            None => metadata.size("feed_forward_length", None)?,
+            Some(experts) => metadata
+                .fields
+                .size("feed_forward_length", Some(experts.intermediate_size))?,
+            None => metadata.fields.size("feed_forward_length", None)?,
         },
         heads,
-        kv_heads: metadata.size("attention.head_count_kv", Some(heads))?,
+        kv_heads: metadata
+            .fields
+            .size("attention.head_count_kv", Some(heads))?,
         head_dim,
         vocab_size: vocab_size(&metadata)?,
-        context_length: metadata.size("context_length", None)?,
-        norm_eps: metadata.number("attention.layer_norm_rms_epsilon", None)? as f32,
+        context_length: metadata.fields.size("context_length", None)?,
+        norm_eps: metadata
+            .fields
+            .number("attention.layer_norm_rms_epsilon", None)? as f32,
         norm_offset: 0.0,
         norms: family.norms,
         ropes,
@@ -100,24 +111,28 @@ fn find(entries: &BTreeMap<String, GgufValue>) -> Read<Metadata<'_>> {
     let Some(first) = families.next() else {
         return Err(unknown_architecture("general.architecture", name));
     };
-    let metadata = |family| Metadata { entries, family };
+    let metadata = |family: &'static Family| Metadata {
+        fields: GgufFields {
+            entries,
+            architecture: family.gguf,
+        },
+        family,
+    };
     // llama.cpp has one name for Llama and Mixtral.
     match families.next() {
-        Some(mixture) if metadata(first).count("expert_count")? > 0 => Ok(metadata(mixture)),
+        Some(mixture) if metadata(first).fields.count("expert_count")? > 0 => Ok(metadata(mixture)),
         _ => Ok(metadata(first)),
     }
 }
 
 /// The vocabulary: `vocab_size`, else the number of the tokenizer's tokens.
 fn vocab_size(metadata: &Metadata<'_>) -> Read<usize> {
-    let tokens = metadata.entries.get("tokenizer.ggml.tokens");
-    let tokens = tokens.and_then(GgufValue::as_strings).map(<[String]>::len);
-    metadata.size("vocab_size", tokens)
+    metadata.fields.size("vocab_size", metadata.fields.tokens())
 }
 
 fn experts(metadata: &Metadata<'_>, layers: usize) -> Read<Option<ExpertsConfig>> {
     let kind = metadata.family.experts;
-    let count = metadata.count("expert_count")?;
+    let count = metadata.fields.count("expert_count")?;
     if kind == Experts::None {
         return match count {
             0 => Ok(None),
@@ -128,14 +143,14 @@ fn experts(metadata: &Metadata<'_>, layers: usize) -> Read<Option<ExpertsConfig>
         };
     }
     // llama.cpp's numbers: 0 is none stated, 1 softmax over all, 3 softmax over the chosen.
-    let gating = metadata.count("expert_gating_func")?;
+    let gating = metadata.fields.count("expert_gating_func")?;
     if !matches!(gating, 0 | 1 | 3) {
         return Err(format!(
             "{}.expert_gating_func: expected 1 or 3, softmax, got {gating}",
             metadata.family.gguf
         ));
     }
-    let shared = metadata.count("expert_shared_count")?;
+    let shared = metadata.fields.count("expert_shared_count")?;
     if shared > 0 {
         return Err(format!(
             "{}.expert_shared_count: expected 0, got {shared}",
@@ -143,15 +158,15 @@ fn experts(metadata: &Metadata<'_>, layers: usize) -> Read<Option<ExpertsConfig>
         ));
     }
     let whole = match kind {
-        Experts::Mixtral => Some(metadata.size("feed_forward_length", None)?),
+        Experts::Mixtral => Some(metadata.fields.size("feed_forward_length", None)?),
         _ => None,
     };
     Ok(Some(ExpertsConfig {
         count,
-        per_token: metadata.size("expert_used_count", None)?,
+        per_token: metadata.fields.size("expert_used_count", None)?,
         intermediate_size: match whole {
             Some(width) => width,
-            None => metadata.size("expert_feed_forward_length", None)?,
+            None => metadata.fields.size("expert_feed_forward_length", None)?,
         },
         // llama.cpp always brings the parts of Qwen's chosen experts to a sum of 1.
         routing: Routing::SoftmaxOfChosen,
@@ -169,7 +184,7 @@ fn windows(metadata: &Metadata<'_>, layers: usize) -> Read<Vec<Option<usize>>> {
         .family
         .default("sliding_window")
         .map(|n| n as usize);
-    let window = metadata.size("attention.sliding_window", default)?;
+    let window = metadata.fields.size("attention.sliding_window", default)?;
     let has_window = |n: usize| !n.is_multiple_of(every);
     Ok((1..=layers)
         .map(|n| has_window(n).then_some(window))
@@ -185,15 +200,19 @@ fn ropes(
     let family = metadata.family;
     let (scaling, attention_factor) = scaling(metadata)?;
     let main = RopeConfig {
-        theta: metadata.number("rope.freq_base", Some(10_000.0))?,
-        dimensions: metadata.size("rope.dimension_count", Some(head_dim))?,
+        theta: metadata.fields.number("rope.freq_base", Some(10_000.0))?,
+        dimensions: metadata
+            .fields
+            .size("rope.dimension_count", Some(head_dim))?,
         order: family.gguf_order,
         scaling,
         attention_factor: attention_factor as f32,
     };
     if family.name == "gemma3_text" {
         let local = RopeConfig {
-            theta: metadata.number("rope.freq_base_swa", Some(10_000.0))?,
+            theta: metadata
+                .fields
+                .number("rope.freq_base_swa", Some(10_000.0))?,
             scaling: RopeScaling::None,
             ..main
         };
@@ -210,18 +229,20 @@ fn ropes(
 
 /// The scaling with the attention factor. Llama 3's and LongRoPE's come as tensors of divisors.
 fn scaling(metadata: &Metadata<'_>) -> Read<(RopeScaling, f64)> {
-    let attention_factor = metadata.number("rope.scaling.attn_factor", Some(1.0))?;
-    let kind = match metadata.get("rope.scaling.type") {
-        None => match metadata.get("rope.scale_linear") {
+    let attention_factor = metadata
+        .fields
+        .number("rope.scaling.attn_factor", Some(1.0))?;
+    let kind = match metadata.fields.get("rope.scaling.type") {
+        None => match metadata.fields.get("rope.scale_linear") {
             None => "none",
             Some(_) => "linear",
         },
         Some(GgufValue::String(kind)) => kind,
         Some(_) => "",
     };
-    let factor = match metadata.get("rope.scaling.factor") {
-        None => metadata.number("rope.scale_linear", Some(1.0))?,
-        Some(_) => metadata.number("rope.scaling.factor", None)?,
+    let factor = match metadata.fields.get("rope.scaling.factor") {
+        None => metadata.fields.number("rope.scale_linear", Some(1.0))?,
+        Some(_) => metadata.fields.number("rope.scaling.factor", None)?,
     };
     // A factor of 0 says that there is none.
     let factor = if factor == 0.0 { 1.0 } else { factor };
@@ -229,12 +250,18 @@ fn scaling(metadata: &Metadata<'_>) -> Read<(RopeScaling, f64)> {
         "none" | "longrope" => Ok((RopeScaling::None, attention_factor)),
         "linear" => Ok((RopeScaling::Linear { factor }, attention_factor)),
         "yarn" => {
-            let context = metadata.size("context_length", None)?;
-            let original = metadata.size("rope.scaling.original_context_length", Some(context))?;
+            let context = metadata.fields.size("context_length", None)?;
+            let original = metadata
+                .fields
+                .size("rope.scaling.original_context_length", Some(context))?;
             let scaling = RopeScaling::Yarn {
                 factor,
-                beta_fast: metadata.number("rope.scaling.yarn_beta_fast", Some(32.0))?,
-                beta_slow: metadata.number("rope.scaling.yarn_beta_slow", Some(1.0))?,
+                beta_fast: metadata
+                    .fields
+                    .number("rope.scaling.yarn_beta_fast", Some(32.0))?,
+                beta_slow: metadata
+                    .fields
+                    .number("rope.scaling.yarn_beta_slow", Some(1.0))?,
                 original_context: original as f64,
                 truncate: true,
             };
@@ -244,6 +271,7 @@ fn scaling(metadata: &Metadata<'_>) -> Read<(RopeScaling, f64)> {
             "{}.rope.scaling.type: expected none, linear, yarn or longrope, got {}",
             metadata.family.gguf,
             metadata
+                .fields
                 .get("rope.scaling.type")
                 .map_or_else(String::new, ToString::to_string)
         )),
@@ -251,25 +279,11 @@ fn scaling(metadata: &Metadata<'_>) -> Read<(RopeScaling, f64)> {
 }
 
 impl Metadata<'_> {
-    /// The entry `name` of the architecture.
-    fn get(&self, name: &str) -> Option<&GgufValue> {
-        self.entries.get(&format!("{}.{name}", self.family.gguf))
-    }
-
-    /// The entry `name` as a whole number, 0 where it is absent or 0.
-    fn count(&self, name: &str) -> Read<usize> {
-        match self.get(name).and_then(GgufValue::as_u64) {
-            Some(0) => Ok(0),
-            _ if self.get(name).is_none() => Ok(0),
-            _ => self.size(name, None),
-        }
-    }
-
     /// The bound of Gemma's soft caps; a family that has none has no default.
     fn cap(&self, name: &str) -> Read<Option<f32>> {
-        match (self.get(name), self.family.default(name)) {
+        match (self.fields.get(name), self.family.default(name)) {
             (None, default) => Ok(default.map(|cap| cap as f32)),
-            (Some(_), _) => Ok(Some(self.number(name, None)? as f32)),
+            (Some(_), _) => Ok(Some(self.fields.number(name, None)? as f32)),
         }
     }
 
@@ -281,32 +295,5 @@ impl Metadata<'_> {
             ("gemma2", 46) | ("gemma3_text", 62)
         );
         if is_27b { part as f64 } else { head_dim as f64 }
-    }
-
-    /// The entry `name` as a whole number above 0.
-    fn size(&self, name: &str, default: Option<usize>) -> Read<usize> {
-        let prefix = self.family.gguf;
-        match self.get(name) {
-            None => default.ok_or_else(|| format!("{prefix}.{name}: expected a whole number, got nothing")),
-            Some(value) => value
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .filter(|n| (1..=MAX_DIMENSION).contains(n))
-                .ok_or_else(|| {
-                    format!("{prefix}.{name}: expected a whole number in 1..={MAX_DIMENSION}, got {value}")
-                }),
-        }
-    }
-
-    /// The entry `name` as a number.
-    fn number(&self, name: &str, default: Option<f64>) -> Read<f64> {
-        let prefix = self.family.gguf;
-        match self.get(name) {
-            None => {
-                default.ok_or_else(|| format!("{prefix}.{name}: expected a number, got nothing"))
-            }
-            Some(GgufValue::Float(value)) => Ok(*value),
-            Some(other) => Err(format!("{prefix}.{name}: expected a number, got {other}")),
-        }
     }
 }

@@ -1,9 +1,12 @@
 //! The description of an encoder's architecture as data, which one forward pass follows.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use super::families;
+use super::{families, gguf};
 use crate::decoder_config::RopeScaling;
+use crate::weights::{Checkpoint, GgufValue};
 
 /// Architectures that [`EncoderConfig::from_json`] reads, by the `model_type` of `config.json`.
 pub const ENCODER_ARCHITECTURES: &[&str] = &[
@@ -138,6 +141,19 @@ impl EncoderConfig {
                 ));
             }
         };
+        read.check()?;
+        Ok(read)
+    }
+
+    /// Reads the description of the encoder that a GGUF file with these `metadata` holds.
+    ///
+    /// # Errors
+    /// As [`EncoderConfig::from_json`], by the keys of the metadata.
+    pub fn from_gguf(
+        metadata: &BTreeMap<String, GgufValue>,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, String> {
+        let read = gguf::read(metadata, checkpoint)?;
         read.check()?;
         Ok(read)
     }

@@ -4,7 +4,7 @@ use outcrop_tensor::Weight;
 
 use super::config::{EncoderConfig, NormOrder, Positions};
 use crate::dense::{Dense, LayerNorm, Precision};
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{Checkpoint, ModelSource, WeightsError};
 
 /// The tables that make a token's first vector.
 pub(super) struct Tables {
@@ -130,6 +130,39 @@ const NOMIC_NATIVE: Names = Names {
     ..BERT
 };
 
+/// llama.cpp's names (`gguf-py/gguf/constants.py`).
+const GGUF: Names = Names {
+    words: "token_embd",
+    positions: "position_embd",
+    types: "token_types",
+    norm: "token_embd_norm",
+    layer: "blk",
+    qkv: &["attn_q", "attn_k", "attn_v"],
+    attention_output: "attn_output",
+    attention_norm: "attn_output_norm",
+    up: "ffn_up",
+    factor: "",
+    down: "ffn_down",
+    mlp_norm: "layer_output_norm",
+    final_norm: "output_norm",
+};
+
+const GGUF_MODERNBERT: Names = Names {
+    attention_norm: "attn_norm",
+    factor: "ffn_up",
+    mlp_norm: "ffn_norm",
+    ..GGUF
+};
+
+const GGUF_NOMIC: Names = Names {
+    up: "ffn_gate",
+    factor: "ffn_up",
+    ..GGUF
+};
+
+/// Queries, keys and values of a GGUF file where they are one tensor.
+const GGUF_FUSED: &[&str] = &["attn_qkv"];
+
 /// What the names of all tensors of the encoder may begin with, where a head stands beside it.
 const PREFIXES: [&str; 6] = [
     "",
@@ -139,6 +172,19 @@ const PREFIXES: [&str; 6] = [
     "nomic_bert.",
     "camembert.",
 ];
+
+/// The names in a GGUF file of transformers' `architecture`.
+fn gguf_names(architecture: &str, checkpoint: &Checkpoint) -> Names {
+    let mut names = match architecture {
+        "modernbert" => GGUF_MODERNBERT,
+        "nomic_bert" => GGUF_NOMIC,
+        _ => GGUF,
+    };
+    if checkpoint.contains("blk.0.attn_qkv.weight") {
+        names.qkv = GGUF_FUSED;
+    }
+    names
+}
 
 /// Reads an encoder's tensors.
 pub(super) struct Loader<'a> {
@@ -153,7 +199,9 @@ impl<'a> Loader<'a> {
         checkpoint: &'a Checkpoint,
         config: &'a EncoderConfig,
     ) -> Result<Self, WeightsError> {
+        let is_gguf = matches!(checkpoint.config(), ModelSource::Gguf { .. });
         let names = match config.architecture.as_str() {
+            name if is_gguf => gguf_names(name, checkpoint),
             "modernbert" => MODERNBERT,
             "nomic_bert"
                 if checkpoint

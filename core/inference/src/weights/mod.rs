@@ -6,6 +6,7 @@
 
 mod error;
 pub mod gguf;
+mod gguf_fields;
 mod gguf_split;
 mod gguf_value;
 mod model_file;
@@ -21,6 +22,7 @@ use memmap2::Mmap;
 use outcrop_tensor::{Bytes, DType, Weight};
 
 pub use error::WeightsError;
+pub(crate) use gguf_fields::GgufFields;
 pub use gguf_value::{GgufArray, GgufValue};
 pub(crate) use model_file::{read_json, read_text};
 

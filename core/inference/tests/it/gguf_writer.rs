@@ -10,6 +10,46 @@ pub enum Entry {
     Size(usize),
     Number(f32),
     Text(&'static str),
+    Flag(bool),
+    Texts(Vec<String>),
+    Integers(Vec<i32>),
+    Numbers(Vec<f32>),
+    Bytes(Vec<u8>),
+}
+
+impl Entry {
+    /// The type's number in GGUF, and the value's bytes.
+    fn encode(&self) -> (u32, Vec<u8>) {
+        let text = |text: &str| {
+            let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(text.as_bytes());
+            bytes
+        };
+        let array = |kind: u32, count: usize, elements: Vec<u8>| {
+            let mut bytes = kind.to_le_bytes().to_vec();
+            bytes.extend((count as u64).to_le_bytes());
+            bytes.extend(elements);
+            (9, bytes)
+        };
+        match self {
+            Self::Size(n) => (4, (*n as u32).to_le_bytes().to_vec()),
+            Self::Number(x) => (6, x.to_le_bytes().to_vec()),
+            Self::Flag(flag) => (7, vec![u8::from(*flag)]),
+            Self::Text(value) => (8, text(value)),
+            Self::Texts(all) => array(8, all.len(), all.iter().flat_map(|t| text(t)).collect()),
+            Self::Bytes(all) => array(0, all.len(), all.clone()),
+            Self::Integers(all) => array(
+                5,
+                all.len(),
+                all.iter().flat_map(|n| n.to_le_bytes()).collect(),
+            ),
+            Self::Numbers(all) => array(
+                6,
+                all.len(),
+                all.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            ),
+        }
+    }
 }
 
 /// What a GGUF file is made of.
@@ -33,20 +73,9 @@ impl Gguf {
         };
         for (key, entry) in &self.entries {
             text(&mut file, key);
-            match entry {
-                Entry::Size(n) => {
-                    file.extend(4u32.to_le_bytes());
-                    file.extend((*n as u32).to_le_bytes());
-                }
-                Entry::Number(x) => {
-                    file.extend(6u32.to_le_bytes());
-                    file.extend(x.to_le_bytes());
-                }
-                Entry::Text(value) => {
-                    file.extend(8u32.to_le_bytes());
-                    text(&mut file, value);
-                }
-            }
+            let (kind, value) = entry.encode();
+            file.extend(kind.to_le_bytes());
+            file.extend(value);
         }
         let mut offset = 0u64;
         for (name, shape, numbers) in &self.tensors {
@@ -228,6 +257,9 @@ impl Converter<'_> {
             "model.norm.weight" => return Some("output_norm.weight".into()),
             "lm_head.weight" => return Some("output.weight".into()),
             _ => {}
+        }
+        if name == "score.weight" {
+            return Some("cls.output.weight".into());
         }
         let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
         let (part, ending) = part.rsplit_once('.').unwrap_or((part, "weight"));

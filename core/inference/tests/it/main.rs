@@ -9,6 +9,7 @@ mod encoder;
 mod encoder_families;
 mod engine;
 mod families;
+mod gguf_encoders;
 mod gguf_writer;
 mod golden;
 mod lora;

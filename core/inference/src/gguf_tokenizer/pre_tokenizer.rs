@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// A byte-level pre-tokenizer.
 #[derive(Debug)]
-pub(crate) struct PreTokenizer {
+pub(super) struct PreTokenizer {
     /// Its names.
     names: &'static [&'static str],
     split: Split,
@@ -90,7 +90,12 @@ const ALL: &[PreTokenizer] = &[
         ..PLAIN
     },
     PreTokenizer {
-        names: &["gpt-2", "default", "olmo", "phi-2"],
+        names: &["modern-bert"],
+        normalizes: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["gpt-2", "default", "olmo", "phi-2", "roberta-bpe"],
         ..PLAIN
     },
 ];
