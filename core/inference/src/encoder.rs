@@ -15,7 +15,7 @@ pub(crate) use config::activation;
 pub use config::{
     Activation, Biases, ENCODER_ARCHITECTURES, EncoderConfig, LayerAttention, NormOrder, Positions,
 };
-pub(crate) use gguf::is_gguf_encoder;
+pub(crate) use gguf::{is_gguf_encoder, known as known_in_gguf};
 
 use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
 use crate::dense::{LayerNorm, Precision};

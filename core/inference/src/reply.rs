@@ -90,7 +90,6 @@ impl<'a> ReplyPlan<'a> {
             .flat_map(|message| &message.content)
             .filter(|block| matches!(block, ContentBlock::ToolUse(_)))
             .count();
-        let tools = self.request.tools.iter().map(|tool| tool.name.clone());
-        ReplyReader::new(self.format, tools.collect(), earlier)
+        ReplyReader::new(self.format, self.request.tools.clone(), earlier)
     }
 }

@@ -14,6 +14,7 @@ use crate::aligned::{SharedOut, with_scratch};
 use crate::blocks::half_to_f32;
 use crate::interleave::interleave;
 use crate::isa::{Isa, versions};
+use crate::kv_rows::{floats_of_blocks, floats_of_halves};
 use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_tile};
 use crate::{Pool, activation};
 
@@ -23,9 +24,9 @@ const TASK_ROWS: usize = 64;
 const VALUE_BLOCK: usize = 128;
 
 /// Elements that share a scale in Q8_0.
-const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 /// Bytes of such a block.
-const BLOCK_BYTES: usize = 34;
+pub(crate) const BLOCK_BYTES: usize = 34;
 
 /// Writes `values`, a multiple of 32, as blocks of [`KvPages::Q8_0`]: 34 bytes for 32 elements. Each
 /// block's scale is the largest magnitude by 127; elements are rounded to the nearest.
@@ -237,7 +238,7 @@ impl<'a> Job<'a> {
         let sizes = [
             width * dim,
             keys.len() * width,
-            (most_rows * dim).max(VALUE_BLOCK * padded_dim),
+            (2 * most_rows * dim).max(VALUE_BLOCK * padded_dim),
             rows * padded_dim,
             width,
         ];
@@ -316,9 +317,11 @@ impl<'a> Job<'a> {
     ) {
         let (most_rows, most_panels) = panels::largest(isa);
         let dim = self.head_dim;
+        let (gathered, room) = gathered.split_at_mut(most_rows * dim);
         for tile in 0..keys.len().div_ceil(most_rows) {
             let (first, count) = even_tile(keys.len(), most_rows, tile);
-            self.gather_keys(isa, kv_head, keys.start + first, count, gathered);
+            let own = keys.start + first..keys.start + first + count;
+            self.gather_keys(isa, kv_head, own, room, gathered);
             for column in (0..width).step_by(most_panels * PANEL) {
                 let columns = (width - column).min(most_panels * PANEL);
                 let tile = Tile {
@@ -343,62 +346,55 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Lays the keys of `count` positions side by side, `(head_dim, count)`.
-    fn gather_keys(&self, isa: Isa, kv_head: usize, first: usize, count: usize, out: &mut [f32]) {
+    /// Lays the keys of `count` positions side by side, `(head_dim, count)`. `room` holds as many.
+    fn gather_keys(
+        &self,
+        isa: Isa,
+        kv_head: usize,
+        keys: Range<usize>,
+        room: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let (dim, count) = (self.head_dim, keys.len());
+        let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
         if let KvPages::F32(pages) = self.keys {
-            let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
-            for (row, position) in rows.iter_mut().zip(first..first + count) {
-                let at = (position % self.page_tokens * self.kv_heads + kv_head) * self.head_dim;
-                *row = &pages[position / self.page_tokens][at..at + self.head_dim];
+            for (row, position) in rows.iter_mut().zip(keys) {
+                let at = self.place(kv_head, position);
+                *row = &pages[position / self.page_tokens][at..at + dim];
             }
-            interleave(isa, &rows[..count], count, out);
-            return;
+        } else {
+            for (row, position) in room.chunks_exact_mut(dim).zip(keys) {
+                self.read(isa, self.keys, (kv_head, position), row);
+            }
+            for (row, own) in rows.iter_mut().zip(room.chunks_exact(dim).take(count)) {
+                *row = own;
+            }
         }
-        for i in 0..count {
-            self.read(
-                self.keys,
-                kv_head,
-                first + i,
-                out[i..].iter_mut().step_by(count),
-            );
-        }
+        interleave(isa, &rows[..count], count, out);
     }
 
-    /// Copies the key or value of one position to `slots`.
+    /// Where the row of a position and a head begins in its page, in elements.
+    fn place(&self, kv_head: usize, position: usize) -> usize {
+        (position % self.page_tokens * self.kv_heads + kv_head) * self.head_dim
+    }
+
+    /// Copies the key or value of one position to `out`, `head_dim` long.
     #[inline]
-    fn read<'s>(
+    fn read(
         &self,
+        isa: Isa,
         pages: KvPages<'a>,
-        kv_head: usize,
-        position: usize,
-        slots: impl Iterator<Item = &'s mut f32>,
+        (kv_head, position): (usize, usize),
+        out: &mut [f32],
     ) {
-        let dim = self.head_dim;
-        let page = position / self.page_tokens;
-        let at = (position % self.page_tokens * self.kv_heads + kv_head) * dim;
+        let (at, page) = (self.place(kv_head, position), position / self.page_tokens);
+        let end = at + self.head_dim;
         match pages {
-            KvPages::F32(pages) => {
-                for (slot, value) in slots.zip(&pages[page][at..at + dim]) {
-                    *slot = *value;
-                }
-            }
-            KvPages::F16(pages) => {
-                for (slot, value) in slots.zip(&pages[page][at..at + dim]) {
-                    *slot = half_to_f32(value.to_bits());
-                }
-            }
+            KvPages::F32(pages) => out.copy_from_slice(&pages[page][at..end]),
+            KvPages::F16(pages) => floats_of_halves(isa, &pages[page][at..end], out),
             KvPages::Q8_0(pages) => {
-                let blocks = at / BLOCK * BLOCK_BYTES..(at + dim) / BLOCK * BLOCK_BYTES;
-                let blocks = pages[page][blocks].chunks_exact(BLOCK_BYTES);
-                let values = blocks.flat_map(|block| {
-                    let scale = half_to_f32(u16::from_le_bytes([block[0], block[1]]));
-                    block[2..]
-                        .iter()
-                        .map(move |&code| scale * f32::from(code as i8))
-                });
-                for (slot, value) in slots.zip(values) {
-                    *slot = value;
-                }
+                let blocks = at / BLOCK * BLOCK_BYTES..end / BLOCK * BLOCK_BYTES;
+                floats_of_blocks(isa, &pages[page][blocks], out);
             }
         }
     }
@@ -451,13 +447,9 @@ impl<'a> Job<'a> {
         for first in (0..keys.len()).step_by(VALUE_BLOCK) {
             let count = VALUE_BLOCK.min(keys.len() - first);
             for (i, slots) in gathered.chunks_exact_mut(padded).take(count).enumerate() {
-                self.read(
-                    self.values,
-                    kv_head,
-                    keys.start + first + i,
-                    slots.iter_mut(),
-                );
-                slots[self.head_dim..].fill(0.0);
+                let (own, padding) = slots.split_at_mut(self.head_dim);
+                self.read(isa, self.values, (kv_head, keys.start + first + i), own);
+                padding.fill(0.0);
             }
             for tile in 0..rows.div_ceil(most_rows) {
                 let (row, tile_rows) = even_tile(rows, most_rows, tile);

@@ -16,6 +16,7 @@ mod error;
 mod formats;
 mod interleave;
 mod isa;
+mod kv_rows;
 mod lanes;
 mod linear;
 mod map_file;

@@ -7,6 +7,7 @@ use super::{
     DecoderConfig, ExpertsConfig, GatedActivation, RopeConfig, RopeScaling, Routing,
     unknown_architecture,
 };
+use crate::encoder::known_in_gguf;
 use crate::weights::{GgufFields, GgufValue};
 
 type Read<T> = Result<T, String>;
@@ -109,7 +110,8 @@ fn find(entries: &BTreeMap<String, GgufValue>) -> Read<Metadata<'_>> {
     };
     let mut families = FAMILIES.iter().filter(|family| family.gguf == name);
     let Some(first) = families.next() else {
-        return Err(unknown_architecture("general.architecture", name));
+        let decoders = unknown_architecture("general.architecture", name);
+        return Err(format!("{decoders}; encoders are {}", known_in_gguf()));
     };
     let metadata = |family: &'static Family| Metadata {
         fields: GgufFields {

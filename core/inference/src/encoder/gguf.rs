@@ -20,6 +20,11 @@ pub(crate) fn is_gguf_encoder(metadata: &BTreeMap<String, GgufValue>) -> bool {
     name(metadata).is_some()
 }
 
+/// llama.cpp's names of encoders.
+pub(crate) fn known() -> String {
+    NAMES.map(|(name, _)| name).join(", ")
+}
+
 /// llama.cpp's name of the encoder, with transformers'.
 fn name(metadata: &BTreeMap<String, GgufValue>) -> Option<(&'static str, &'static str)> {
     let name = metadata.get("general.architecture")?.as_str()?;
@@ -33,8 +38,7 @@ pub(super) fn read(
     checkpoint: &Checkpoint,
 ) -> Result<EncoderConfig, String> {
     let Some((architecture, family)) = name(metadata) else {
-        let known = NAMES.map(|(name, _)| name).join(", ");
-        return Err(format!("general.architecture: expected one of {known}"));
+        return Err(format!("general.architecture: expected one of {}", known()));
     };
     let fields = GgufFields {
         entries: metadata,

@@ -58,6 +58,8 @@ impl<'a> GgufLoader<'a> {
             return self.encoder(id, options);
         }
         if self.kind == ModelKind::Chat {
+            // An architecture that is not known is what is wrong, then.
+            self.described()?;
             let known = ENCODER_ARCHITECTURES.join(", ");
             return Err(wrong_model(
                 self.path,
@@ -89,9 +91,7 @@ impl<'a> GgufLoader<'a> {
 
     fn decoder(self, id: &str, options: EncoderOptions) -> Result<Inner> {
         check_precision(id, &options)?;
-        let described = DecoderConfig::from_source(self.checkpoint.config())
-            .map_err(|error| wrong_model(self.path, error.message()))?;
-        let decoder = Decoder::load(described, self.checkpoint)?;
+        let decoder = Decoder::load(self.described()?, self.checkpoint)?;
         let tokenizer = Tokenizer::from_checkpoint(self.checkpoint)?;
         let purpose = match self.kind {
             ModelKind::Rerank => Purpose::Rerank {
@@ -103,6 +103,11 @@ impl<'a> GgufLoader<'a> {
         };
         let backbone = of_decoder(decoder, &purpose);
         Ok(self.finish(id, options, backbone, (tokenizer, purpose)))
+    }
+
+    fn described(&self) -> Result<DecoderConfig> {
+        DecoderConfig::from_source(self.checkpoint.config())
+            .map_err(|error| wrong_model(self.path, error.message()))
     }
 
     /// What embeds by the file's pooling, the mean where it states none, as in sentence-transformers.

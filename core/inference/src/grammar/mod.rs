@@ -4,6 +4,7 @@
 mod conforms;
 mod constraint;
 mod json_schema;
+mod parameters;
 mod quotation;
 mod tools;
 mod vocabulary;

@@ -209,8 +209,12 @@ fn tools() -> Vec<Tool> {
 }
 
 /// Marks of the families' templates, with what stands before a call's first choice.
-const FAMILIES: [(&[&str], &str); 9] = [
+const FAMILIES: [(&[&str], &str); 10] = [
     (&["<tool_call>"], "So <tool_call>"),
+    (
+        &["<tool_call>", "<function=", "<parameter="],
+        "So <tool_call>\n<function=",
+    ),
     (&["[TOOL_CALLS]"], "So [TOOL_CALLS]"),
     (&["[TOOL_CALLS]", "[ARGS]"], "[TOOL_CALLS]"),
     (&["<|tool|>", "<|/tool|>"], "So<|tool_call|>"),
@@ -268,8 +272,8 @@ fn reply(
             ids.extend(constraint.commit(id).unwrap());
         }
         let text = grammars.tokenizer.decode(&ids, false).unwrap();
-        let names = form.tools.iter().map(|tool| tool.name.clone()).collect();
-        let mut reader = crate::tool_calls::ReplyReader::new(form.format, names, 0).unwrap();
+        let tools = form.tools.to_vec();
+        let mut reader = crate::tool_calls::ReplyReader::new(form.format, tools, 0).unwrap();
         let mut events = reader.push(&text);
         events.extend(reader.finish());
         let (mut calls, mut plain) = (Vec::new(), String::new());
@@ -305,6 +309,122 @@ fn a_reply_in_channels_has_its_form_in_the_one_that_is_read() {
         let (calls, text) = reply(&form, "", &[choice; 60]).unwrap();
         assert!(calls.is_empty());
         assert!(["\"one\"", "\"two\""].contains(&text.as_str()), "{text}");
+    }
+}
+
+#[test]
+fn a_text_that_stands_alone_is_any_text() {
+    let marks = ["<tool_call>", "<function=", "<parameter="];
+    let text = json!({"anyOf": [{"type": "string"}, {"type": "null"}]});
+    let tools = [Tool {
+        name: "note".to_owned(),
+        description: String::new(),
+        input_schema: json!({"properties": {"a": {"type": "string"}, "b": text}, "required": ["a"]}),
+    }];
+    let form = ToolForm {
+        format: crate::tool_calls::of_template(|text| marks.contains(&text)),
+        tools: &tools,
+        choice: None,
+        output: None,
+    };
+    for (a, b, expected) in [
+        ("x < y\n\n</b> {\"", None, json!({"a": "x < y\n\n</b> {\""})),
+        ("", Some("null"), json!({"a": "", "b": null})),
+        ("null", Some("12"), json!({"a": "null", "b": "12"})),
+    ] {
+        let b = b.map_or(String::new(), |b| {
+            format!("<parameter=b>\n{b}\n</parameter>\n")
+        });
+        let begun = format!(
+            "So <tool_call>\n<function=note>\n<parameter=a>\n{a}\n</parameter>\n{b}</function>\n</tool_call>"
+        );
+        let (calls, text) = reply(&form, &begun, &[]).unwrap();
+        assert_eq!((calls[0].1.clone(), &text[..]), (expected, "So"));
+    }
+}
+
+/// Schemas whose calls are written parameter by parameter, walked through at random.
+#[test]
+fn parameters_that_stand_alone_are_held_to_their_schemas() {
+    let marks = ["<tool_call>", "<function=", "<parameter="];
+    let properties = json!({
+        "city": {"enum": ["Bern", "Ulm"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+        "word": {"type": "string", "minLength": 2, "maxLength": 4},
+        "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "maxItems": 2},
+        "sure": {"type": ["boolean", "null"]},
+    });
+    let tool = |schema: Value| Tool {
+        name: "weather".to_owned(),
+        description: String::new(),
+        input_schema: schema,
+    };
+    let schema = json!({"type": "object", "properties": properties, "$defs": {"tag": {"enum": [1, true]}},
+        "required": ["city", "days", "word", "tags"]});
+    let tools = [tool(schema)];
+    let form = ToolForm {
+        format: crate::tool_calls::of_template(|text| marks.contains(&text)),
+        tools: &tools,
+        choice: Some(&ToolChoice::Any {}),
+        output: None,
+    };
+    let mut finished = 0;
+    for seed in 0..60usize {
+        let choices: Vec<usize> = (0..400)
+            .map(|at| (at * 7919 + seed * 104_729) % 501)
+            .collect();
+        let Some((calls, text)) = reply(&form, "", &choices) else {
+            continue;
+        };
+        assert!(text.is_empty() && !calls.is_empty(), "{text}");
+        finished += 1;
+        for (_, input) in calls {
+            assert!(input["city"] == "Bern" || input["city"] == "Ulm", "{input}");
+            assert!(
+                (1..=9).contains(&input["days"].as_i64().unwrap()),
+                "{input}"
+            );
+            let length = input["word"].as_str().unwrap().chars().count();
+            assert!((2..=4).contains(&length), "{input}");
+            assert!(
+                input["tags"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|tag| *tag == 1 || *tag == true)
+            );
+            assert!(
+                input["sure"].is_boolean() || input["sure"].is_null(),
+                "{input}"
+            );
+        }
+    }
+    assert!(finished > 5, "{finished}");
+    for (schema, place) in [
+        (
+            json!({"properties": {"a": {"type": "string", "pattern": "^a+$"}}}),
+            "/properties/a/pattern",
+        ),
+        (
+            json!({"properties": {"a": {"type": ["string", "object"]}}}),
+            "/properties/a",
+        ),
+        (
+            json!({"type": "object", "minProperties": 1}),
+            "/minProperties",
+        ),
+    ] {
+        let tools = [tool(schema)];
+        let form = ToolForm {
+            tools: &tools,
+            ..form
+        };
+        let error = grammars().start_tools(&form).err().unwrap();
+        assert!(error.message().contains(place), "{error}");
+        assert!(
+            error.message().contains("parameter by parameter"),
+            "{error}"
+        );
     }
 }
 

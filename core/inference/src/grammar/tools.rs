@@ -5,11 +5,14 @@
 //! beginning, without reasoning before them. With a format of output the reply is calls, or one
 //! text of that format.
 
+use std::collections::BTreeMap;
+
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use outcrop_api::{Error, OutputFormat, Result, Tool, ToolChoice};
 use serde_json::{Value, json};
 
 use super::json_schema;
+use super::parameters::ParameterCall;
 use crate::tokenizer::Tokenizer;
 use crate::tool_calls::{CallSyntax, ToolFormat};
 
@@ -40,10 +43,12 @@ impl ToolForm<'_> {
             format: self.format,
             tokenizer,
             rules: String::new(),
+            bodies: BTreeMap::new(),
+            grammars: Vec::new(),
         };
         if !chosen.is_empty() {
             let is_one = matches!(self.choice, Some(ToolChoice::Tool { .. }));
-            lark.define_calls(self.tools, &chosen, self.format.repeats() && !is_one);
+            lark.define_calls(self.tools, &chosen, self.format.repeats() && !is_one)?;
         }
         let mut grammars = Vec::new();
         if let Some(output) = self.output.filter(|_| may_be_text) {
@@ -59,8 +64,15 @@ impl ToolForm<'_> {
             (true, None) => lark.text_or_calls(self.tools)?,
         };
         lark.rule("start", &start);
-        grammars.insert(0, GrammarWithLexer::from_lark(lark.rules));
+        grammars.insert(
+            0,
+            GrammarWithLexer::from_lark(std::mem::take(&mut lark.rules)),
+        );
+        grammars.append(&mut lark.grammars);
         for &index in &chosen {
+            if self.format.syntax == CallSyntax::Parameters {
+                break;
+            }
             grammars.push(GrammarWithLexer {
                 name: Some(format!("tool_{index}")),
                 json_schema: Some(arguments(&self.tools[index], index)?),
@@ -114,6 +126,10 @@ struct Lark<'a> {
     format: &'a ToolFormat,
     tokenizer: &'a Tokenizer,
     rules: String,
+    /// What follows the opening of a call that is written parameter by parameter, by tool.
+    bodies: BTreeMap<usize, String>,
+    /// The grammars of such calls' values.
+    grammars: Vec<GrammarWithLexer>,
 }
 
 impl Lark<'_> {
@@ -122,15 +138,35 @@ impl Lark<'_> {
     }
 
     /// The rule `calls` of a reply that is nothing else: calls of the `chosen` among `tools`.
-    fn define_calls(&mut self, tools: &[Tool], chosen: &[usize], repeats: bool) {
+    ///
+    /// # Errors
+    /// Of a schema that the family's form cannot follow.
+    fn define_calls(&mut self, tools: &[Tool], chosen: &[usize], repeats: bool) -> Result<()> {
         let mut names = Vec::new();
         for &index in chosen {
+            if self.format.syntax == CallSyntax::Parameters {
+                self.define_parameters(&tools[index], index)?;
+            }
             let name = format!("call_{index}");
             self.rule(&name, &self.call(&tools[index].name, index, 0));
             names.push(name);
         }
         self.rule("call", &names.join(" | "));
         self.rule("calls", &self.calls("call", 0, repeats));
+        Ok(())
+    }
+
+    /// The rules of a tool's parameters.
+    fn define_parameters(&mut self, tool: &Tool, index: usize) -> Result<()> {
+        // What no form can follow is refused in the words of all.
+        arguments(tool, index)?;
+        let parameters = ParameterCall::new(tool, index).rules()?;
+        for (name, body) in &parameters.rules {
+            self.rule(name, body);
+        }
+        self.bodies.insert(index, parameters.body);
+        self.grammars.extend(parameters.grammars);
+        Ok(())
     }
 
     /// One call of the tool `name`, of whose opening the first `skipped` bytes are written already.
@@ -143,6 +179,11 @@ impl Lark<'_> {
                 (format!("{open}{{\"name\": {name}, \"{key}\": "), "}")
             }
             CallSyntax::Named(separator) => (format!("{open}{name}{separator}"), ""),
+            CallSyntax::Parameters => {
+                let body = self.bodies.get(&index).map_or("", String::as_str);
+                let (open, close) = (self.text(open), self.text(format.close));
+                return format!("{open} {body} {close}");
+            }
         };
         let after = format!("{after}{}", format.close);
         let parts = [
@@ -288,7 +329,7 @@ impl Lark<'_> {
 }
 
 /// `text` as a regular expression between slashes that matches it and nothing else.
-fn pattern_of(text: &str) -> String {
+pub(super) fn pattern_of(text: &str) -> String {
     let mut pattern = String::new();
     for character in text.chars() {
         match character {

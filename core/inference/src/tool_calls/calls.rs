@@ -1,9 +1,10 @@
 //! The calls of a reply from their text.
 
-use outcrop_api::{ContentBlock, StreamEvent, ToolUse};
+use outcrop_api::{ContentBlock, StreamEvent, Tool, ToolUse};
 use serde_json::Value;
 
 use super::format::{CallSyntax, ToolFormat};
+use super::parameters;
 
 /// What stands between two calls.
 const BETWEEN: [char; 4] = [' ', '\n', ';', ','];
@@ -11,8 +12,8 @@ const BETWEEN: [char; 4] = [' ', '\n', ';', ','];
 /// Reads calls of declared tools, and numbers them.
 #[derive(Debug)]
 pub(super) struct Calls {
-    /// Names of the declared tools.
-    tools: Vec<String>,
+    /// The declared tools.
+    tools: Vec<Tool>,
     /// Number of the next call in the conversation, for its id.
     next: usize,
     /// Calls in this reply.
@@ -21,7 +22,7 @@ pub(super) struct Calls {
 
 impl Calls {
     /// A reader in a conversation that already holds `calls` calls.
-    pub fn new(tools: Vec<String>, calls: usize) -> Self {
+    pub fn new(tools: Vec<Tool>, calls: usize) -> Self {
         Self {
             tools,
             next: calls,
@@ -44,8 +45,9 @@ impl Calls {
         let (pairs, rest) = match format.syntax {
             CallSyntax::Object(_) => objects(body, format)?,
             CallSyntax::Named(separator) => named(body, format, separator)?,
+            CallSyntax::Parameters => self.parameters(body, format)?,
         };
-        let is_declared = |(name, _): &(String, Value)| self.tools.contains(name);
+        let is_declared = |(name, _): &(String, Value)| self.schema_of(name).is_some();
         if pairs.is_empty() || !pairs.iter().all(is_declared) {
             return None;
         }
@@ -58,8 +60,24 @@ impl Calls {
     /// The call of tool `name` with a text's JSON, where it is declared and the JSON an object.
     pub fn read_one(&mut self, name: &str, json: &str) -> Option<StreamEvent> {
         let input: Value = serde_json::from_str(json.trim()).ok()?;
-        let is_right = input.is_object() && self.tools.iter().any(|tool| tool == name);
+        let is_right = input.is_object() && self.schema_of(name).is_some();
         is_right.then(|| self.call(name.to_owned(), input))
+    }
+
+    /// The schema of the arguments of the tool `name`, where it is declared.
+    fn schema_of(&self, name: &str) -> Option<&Value> {
+        let mut own = self.tools.iter().filter(|tool| tool.name == name);
+        own.next().map(|tool| &tool.input_schema)
+    }
+
+    /// Calls that are written parameter by parameter.
+    fn parameters<'t>(&self, body: &'t str, format: &ToolFormat) -> Option<(Pairs, &'t str)> {
+        let (name, input, rest) = parameters::read(body.trim_start(), |name| self.schema_of(name))?;
+        let rest = match format.stop {
+            Some(stop) => rest.trim_start().strip_prefix(stop)?,
+            None => rest,
+        };
+        Some((vec![(name, input)], rest))
     }
 
     fn call(&mut self, name: String, input: Value) -> StreamEvent {

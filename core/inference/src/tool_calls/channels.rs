@@ -1,6 +1,6 @@
 //! Replies in channels, as GPT-OSS writes them: thoughts, calls and what the user reads.
 
-use outcrop_api::StreamEvent;
+use outcrop_api::{StreamEvent, Tool};
 
 use super::calls::Calls;
 use super::push_text;
@@ -41,7 +41,7 @@ enum State {
 
 impl Channels {
     /// A splitter for `tools`, in a conversation that already holds `calls` calls.
-    pub fn new(tools: Vec<String>, calls: usize) -> Self {
+    pub fn new(tools: Vec<Tool>, calls: usize) -> Self {
         Self {
             calls: Calls::new(tools, calls),
             held: String::new(),

@@ -1,5 +1,7 @@
 //! How each model family writes calls of tools: a table, from which calls are read and grammars made.
 
+use super::parameters::{FUNCTION, PARAMETER};
+
 /// How a family writes calls. A reply's calls are `begin`, one or several calls with `between` them,
 /// `end`; a call is `open`, its name and arguments, `close`.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) enum CallSyntax {
     Object(&'static str),
     /// The name, this text, and the arguments' JSON.
     Named(&'static str),
+    /// Each argument by itself, as [`super::parameters`] reads them.
+    Parameters,
 }
 
 /// The formats, the first of which whose marks a template holds is the model's.
@@ -127,6 +131,19 @@ const FORMATS: &[ToolFormat] = &[
         close: "",
         between: ", ",
         end: "]",
+    },
+    // Qwen3-Coder.
+    ToolFormat {
+        marks: &["<tool_call>", FUNCTION, PARAMETER],
+        markers: &["<tool_call>", "</tool_call>"],
+        trigger: Some("<tool_call>"),
+        stop: Some("</tool_call>"),
+        begin: "",
+        open: "<tool_call>\n",
+        syntax: CallSyntax::Parameters,
+        close: "\n</tool_call>",
+        between: "\n",
+        end: "",
     },
     // Hermes, Qwen2.5, Qwen3, SmolLM3.
     ToolFormat {

@@ -1,13 +1,14 @@
 //! Calls of tools in a reply's text, as the model's family writes them.
 //!
-//! Only well-formed JSON that names a declared tool is a call; everything else stays text. Reasoning
+//! Only what is well-formed and names a declared tool is a call; everything else stays text. Reasoning
 //! that a model writes stays in the text where the model wrote it: between `<think>` and `</think>`.
 
 mod calls;
 mod channels;
 mod format;
+pub(crate) mod parameters;
 
-use outcrop_api::StreamEvent;
+use outcrop_api::{StreamEvent, Tool};
 
 use calls::Calls;
 pub(crate) use channels::Channels;
@@ -25,7 +26,7 @@ pub(crate) enum ReplyReader {
 impl ReplyReader {
     /// A reader of replies in `format` that may call `tools`, in a conversation that already holds
     /// `calls` calls. `None` where all is text.
-    pub fn new(format: &'static ToolFormat, tools: Vec<String>, calls: usize) -> Option<Self> {
+    pub fn new(format: &'static ToolFormat, tools: Vec<Tool>, calls: usize) -> Option<Self> {
         if format.has_channels() {
             return Some(Self::Channels(Channels::new(tools, calls)));
         }
@@ -86,7 +87,7 @@ const PYTHON_TAG: &str = "<|python_tag|>";
 
 impl ToolCalls {
     /// A splitter for replies in `format`.
-    pub fn new(format: &'static ToolFormat, tools: Vec<String>, calls: usize) -> Self {
+    pub fn new(format: &'static ToolFormat, tools: Vec<Tool>, calls: usize) -> Self {
         Self {
             format,
             calls: Calls::new(tools, calls),

@@ -16,11 +16,17 @@ const GRANITE: &[&str] = &["<|tool_call|>"];
 const PHI: &[&str] = &["<|tool|>", "<|/tool|>"];
 const DEEP_SEEK: &[&str] = &["<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>"];
 const HARMONY: &[&str] = &["<|channel|>", "<|message|>"];
+const CODER: &[&str] = &["<tool_call>", "<function=", "<parameter="];
 
 /// A reply of the family whose template holds `marks`, with texts joined.
 fn run(marks: &[&str], deltas: &[&str]) -> Vec<StreamEvent> {
     let format = of_template(|text| marks.contains(&text));
-    let mut reader = ReplyReader::new(format, vec!["weather".to_owned()], 2).unwrap();
+    let tool = Tool {
+        name: "weather".to_owned(),
+        description: String::new(),
+        input_schema: json!({"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}),
+    };
+    let mut reader = ReplyReader::new(format, vec![tool], 2).unwrap();
     let mut events: Vec<StreamEvent> = deltas.iter().flat_map(|delta| reader.push(delta)).collect();
     events.extend(reader.finish());
     let calls = |event: &&StreamEvent| matches!(event, StreamEvent::Block(_));
@@ -61,6 +67,30 @@ fn hermes_calls_are_blocks_and_the_text_before_stays() {
         run(HERMES, &[TWO]),
         [text("I look."), call(2, "Bern"), call(3, "Ulm")]
     );
+}
+
+const CODER_TWO: &str = "I look.\n<tool_call>\n<function=weather>\n<parameter=city>\nBern\n</parameter>\n</function>\n</tool_call>\n\
+    <tool_call>\n<function=weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>\n";
+
+#[test]
+fn calls_of_parameters_are_read_by_the_tools_schema() {
+    assert_eq!(
+        run(CODER, &[CODER_TWO]),
+        [text("I look."), call(2, "Bern"), call(3, "Ulm")]
+    );
+    let one = "<tool_call>\n<function=weather>\n<parameter=city>\nNew\n\nYork \n</parameter>\n<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>";
+    let StreamEvent::Block(ContentBlock::ToolUse(call)) = &run(CODER, &[one])[0] else {
+        panic!("expected a call");
+    };
+    assert_eq!(call.input, json!({"city": "New\n\nYork ", "days": 3}));
+    for unsound in [
+        "<tool_call>\n<function=rain>\n</function>\n</tool_call>",
+        "<tool_call>\n<function=weather>\n<parameter=days>\nmany\n</parameter>\n</function>\n</tool_call>",
+        "<tool_call>\n<function=weather>\n<parameter=city>\nBern\n</function>\n</tool_call>",
+        "<tool_call>\n{\"name\": \"weather\", \"arguments\": {}}\n</tool_call>",
+    ] {
+        assert_eq!(run(CODER, &[unsound]), [text(unsound)]);
+    }
 }
 
 #[test]
@@ -158,6 +188,7 @@ proptest! {
     fn borders_of_tokens_change_nothing(cuts in prop::collection::vec(1usize..12, 300)) {
         for (marks, reply) in [
             (HERMES, TWO),
+            (CODER, CODER_TWO),
             (HERMES, "so <tool_call>{\"name\": 1}</tool_call> \n it goes"),
             (LLAMA, "{\"name\": \"weather\"}"),
             (LLAMA, "<|python_tag|>{\"name\": \"weather\", \"parameters\": {\"city\": \"Bern\"}}"),

@@ -250,6 +250,9 @@ fn decoder(folder: &Path, pooling: usize) -> Gguf {
     gguf.entries
         .push(("qwen3.pooling_type".into(), Entry::Size(pooling)));
     gguf.entries.extend(tokenizer(folder, "gpt-2"));
+    // An embedding model's texts end with the token that is read; a reranker's words end otherwise.
+    let key = "tokenizer.ggml.add_eos_token".to_owned();
+    gguf.entries.push((key, Entry::Flag(pooling != 4)));
     gguf
 }
 

@@ -252,16 +252,17 @@ impl Converter<'_> {
 
     /// llama.cpp's name of a tensor; `None` for those of experts.
     fn rename(&self, name: &str) -> Option<String> {
+        let name = name.strip_prefix("model.").unwrap_or(name);
         match name {
-            "model.embed_tokens.weight" => return Some("token_embd.weight".into()),
-            "model.norm.weight" => return Some("output_norm.weight".into()),
+            "embed_tokens.weight" => return Some("token_embd.weight".into()),
+            "norm.weight" => return Some("output_norm.weight".into()),
             "lm_head.weight" => return Some("output.weight".into()),
             _ => {}
         }
         if name == "score.weight" {
             return Some("cls.output.weight".into());
         }
-        let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+        let (layer, part) = name.strip_prefix("layers.")?.split_once('.')?;
         let (part, ending) = part.rsplit_once('.').unwrap_or((part, "weight"));
         let has_four = self.config.norms.is_after();
         let part = match part {

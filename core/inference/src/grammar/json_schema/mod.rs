@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 const MAX_DEPTH: usize = 64;
 
 /// Keywords that say nothing about what is valid.
-const ANNOTATIONS: [&str; 16] = [
+pub(super) const ANNOTATIONS: [&str; 16] = [
     "title",
     "description",
     "default",
