@@ -1,12 +1,13 @@
 """Prefill, decode and batched decode of random weights of real shapes, beside llama.cpp.
 
 usage: decoding.py [SHAPE:QUANT | FILE.gguf ...]
-default: qwen2.5-0.5b:Q8_0 qwen2.5-0.5b:Q4_0 llama-3.2-1b:Q8_0 llama-3.2-1b:Q4_K_M
+default: qwen2.5-0.5b:Q8_0 qwen2.5-0.5b:Q4_0 llama-3.2-1b:Q8_0 llama-3.2-1b:Q4_K_M qwen3-moe-small:Q8_0
 
 Two threads each, in turn, medians. Prefill is of 512 tokens that no cache has seen; decode is of
 one and of eight sequences from a context of 128, in tokens a second of all sequences together.
 `read_share` is the part of the read bandwidth, measured in the same run, that one sequence's decode
-keeps busy with weights: no engine that reads every weight for every token passes 1.
+keeps busy with weights (of experts those that a token goes through): no engine that reads them for
+every token passes 1.
 llama.cpp runs in a process of its own: where it fails, its line says so.
 """
 
@@ -22,7 +23,8 @@ from pathlib import Path
 
 THREADS, PROMPT, CONTEXT, STEPS, BATCH, ROUNDS = 2, 512, 128, 32, 8, 5
 os.environ["OUTCROP_THREADS"] = str(THREADS)
-DEFAULT = ["qwen2.5-0.5b:Q8_0", "qwen2.5-0.5b:Q4_0", "llama-3.2-1b:Q8_0", "llama-3.2-1b:Q4_K_M"]
+DEFAULT = ["qwen2.5-0.5b:Q8_0", "qwen2.5-0.5b:Q4_0", "llama-3.2-1b:Q8_0", "llama-3.2-1b:Q4_K_M",
+           "qwen3-moe-small:Q8_0"]
 HERE = Path(__file__).resolve().parent
 
 
@@ -101,6 +103,20 @@ def read_bandwidth() -> float:
     return sum(a.nbytes for a in arrays) / best
 
 
+def bytes_of_a_token(path: str) -> float:
+    """Bytes of the weights that a token's decode reads."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+
+    def count(name: str) -> int:
+        found = [field for key, field in reader.fields.items() if key.endswith(name)]
+        return int(found[0].parts[-1][0]) if found else 1
+
+    share = count(".expert_used_count") / count(".expert_count")
+    return sum(tensor.n_bytes * (share if "_exps" in tensor.name else 1) for tensor in reader.tensors)
+
+
 def measure(name: str, path: str, session) -> None:
     ours, bandwidth = Ours(session.model(path)), read_bandwidth()
     try:
@@ -121,7 +137,7 @@ def measure(name: str, path: str, session) -> None:
         else:
             line |= {"llama.cpp": round(amount / medians[1], 2), "ratio": round(medians[1] / medians[0], 3)}
         if bench.startswith("decode_context"):
-            line["read_share"] = round(session.model(path).info.bytes / medians[0] / bandwidth, 3)
+            line["read_share"] = round(bytes_of_a_token(path) / medians[0] / bandwidth, 3)
         print(json.dumps(line | {"repetitions": ROUNDS, "threads": THREADS}), flush=True)
     if theirs:
         theirs.close()

@@ -1,6 +1,6 @@
 """Writes GGUF files with random weights of real shapes: good for speed and for nothing else.
 
-usage: random_gguf.py OUT.gguf SHAPE QUANT      SHAPE: llama-3.2-1b | qwen2.5-0.5b | qwen3-0.6b | small; QUANT: Q8_0 | Q4_0 | Q4_K_M
+usage: random_gguf.py OUT.gguf SHAPE QUANT      SHAPE: llama-3.2-1b | qwen2.5-0.5b | qwen3-0.6b | qwen3-moe-small | small; QUANT: Q8_0 | Q4_0 | Q4_K_M
 
 Quantised blocks are drawn directly, with scales that keep activations in range. The vocabulary is
 made up: the 256 bytes, one merge and fillers.
@@ -22,6 +22,9 @@ SHAPES = {
                        vocab=151936, theta=1e6, eps=1e-6, context=40960),
     "qwen2.5-0.5b": dict(arch="qwen2", layers=24, hidden=896, heads=14, kv_heads=2, head_dim=64, inner=4864,
                          vocab=151936, theta=1e6, eps=1e-6, context=32768),
+    # Of no published model: 32 experts of which a token goes through 4, as Qwen3-MoE lays them out.
+    "qwen3-moe-small": dict(arch="qwen3moe", layers=8, hidden=1024, heads=16, kv_heads=4, head_dim=64, inner=512,
+                            vocab=32768, theta=1e6, eps=1e-6, context=32768, experts=32, used=4),
     "small": dict(arch="llama", layers=2, hidden=256, heads=4, kv_heads=2, head_dim=64, inner=512,
                   vocab=1024, theta=1e4, eps=1e-5, context=4096),
 }
@@ -89,6 +92,11 @@ def write(path, shape_name, quant):
     writer.add_layer_norm_rms_eps(shape["eps"])
     writer.add_vocab_size(shape["vocab"])
     writer.add_file_type(FILE_TYPES[quant])
+    experts = shape.get("experts", 0)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(shape["used"])
+        writer.add_expert_feed_forward_length(shape["inner"])
     fillers = shape["vocab"] - 256 - 3
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe" if shape["arch"] == "llama" else "qwen2")
@@ -105,6 +113,11 @@ def write(path, shape_name, quant):
         kind = tensor_type(quant, name.split(".")[-2], layer, shape["layers"])
         writer.add_tensor(name, blocks(kind, rows * columns, columns).reshape(rows, -1), raw_dtype=kind)
 
+    def stacked(name, rows, columns):
+        kind = tensor_type(quant, name.split(".")[-2].removesuffix("_exps"), int(name.split(".")[1]), shape["layers"])
+        data = blocks(kind, experts * rows * columns, columns)
+        writer.add_tensor(name, data.reshape(experts, rows, -1), raw_dtype=kind)
+
     def ones(name, length):
         writer.add_tensor(name, np.ones(length, np.float32))
 
@@ -113,7 +126,7 @@ def write(path, shape_name, quant):
         prefix = f"blk.{layer}."
         ones(prefix + "attn_norm.weight", hidden)
         ones(prefix + "ffn_norm.weight", hidden)
-        if shape["arch"] == "qwen3":
+        if shape["arch"] in ("qwen3", "qwen3moe"):
             ones(prefix + "attn_q_norm.weight", head_dim)
             ones(prefix + "attn_k_norm.weight", head_dim)
         if shape["arch"] == "qwen2":
@@ -124,6 +137,13 @@ def write(path, shape_name, quant):
         matrix(prefix + "attn_k.weight", shape["kv_heads"] * head_dim, hidden)
         matrix(prefix + "attn_v.weight", shape["kv_heads"] * head_dim, hidden)
         matrix(prefix + "attn_output.weight", hidden, shape["heads"] * head_dim)
+        if experts:
+            router = rng.standard_normal((experts, hidden)).astype(np.float32) / np.sqrt(hidden)
+            writer.add_tensor(prefix + "ffn_gate_inp.weight", router.astype(np.float32))
+            stacked(prefix + "ffn_gate_exps.weight", shape["inner"], hidden)
+            stacked(prefix + "ffn_up_exps.weight", shape["inner"], hidden)
+            stacked(prefix + "ffn_down_exps.weight", hidden, shape["inner"])
+            continue
         matrix(prefix + "ffn_gate.weight", shape["inner"], hidden)
         matrix(prefix + "ffn_up.weight", shape["inner"], hidden)
         matrix(prefix + "ffn_down.weight", hidden, shape["inner"])

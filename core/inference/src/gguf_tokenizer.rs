@@ -49,21 +49,23 @@ pub(crate) fn describe(
 ) -> Result<DescribedTokenizer, WeightsError> {
     let vocabulary = Vocabulary::read(file, metadata)?;
     let kind = vocabulary.text("model")?;
+    let is_encoder = is_gguf_encoder(metadata);
     let (pieces, mut around) = match kind {
         "gpt2" => byte_level(&vocabulary)?,
         "llama" => sentence_piece::byte_pairs(&vocabulary)?,
-        "bert" => word_piece::word_piece(&vocabulary)?,
-        "t5" => sentence_piece::unigram(&vocabulary)?,
+        "bert" if is_encoder => word_piece::word_piece(&vocabulary)?,
+        "t5" if is_encoder => sentence_piece::unigram(&vocabulary)?,
         _ => {
+            let known = match is_encoder {
+                true => "gpt2, llama, bert or t5",
+                false => "gpt2 or llama",
+            };
             return Err(WeightsError::Unsupported {
                 file: file.to_owned(),
-                detail: format!(
-                    "tokenizer.ggml.model: expected gpt2, llama, bert or t5, got {kind:?}"
-                ),
+                detail: format!("tokenizer.ggml.model: expected {known}, got {kind:?}"),
             });
         }
     };
-    let is_encoder = is_gguf_encoder(metadata);
     let (bos, eos_token) = match is_encoder {
         true => edges(&vocabulary)?,
         false => (

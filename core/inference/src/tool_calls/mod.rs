@@ -13,6 +13,7 @@ use outcrop_api::{StreamEvent, Tool};
 use calls::Calls;
 pub(crate) use channels::Channels;
 pub(crate) use format::{CallSyntax, ToolFormat, of_template};
+use parameters::FUNCTION_END;
 
 /// What makes a reply's events of its text.
 #[derive(Debug)]
@@ -141,7 +142,7 @@ impl ToolCalls {
                 let Some(stop) = self.format.stop else {
                     return false;
                 };
-                let Some(end) = self.held.find(stop) else {
+                let Some(end) = self.call_end(stop) else {
                     return false;
                 };
                 let body: String = self.held.drain(..end + stop.len()).collect();
@@ -150,6 +151,15 @@ impl ToolCalls {
                 true
             }
         }
+    }
+
+    /// Where the first `stop` stands that ends a call: in a parameter's text it is text.
+    fn call_end(&self, stop: &str) -> Option<usize> {
+        let ends = |at: &usize| {
+            let before = self.held[..*at].trim_end();
+            self.format.syntax != CallSyntax::Parameters || before.ends_with(FUNCTION_END)
+        };
+        self.held.match_indices(stop).map(|(at, _)| at).find(ends)
     }
 
     /// Decides what a reply is that has begun.

@@ -88,13 +88,27 @@ pub(super) fn read<'t, 'v>(
             return Some((name.to_owned(), Value::Object(arguments), behind));
         }
         let (key, behind) = rest.strip_prefix(PARAMETER)?.split_once('>')?;
-        let (written, behind) = behind.split_once(PARAMETER_END)?;
-        let written = written.strip_prefix('\n').unwrap_or(written);
-        let written = written.strip_suffix('\n').unwrap_or(written);
+        let (written, behind) = match behind.strip_prefix('\n') {
+            // What stands on lines of its own may hold the end's words within a line.
+            Some(lines) => written(lines)?,
+            None => behind.split_once(PARAMETER_END)?,
+        };
         let property = &schema["properties"][key];
         arguments.insert(key.to_owned(), value(schema, property, written)?);
         rest = behind;
     }
+}
+
+/// What stands in lines before the line of a parameter's end, and what follows that.
+fn written(lines: &str) -> Option<(&str, &str)> {
+    let end = |(at, _): &(usize, &str)| {
+        let before = &lines[..*at];
+        let behind = &lines[at + PARAMETER_END.len()..];
+        (before.is_empty() || before.ends_with('\n')) && behind.starts_with('\n')
+    };
+    let (at, _) = lines.match_indices(PARAMETER_END).find(end)?;
+    let own = lines[..at].strip_suffix('\n').unwrap_or(&lines[..at]);
+    Some((own, &lines[at + PARAMETER_END.len()..]))
 }
 
 /// The value of `written` by its `schema`; `None` where it is to be JSON and is none.

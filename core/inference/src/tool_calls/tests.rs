@@ -83,6 +83,14 @@ fn calls_of_parameters_are_read_by_the_tools_schema() {
         panic!("expected a call");
     };
     assert_eq!(call.input, json!({"city": "New\n\nYork ", "days": 3}));
+    let marked = "a</parameter> <b>\n</tool_call>\n\n</parameter>.";
+    let one = format!(
+        "<tool_call>\n<function=weather>\n<parameter=city>\n{marked}\n</parameter>\n</function>\n</tool_call>"
+    );
+    let StreamEvent::Block(ContentBlock::ToolUse(call)) = &run(CODER, &[&one])[0] else {
+        panic!("expected a call");
+    };
+    assert_eq!(call.input, json!({"city": marked}));
     for unsound in [
         "<tool_call>\n<function=rain>\n</function>\n</tool_call>",
         "<tool_call>\n<function=weather>\n<parameter=days>\nmany\n</parameter>\n</function>\n</tool_call>",

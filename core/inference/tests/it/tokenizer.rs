@@ -204,8 +204,8 @@ fn a_tokenizer_of_an_unknown_kind_is_not_guessed() {
     };
     let text = |text: &str| GgufValue::String(text.to_owned());
     assert!(
-        with("model", text("rwkv"))
-            .contains("model.gguf: tokenizer.ggml.model: expected gpt2 or llama, got \"rwkv\"")
+        with("model", text("t5"))
+            .contains("model.gguf: tokenizer.ggml.model: expected gpt2 or llama, got \"t5\"")
     );
     assert!(
         with("bos_token_id", GgufValue::Unsigned(1 << 40))

@@ -275,7 +275,9 @@ def make(name):
     config = {key: value for key, value in {**BASE, **FAMILIES[name]}.items() if value is not None or key == "sliding_window"}
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
-    read = {key: value for key, value in config.items() if key != "quantization_config"}
+    # In F32 from the start: a model made in bf16 would keep Gemma's factor of embeddings rounded.
+    unread = ("quantization_config", "torch_dtype", "dtype")
+    read = {key: value for key, value in config.items() if key not in unread}
     config_object = AutoConfig.for_model(**read)
     best = None
     for seed in range(SEEDS):
