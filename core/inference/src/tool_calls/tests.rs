@@ -1,6 +1,6 @@
 //! Replies of each family, however they are cut.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use outcrop_api::{ContentBlock, ToolUse};
 use proptest::prelude::*;
