@@ -27,6 +27,11 @@ impl Gathered {
         None
     }
 
+    /// The blocks that are there.
+    pub fn content(&self) -> &[ContentBlock] {
+        &self.content
+    }
+
     /// The whole reply of a conversation that took `latency_ms` milliseconds.
     pub fn into_reply(self, (stop_reason, usage): (StopReason, Usage), latency_ms: u64) -> Reply {
         Reply {

@@ -12,7 +12,8 @@ use crate::sync::blocking;
 /// What a model is asked to say where the passages do not answer.
 pub const NO_ANSWER: &str = "The documents do not answer this question.";
 
-const INSTRUCTION: &str = "Answer the question from the numbered search results only. \
+/// How a model is asked to answer from numbered search results.
+pub const INSTRUCTION: &str = "Answer the question from the numbered search results only. \
 After each claim, name the search results that it rests on by their numbers in square brackets, \
 such as [1] or [2][3]. Add nothing that they do not say. If they do not answer the question, reply \
 with exactly this sentence: The documents do not answer this question.";
@@ -48,16 +49,16 @@ impl KnowledgeBase {
                 self.name()
             )));
         }
-        let reply = chat.converse(request(&retrieved.found, &text)).await?;
+        let reply = chat.converse(request(&retrieved, &text)).await?;
         let model = chat.id().to_owned();
         blocking(move || Ok(answer(&retrieved, &reply, model))).await
     }
 }
 
-fn request(found: &[Found], question: &str) -> api::ConverseRequest {
-    let mut content: Vec<api::ContentBlock> = found
-        .iter()
-        .map(|found| {
+impl Retrieved {
+    /// The passages as material for a model's answer, best first.
+    pub fn search_results(&self) -> Vec<api::ContentBlock> {
+        let result = |found: &Found| {
             api::ContentBlock::SearchResult(api::SearchResult {
                 source: found.passage.location.document.clone(),
                 title: found.title.clone(),
@@ -66,8 +67,38 @@ fn request(found: &[Found], question: &str) -> api::ConverseRequest {
                 }],
                 citations: Some(serde_json::json!({ "enabled": true })),
             })
-        })
-        .collect();
+        };
+        self.found.iter().map(result).collect()
+    }
+
+    /// The text of a reply and those of its citations that check out: each passage is read back and
+    /// compared, a quote must stand in it word for word. With each, the passages by their places in
+    /// `found`.
+    pub fn cite(&self, reply: &[api::ContentBlock]) -> (String, Vec<Cited>) {
+        let stored: Vec<Option<String>> = self.found.iter().map(|f| reread(self, f)).collect();
+        let (text, drafts) = read_reply(reply, &stored);
+        let cited = |draft: Draft| Cited {
+            span: draft.span,
+            quotes: draft.quotes,
+            passages: draft.passages,
+        };
+        (text, drafts.into_iter().map(cited).collect())
+    }
+}
+
+/// A part of an answer, and the passages that it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cited {
+    /// The part of the answer's text.
+    pub span: api::Span,
+    /// The cited words in the passage, where the model quoted; else empty.
+    pub quotes: Vec<String>,
+    /// The passages, by their places in what was retrieved.
+    pub passages: Vec<usize>,
+}
+
+fn request(retrieved: &Retrieved, question: &str) -> api::ConverseRequest {
+    let mut content = retrieved.search_results();
     content.push(api::ContentBlock::Text(question.to_owned()));
     api::ConverseRequest {
         messages: vec![api::Message {
@@ -80,24 +111,19 @@ fn request(found: &[Found], question: &str) -> api::ConverseRequest {
 }
 
 fn answer(retrieved: &Retrieved, reply: &api::Reply, model: String) -> api::Answer {
-    let stored: Vec<Option<String>> = retrieved
-        .found
-        .iter()
-        .map(|found| reread(&retrieved.snapshot, found))
-        .collect();
-    let (text, drafts) = read_reply(&reply.content, &stored);
+    let (text, cited) = retrieved.cite(&reply.content);
     let passages: Vec<api::Passage> = retrieved.found.iter().map(|f| f.passage.clone()).collect();
-    let citations = drafts
+    let citations = cited
         .into_iter()
         .map(
-            |Draft {
+            |Cited {
                  span,
                  quotes,
-                 passages: cited,
+                 passages: at,
              }| api::Citation {
                 span,
                 quotes,
-                passages: cited
+                passages: at
                     .iter()
                     .filter_map(|&at| passages.get(at).cloned())
                     .collect(),

@@ -47,6 +47,27 @@ pub(crate) fn read_reply(
     (text, drafts)
 }
 
+/// The text of a reply, or of as much of it as is there, as [`read_reply`] gives it.
+pub fn joined_text(content: &[api::ContentBlock]) -> String {
+    let mut text = String::new();
+    for block in content {
+        match block {
+            api::ContentBlock::Text(part) => {
+                append(&mut text, part);
+            }
+            api::ContentBlock::CitationsContent(cited) => {
+                let parts = cited.content.iter();
+                let part: String = parts
+                    .map(|api::GeneratedText::Text(t)| t.as_str())
+                    .collect();
+                append(&mut text, &part);
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
 /// Appends a block's text, apart from the one before it; gives its first character.
 fn append(text: &mut String, part: &str) -> usize {
     let apart = text.is_empty()

@@ -265,7 +265,10 @@ pub(crate) fn name_as_title(document: &str) -> String {
 
 /// The attributes of a metadata file: `{"metadataAttributes": {"year": 2024, …}}`, values plain or
 /// in Bedrock's typed form `{"value": {"type": "NUMBER", "numberValue": 2024}}`.
-fn read_metadata(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+///
+/// # Errors
+/// What is wrong in it.
+pub fn read_metadata(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let Some(Value::Object(attributes)) = value.get("metadataAttributes") else {
         return Err("expected an object \"metadataAttributes\"".to_owned());

@@ -28,6 +28,9 @@ pub struct KnowledgeBaseSpec {
     /// How documents are cut into chunks.
     #[serde(default)]
     pub chunking: Chunking,
+    /// Its id, ten letters and digits; otherwise one is made.
+    #[serde(default)]
+    pub id: Option<String>,
 }
 
 /// A knowledge base as it is listed.
@@ -92,7 +95,7 @@ impl KnowledgeBase {
         }
         spec.chunking.validate()?;
         let record = Record {
-            id: new_id(&spec.name),
+            id: spec.id.unwrap_or_else(|| new_id(&spec.name)),
             name: spec.name,
             description: spec.description,
             embedding_model: spec.embedding_model,
@@ -105,11 +108,7 @@ impl KnowledgeBase {
         match home.create_record(RECORDS, &record.name, &record) {
             Ok(()) => {}
             Err(StoreError::AlreadyExists { .. }) => {
-                return Err(api::Error::conflict(format!(
-                    "name: a knowledge base named {:?} exists already",
-                    record.name
-                ))
-                .with_resource(record.name));
+                return Err(taken(&record.name));
             }
             Err(error) => return Err(error.into()),
         }
@@ -147,6 +146,32 @@ impl KnowledgeBase {
         home.delete_record(ADDED_RECORDS, &record.id)?;
         home.delete_record(RECORDS, &record.name)?;
         Ok(())
+    }
+
+    /// Gives the knowledge base another name and description.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException`; `ConflictException` where another has the name.
+    pub fn rename(
+        home: &Home,
+        name_or_id: &str,
+        name: &str,
+        description: Option<String>,
+    ) -> api::Result<KnowledgeBase> {
+        let mut record = find(home, name_or_id)?;
+        let before = std::mem::replace(&mut record.name, name.to_owned());
+        record.description = description;
+        if before == name {
+            home.put_record(RECORDS, name, &record)?;
+            return Ok(Self::of(home, &record));
+        }
+        match home.create_record(RECORDS, name, &record) {
+            Ok(()) => {}
+            Err(StoreError::AlreadyExists { .. }) => return Err(taken(name)),
+            Err(error) => return Err(error.into()),
+        }
+        home.delete_record(RECORDS, &before)?;
+        Ok(Self::of(home, &record))
     }
 
     fn of(home: &Home, record: &Record) -> Self {
@@ -424,4 +449,11 @@ impl KnowledgeBase {
     fn gone(&self) -> api::Error {
         not_found(&self.inner.name)
     }
+}
+
+fn taken(name: &str) -> api::Error {
+    api::Error::conflict(format!(
+        "name: a knowledge base named {name:?} exists already"
+    ))
+    .with_resource(name)
 }

@@ -79,7 +79,8 @@ pub struct Found {
 
 /// Passages of one committed state, best first.
 pub struct Retrieved {
-    pub(crate) snapshot: Arc<Snapshot>,
+    /// The state of the store; none where the passages are of a document that is not stored.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// The passages.
     pub found: Vec<Found>,
     /// Tokens of the query that the embedding model read.
@@ -139,7 +140,7 @@ impl KnowledgeBase {
             .is_some_and(|rows| rows.iter().all(|&word| word == 0));
         if snapshot.chunk_count() == 0 || none_wanted {
             return Ok(Retrieved {
-                snapshot,
+                snapshot: Some(snapshot),
                 found: Vec::new(),
                 input_tokens: 0,
             });
@@ -149,7 +150,7 @@ impl KnowledgeBase {
         blocking(move || {
             let found = distinct(&snapshot, &embedded.values, query.k, rows.as_deref())?;
             Ok(Retrieved {
-                snapshot,
+                snapshot: Some(snapshot),
                 found,
                 input_tokens: embedded.input_tokens,
             })
@@ -273,8 +274,12 @@ fn stored_text(snapshot: &Snapshot, key: &str, stored: &StoredChunk) -> api::Res
     }
 }
 
-/// Reads the text of a passage from the store again; none where it is no longer the same.
-pub(crate) fn reread(snapshot: &Snapshot, found: &Found) -> Option<String> {
+/// Reads the text of a passage from the store again; none where it is no longer the same. A document
+/// that is not stored is what it was given as.
+pub(crate) fn reread(retrieved: &Retrieved, found: &Found) -> Option<String> {
+    let Some(snapshot) = &retrieved.snapshot else {
+        return Some(found.passage.text.clone());
+    };
     let chunk = snapshot.chunk(found.row)?;
     let stored = as_found(chunk.value().ok()?);
     let text = stored_text(snapshot, chunk.document, &stored).ok()?;

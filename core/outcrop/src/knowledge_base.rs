@@ -77,6 +77,7 @@ impl KnowledgeBaseRequest {
             description: self.description,
             embedding_model,
             chunking,
+            id: None,
         })
     }
 }

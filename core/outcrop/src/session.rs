@@ -20,6 +20,7 @@ use crate::device;
 use crate::jobs;
 use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
 use crate::model::Model;
+use crate::operations::knowledge_bases;
 use crate::options::SessionOptions;
 use crate::registry::Directory;
 
@@ -294,12 +295,18 @@ impl Session {
         request: KnowledgeBaseRequest,
     ) -> Result<KnowledgeBase> {
         let record = self.open_record("CreateKnowledgeBase", "name", &request.name)?;
+        let session = self.clone();
         let work = async {
             validate_name(&request.name)?;
             let embedder = self.resolve(request.embedding_model()).await?.embedder()?;
             let spec = request.into_spec(embedder.as_ref())?;
-            let home = self.inner.home.clone();
-            blocking(move || knowledge::KnowledgeBase::create(&home, spec)).await
+            blocking(move || {
+                let stored = knowledge::KnowledgeBase::create(session.store(), spec)?;
+                // Bedrock's operations know it from now on.
+                knowledge_bases::adopted(&session, &stored.info()?)?;
+                Ok(stored)
+            })
+            .await
         };
         let stored = record.run(work).await?;
         Ok(KnowledgeBase::new(self.clone(), stored))
@@ -333,9 +340,14 @@ impl Session {
     /// # Errors
     /// `ResourceNotFoundException` where there is none.
     pub async fn delete_knowledge_base(&self, name_or_id: &str) -> Result<()> {
-        let (home, name) = (self.inner.home.clone(), name_or_id.to_string());
-        let work = blocking(move || knowledge::KnowledgeBase::delete(&home, &name));
         let record = self.open_record("DeleteKnowledgeBase", "knowledgeBaseId", name_or_id)?;
+        let (session, name) = (self.clone(), name_or_id.to_string());
+        let work = blocking(move || {
+            let home = session.store();
+            let stored = knowledge::KnowledgeBase::open(home, &name)?;
+            knowledge::KnowledgeBase::delete(home, stored.id())?;
+            knowledge_bases::forget(&session, stored.id())
+        });
         record.run(work).await
     }
 

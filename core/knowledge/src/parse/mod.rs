@@ -53,6 +53,23 @@ impl Format {
     }
 }
 
+impl Format {
+    /// The format of a media type, parameters such as `charset` left out.
+    pub fn of_media_type(media_type: &str) -> Option<Format> {
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        Some(match essence.to_ascii_lowercase().as_str() {
+            "text/plain" => Format::Text,
+            "text/markdown" => Format::Markdown,
+            "text/html" => Format::Html,
+            "application/pdf" => Format::Pdf,
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => {
+                Format::Docx
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// A heading of a parsed document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heading {

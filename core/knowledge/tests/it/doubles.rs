@@ -194,6 +194,7 @@ pub fn create(home: &Path, name: &str) -> KnowledgeBase {
             max_tokens: 40,
             overlap_tokens: 8,
         },
+        id: None,
     };
     KnowledgeBase::create(&Home::open(home).unwrap(), spec).unwrap()
 }

@@ -1,6 +1,6 @@
 //! The operations of `bedrock-agent-runtime`: asking knowledge bases, agents and flows.
 
-use super::{operations, sessions, tags};
+use super::{operations, retrieval, sessions, tags};
 
 operations! { BedrockAgentRuntime;
     AgenticRetrieveStream, POST "/agenticRetrieveStream" 200;
@@ -29,10 +29,10 @@ operations! { BedrockAgentRuntime;
     ListTagsForResource, GET "/tags/{resourceArn}" 200 -> tags::list;
     OptimizePrompt, POST "/optimize-prompt" 200;
     PutInvocationStep, PUT "/sessions/{sessionIdentifier}/invocationSteps/" 201 -> sessions::put_step;
-    Rerank, POST "/rerank" 200;
-    Retrieve, POST "/knowledgebases/{knowledgeBaseId}/retrieve" 200;
-    RetrieveAndGenerate, POST "/retrieveAndGenerate" 200;
-    RetrieveAndGenerateStream, POST "/retrieveAndGenerateStream" 200;
+    Rerank, POST "/rerank" 200 => retrieval::rerank;
+    Retrieve, POST "/knowledgebases/{knowledgeBaseId}/retrieve" 200 => retrieval::retrieve;
+    RetrieveAndGenerate, POST "/retrieveAndGenerate" 200 => retrieval::retrieve_and_generate;
+    RetrieveAndGenerateStream, POST "/retrieveAndGenerateStream" 200 => retrieval::retrieve_and_generate_stream;
     StartFlowExecution, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions" 200;
     StopFlowExecution, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}/stop" 200;
     TagResource, POST "/tags/{resourceArn}" 200 -> tags::tag;

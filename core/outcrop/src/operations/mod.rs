@@ -16,11 +16,13 @@ mod foundation_models;
 mod inference_profiles;
 mod invocation_logging;
 mod invoke;
+pub(crate) mod knowledge_bases;
 mod members;
 mod model_import;
 mod model_invocation_jobs;
 mod prompt_routers;
 mod prompts;
+mod retrieval;
 mod sessions;
 mod tags;
 

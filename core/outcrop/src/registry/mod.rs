@@ -29,7 +29,7 @@ pub(crate) use kind::*;
 pub(crate) use page::Page;
 pub(crate) use resources::Resources;
 pub(crate) use tags::{Tags, read_tags, tag_list};
-pub(crate) use time::{hours_after, now};
+pub(crate) use time::{hours_after, is_older_than, now};
 
 use crate::session::Session;
 

@@ -60,6 +60,13 @@ impl Page {
         })
     }
 
+    /// The same with the newest first, or the oldest.
+    #[must_use]
+    pub fn in_order(mut self, descending: bool) -> Self {
+        self.descending = descending;
+        self
+    }
+
     /// The same with at most `limit` resources: more than that the shape of the answer cannot hold.
     #[must_use]
     pub fn at_most(mut self, limit: usize) -> Self {

@@ -8,6 +8,14 @@ pub(crate) fn now() -> String {
     text_of(Utc::now())
 }
 
+/// Whether `time`, which [`now`] gave, is longer ago than `age`.
+pub(crate) fn is_older_than(time: &str, age: std::time::Duration) -> bool {
+    let passed = parse(time).map(|time| Utc::now().signed_duration_since(time));
+    passed
+        .and_then(|passed| passed.to_std().ok())
+        .is_some_and(|passed| passed > age)
+}
+
 /// The time after `hours` from `time`, which [`now`] gave.
 pub(crate) fn hours_after(time: &str, hours: u64) -> Option<String> {
     let hours = chrono::TimeDelta::try_hours(i64::try_from(hours).ok()?)?;

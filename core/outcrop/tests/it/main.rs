@@ -4,6 +4,7 @@
 mod desk;
 mod jobs;
 mod knowledge_base;
+mod knowledge_operations;
 mod operations;
 mod resources;
 mod session;
