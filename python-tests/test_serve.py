@@ -502,3 +502,11 @@ def test_many_streams_among_bad_neighbours(server):
     for each in bad:
         each.close()
     assert failures == [] and whole == [True] * 20
+
+
+def test_both_vendors_lists_of_models(gpt, claude):
+    assert CHAT in [model.id for model in gpt.models.list()]
+    assert gpt.models.retrieve(CHAT).id == CHAT
+    with pytest.raises(openai.NotFoundError, match="nobody"):
+        gpt.models.retrieve("nobody")
+    assert CHAT in [model.id for model in claude.models.list()]
