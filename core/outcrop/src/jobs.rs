@@ -22,6 +22,9 @@ const RUNNING: &str = "running-jobs";
 /// How often a session looks whether the process that runs a job is gone.
 const WATCH: Duration = Duration::from_millis(500);
 
+/// The members that a job ends with, or why it has failed.
+type Ended = Result<Map<String, Value>>;
+
 /// A kind of jobs.
 pub(crate) struct JobKind {
     /// The resources that are these jobs.
@@ -29,7 +32,7 @@ pub(crate) struct JobKind {
     /// The member that says why a job has failed.
     pub failure: &'static str,
     /// The work, from its beginning or from where it broke off; the members that it ends with.
-    pub run: fn(Job) -> BoxFuture<'static, Result<Map<String, Value>>>,
+    pub run: fn(Job) -> BoxFuture<'static, Ended>,
 }
 
 /// A job that runs.

@@ -78,8 +78,8 @@ fn filled(variant: &Value, variables: &Value) -> Result<Value> {
             "The prompt's variable {missing} has no value in promptVariables."
         )));
     }
-    let names = given.into_iter().flat_map(Map::keys);
-    if let Some(unknown) = names.filter(|name| !listed.contains(name.as_str())).next() {
+    let mut names = given.into_iter().flat_map(Map::keys);
+    if let Some(unknown) = names.find(|name| !listed.contains(name.as_str())) {
         return Err(Error::validation(format!(
             "promptVariables: the prompt has no variable {unknown}."
         )));
