@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createAmazonBedrock } from "@ai-sdk/amazon-bedrock";
-import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { embed, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import { listed, scripted, session } from "./aws_fixtures.mjs";
 
@@ -50,6 +50,13 @@ test("generateObject", async () => {
   const model = bedrock(await scripted([{ answer }]));
   const { object } = await generateObject({ model, schema: PERSON, prompt: "Who?" });
   assert.deepEqual(object, { name: "Ada", age: 36 });
+});
+
+test("embed", async () => {
+  const id = "amazon.titan-embed-text-v2:0";
+  await session.registerModel(id, { embeddings: { dimensions: 1024, others: "hashed" } });
+  const { embedding } = await embed({ model: bedrock.embedding(id), value: "a river" });
+  assert.equal(embedding.length, 1024);
 });
 
 test("errors and aborts", async () => {

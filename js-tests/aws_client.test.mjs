@@ -9,7 +9,7 @@ import { HELLO, listed, pause, runtime, scripted, session, texts } from "./aws_f
 import { fixture } from "./fixtures.mjs";
 import { refused } from "./no_network.mjs";
 
-const { ConverseCommand, ConverseStreamCommand } = runtimeSdk;
+const { ConverseCommand, ConverseStreamCommand, InvokeModelCommand } = runtimeSdk;
 const ECHO = [{ answer: { text: ["Good ", "morning", "."] } }];
 const STALLS = [{ answer: { text: ["one", "two"], fault: { stall: true, after_deltas: 1 } } }];
 
@@ -46,6 +46,16 @@ test("nothing is looked for: no credentials, no region, no name", async () => {
   }
   await converse(runtime(), await scripted(ECHO));
   assert.deepEqual(refused, []);
+});
+
+test("bodies of InvokeModel", async () => {
+  const modelId = "amazon.titan-embed-text-v2:0";
+  await session.registerModel(modelId, { embeddings: { dimensions: 256, others: "hashed" } });
+  const body = JSON.stringify({ inputText: "a river", dimensions: 256 });
+  for (const form of [body, Buffer.from(body), new TextEncoder().encode(body)]) {
+    const response = await runtime().send(new InvokeModelCommand({ modelId, body: form }));
+    assert.equal(JSON.parse(response.body.transformToString()).embedding.length, 256);
+  }
 });
 
 test("paginators and the control plane; what is not here says so", async () => {

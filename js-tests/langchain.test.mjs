@@ -1,7 +1,7 @@
 // @langchain/aws, unchanged, on a client of a session.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ChatBedrockConverse } from "@langchain/aws";
+import { BedrockEmbeddings, ChatBedrockConverse } from "@langchain/aws";
 import { HumanMessage, ToolMessage } from "@langchain/core/messages";
 import { tool } from "@langchain/core/tools";
 import { z } from "zod";
@@ -50,4 +50,14 @@ test("structured output", async () => {
   const model = (await chat([{ answer }])).withStructuredOutput(
     z.object({ name: z.string(), age: z.number() }), { name: "person" });
   assert.deepEqual(await model.invoke("Who?"), { name: "Ada", age: 36 });
+});
+
+test("embeddings", async () => {
+  const model = "amazon.titan-embed-text-v1";
+  await session.registerModel(model, { embeddings: { dimensions: 1536, others: "hashed" } });
+  const embeddings = new BedrockEmbeddings({ client: runtime(), region: "us-east-1", model });
+  const [one, other] = await embeddings.embedDocuments(["a river", "a mountain"]);
+  assert.equal(one.length, 1536);
+  assert.notDeepEqual(one, other);
+  assert.deepEqual(await embeddings.embedQuery("a river"), one);
 });

@@ -36,6 +36,22 @@ def test_converse_and_its_stream(own_session, scripted):
     run(work())
 
 
+def test_bodies_of_invoke_model(own_session):
+    hashed = {"dimensions": 256, "others": "hashed"}
+    own_session.register_model("amazon.titan-embed-text-v2:0", {"embeddings": hashed})
+
+    async def work():
+        session = own_session.aiobotocore_session()
+        async with session.create_client("bedrock-runtime") as client:
+            response = await client.invoke_model(
+                modelId="amazon.titan-embed-text-v2:0",
+                body=b'{"inputText": "a river", "dimensions": 256}',
+            )
+            assert b'"embedding"' in await response["body"].read()
+
+    run(work())
+
+
 def test_errors_and_timeouts(own_session, scripted):
     broken = [{"answer": {"text": ["one", "two"], "fault": {
         "error": "ModelStreamErrorException", "message": "broke off", "after_deltas": 1,

@@ -1,5 +1,6 @@
 """boto3's own clients, answered in this process."""
 
+import io
 import re
 import threading
 import time
@@ -160,6 +161,16 @@ def test_many_threads_share_a_client(bedrock, scripted):
     for thread in threads:
         thread.join()
     assert errors == [] and answers == ["Good morning."] * 80
+
+
+def test_bodies_may_be_files(bedrock, own_session):
+    hashed = {"dimensions": 256, "others": "hashed"}
+    own_session.register_model("amazon.titan-embed-text-v2:0", {"embeddings": hashed})
+    client = bedrock()
+    body = io.BytesIO(b'{"inputText": "a river", "dimensions": 256}')
+    response = client.invoke_model(modelId="amazon.titan-embed-text-v2:0", body=body)
+    assert response["contentType"] == "application/json"
+    assert b'"embedding"' in response["body"].read()
 
 
 def test_a_session_for_libraries(own_session, scripted):

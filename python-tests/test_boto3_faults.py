@@ -20,6 +20,9 @@ DECLARED = {
     "ValidationException": 400,
 }
 
+#: The same, of InvokeModel only.
+INVOKED = {"ServiceQuotaExceededException": 400}
+
 
 def fault(name, **members):
     return [{"answer": {"fault": {"error": name, "message": f"{name} was scripted", **members}}}]
@@ -36,6 +39,15 @@ def test_each_is_its_own_class(bedrock, scripted, name, operation):
     assert f"{name} was scripted" in response["Error"]["Message"]
     assert response["ResponseMetadata"]["HTTPStatusCode"] == DECLARED[name]
     assert len(response["ResponseMetadata"]["RequestId"]) == 36
+
+
+@pytest.mark.parametrize("name", INVOKED)
+def test_each_of_invoke_model(bedrock, own_session, scripted, name):
+    own_session.alias("meta.llama3-8b-instruct-v1:0", scripted(fault(name)))
+    client = bedrock(config=ONCE)
+    with pytest.raises(getattr(client.exceptions, name)) as raised:
+        client.invoke_model(modelId="meta.llama3-8b-instruct-v1:0", body=b'{"prompt": "Hello"}')
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == INVOKED[name]
 
 
 def test_members_of_an_error(bedrock, scripted):

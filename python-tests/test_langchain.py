@@ -1,7 +1,7 @@
 """langchain-aws, unchanged, on clients of a session."""
 
 import pytest
-from langchain_aws import ChatBedrockConverse
+from langchain_aws import BedrockEmbeddings, ChatBedrockConverse
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
@@ -71,3 +71,10 @@ def test_structured_output(chat):
     assert model.invoke("Who wrote the first program?") == Person(name="Ada", age=36)
 
 
+def test_embeddings(bedrock, own_session):
+    hashed = {"dimensions": 1024, "others": "hashed"}
+    own_session.register_model("amazon.titan-embed-text-v2:0", {"embeddings": hashed})
+    model = BedrockEmbeddings(client=bedrock(), model_id="amazon.titan-embed-text-v2:0")
+    one, other = model.embed_documents(["a river", "a mountain"])
+    assert len(one) == 1024 and one != other
+    assert model.embed_query("a river") == one
