@@ -13,6 +13,7 @@ use outcrop_api::{
 use outcrop_tensor::Pool;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::backlog::Backlog;
 use crate::block_pool::BlockPool;
 use crate::chat_template::ChatTemplate;
 use crate::decoder::{Decoder, DecoderRunner};
@@ -75,13 +76,22 @@ struct Shared {
 /// The events of a submitted sequence. It keeps the engine alive.
 pub(crate) struct SequenceEvents {
     receiver: UnboundedReceiver<Result<SequenceEvent>>,
+    backlog: Backlog,
+    /// The scheduler that is to go on when its reader has caught up; none where all was sent.
+    inbox: Option<Arc<Inbox>>,
     _engine: Arc<Shared>,
 }
 
 impl SequenceEvents {
     /// The next event. An engine that broke down is an `InternalServerException`.
     pub async fn next(&mut self) -> Result<SequenceEvent> {
-        self.receiver.recv().await.unwrap_or_else(|| Err(stopped()))
+        let Some(event) = self.receiver.recv().await else {
+            return Err(stopped());
+        };
+        if let (true, Some(inbox)) = (self.backlog.taken(), &self.inbox) {
+            inbox.wake();
+        }
+        event
     }
 }
 
@@ -335,8 +345,14 @@ impl Engine {
         match sequence.begin() {
             None => self.submit(sequence, receiver),
             Some(last) => {
+                let backlog = sequence.backlog().clone();
                 sequence.end(last);
-                Ok(self.events(receiver))
+                Ok(SequenceEvents {
+                    receiver,
+                    backlog,
+                    inbox: None,
+                    _engine: self.shared.clone(),
+                })
             }
         }
     }
@@ -362,16 +378,14 @@ impl Engine {
         sequence: Sequence,
         receiver: UnboundedReceiver<Result<SequenceEvent>>,
     ) -> Result<SequenceEvents> {
-        self.shared.thread.inbox()?.submit(sequence)?;
-        Ok(self.events(receiver))
-    }
-
-    /// What `receiver` gives, with the engine kept alive.
-    fn events(&self, receiver: UnboundedReceiver<Result<SequenceEvent>>) -> SequenceEvents {
-        SequenceEvents {
+        let (backlog, inbox) = (sequence.backlog().clone(), self.shared.thread.inbox()?);
+        inbox.submit(sequence)?;
+        Ok(SequenceEvents {
             receiver,
+            backlog,
+            inbox: Some(inbox),
             _engine: self.shared.clone(),
-        }
+        })
     }
 
     /// Checks that there are ids and that the vocabulary has each.

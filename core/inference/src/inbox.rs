@@ -1,6 +1,7 @@
 //! The bounded queue between callers and the scheduler.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use outcrop_api::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -9,6 +10,9 @@ use crate::prefix::Saved;
 use crate::sequence::Sequence;
 use crate::statistics::EngineStatistics;
 use crate::waiting_queue::WaitingQueue;
+
+/// How long a scheduler whose readers are all behind sleeps before it looks for those that left.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Requests that wait for the scheduler. At most `limit` requests wait and run together.
 pub(crate) struct Inbox {
@@ -120,6 +124,25 @@ impl Inbox {
             }
         }
         true
+    }
+
+    /// Whether requests wait for a place.
+    pub fn has_waiting(&self) -> bool {
+        self.lock().waiting.len() > 0
+    }
+
+    /// Has the scheduler look again at what it runs.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Sleeps for a moment, or until something is asked of the scheduler.
+    pub fn pause(&self) {
+        let state = self.lock();
+        if !state.is_closed && state.commands.is_empty() && state.waiting.len() == 0 {
+            let woken = self.changed.wait_timeout(state, PAUSE);
+            drop(woken.unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// The waiting request whose turn it is beside those that are `running`, of a priority of at

@@ -1,6 +1,7 @@
 //! From messages to tokens: weights, tokenizer, chat template, decoder and encoder, paged KV cache, scheduler, sampler.
 
 mod backbone;
+mod backlog;
 mod block_pool;
 mod cache_account;
 mod chat_template;

@@ -97,8 +97,10 @@ impl<M: StepModel> Scheduler<M> {
             }
             self.admit();
             self.turn_anew();
-            if !self.running.is_empty() {
-                self.step();
+            match self.mark_paused() {
+                true => self.pause(),
+                false if !self.running.is_empty() => self.step(),
+                false => {}
             }
         }
         for sequence in self.running {
@@ -255,6 +257,23 @@ impl<M: StepModel> Scheduler<M> {
         }
         sequence.blocks = table;
         sequence.reuse(known);
+    }
+
+    /// Lets sequences wait whose readers are behind. Where others wait for a place they go on, so
+    /// that theirs comes free. Whether all of them wait.
+    fn mark_paused(&mut self) -> bool {
+        let may_pause = !self.inbox.has_waiting();
+        for sequence in &mut self.running {
+            sequence.is_paused = may_pause && sequence.backlog().is_full();
+        }
+        !self.running.is_empty() && self.running.iter().all(|sequence| sequence.is_paused)
+    }
+
+    /// Lets go of those that were left, and sleeps for a moment.
+    fn pause(&mut self) {
+        let ended = self.running.iter().map(|_| None).collect();
+        self.release(ended);
+        self.inbox.pause();
     }
 
     /// Computes one step, hands out its logits and lets go of what has ended.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use outcrop_api::{Result, Scheduling, Speculation, StopReason, TokenLogprobs, Usage};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backlog::Backlog;
 use crate::block_pool::{BlockTable, PAGE_TOKENS};
 use crate::cache_account::CacheAccount;
 use crate::detokenizer::Detokenizer;
@@ -65,12 +66,15 @@ pub(crate) struct Sequence {
     given: usize,
     task: Task,
     events: Events,
+    backlog: Backlog,
     /// What changes the weights for this sequence; it lives as long.
     pub adapter: Option<Arc<Adapter>>,
     /// The sequence's pages, once it is admitted.
     pub blocks: BlockTable,
     /// What its keys and values depend on beside its tokens, once it is admitted.
     pub scope: Scope,
+    /// Whether it waits for its reader.
+    pub is_paused: bool,
     /// Its place in the queue.
     pub turn: Turn,
     /// The number of the step that last took some of it.
@@ -205,9 +209,11 @@ impl Sequence {
             given: 0,
             task,
             events,
+            backlog: Backlog::default(),
             adapter: None,
             blocks: BlockTable::default(),
             scope: Scope::default(),
+            is_paused: false,
             turn: Turn::new(Scheduling::default()),
             speculation: Speculation::Off,
             guesses: Vec::new(),
@@ -247,6 +253,11 @@ impl Sequence {
             Task::Generate(generation) => self.prompt + generation.max_tokens,
             Task::Logits | Task::Score(_) | Task::Prefix(_) => self.prompt,
         }
+    }
+
+    /// The events that its reader has not taken yet.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Whether nobody waits for the events any more.
@@ -399,9 +410,15 @@ impl Sequence {
             return is_done.then_some(Ok(StopReason::EndTurn));
         }
         match &mut self.task {
-            Task::Logits => send(&self.events, SequenceEvent::Logits(logits.to_vec())),
+            Task::Logits => send(
+                (&self.events, &self.backlog),
+                SequenceEvent::Logits(logits.to_vec()),
+            ),
             Task::Score(score) => match score.logprobs(start + 1, logits, count) {
-                Ok(logprobs) => send(&self.events, SequenceEvent::Scores(logprobs)),
+                Ok(logprobs) => send(
+                    (&self.events, &self.backlog),
+                    SequenceEvent::Scores(logprobs),
+                ),
                 Err(error) => return Some(Err(error)),
             },
             Task::Generate(_) => return self.take_chosen(logits),
@@ -472,9 +489,12 @@ impl Sequence {
         let Task::Generate(generation) = &mut self.task else {
             return None;
         };
-        send(&self.events, SequenceEvent::Token(id));
+        send((&self.events, &self.backlog), SequenceEvent::Token(id));
         if let Some(logprobs) = logprobs {
-            send(&self.events, SequenceEvent::Logprobs(logprobs));
+            send(
+                (&self.events, &self.backlog),
+                SequenceEvent::Logprobs(logprobs),
+            );
         }
         let is_end = generation.end_ids.contains(&id);
         let ends = if is_end || generation.is_complete() {
@@ -502,7 +522,10 @@ impl Sequence {
             passed.text.push_str(&generation.stop.finish());
         }
         if !passed.text.is_empty() {
-            send(&self.events, SequenceEvent::Text(passed.text));
+            send(
+                (&self.events, &self.backlog),
+                SequenceEvent::Text(passed.text),
+            );
         }
         ends
     }
@@ -515,6 +538,7 @@ impl Sequence {
             ..Usage::new(self.prompt, self.tokens.len() - self.prompt)
         };
         let done = |stop_reason| SequenceEvent::Done { stop_reason, usage };
+        self.backlog.sent();
         // A caller that has gone needs none.
         let _ = self.events.send(last.map(done));
     }
@@ -532,6 +556,7 @@ impl Score {
 }
 
 /// Sends an event; a caller that has gone is noticed by [`Sequence::is_cancelled`].
-fn send(events: &Events, event: SequenceEvent) {
+fn send((events, backlog): (&Events, &Backlog), event: SequenceEvent) {
+    backlog.sent();
     let _ = events.send(Ok(event));
 }

@@ -14,7 +14,7 @@ const QUANTUM: usize = PAGE_TOKENS;
 
 /// Shares the budgets of steps out.
 ///
-/// Decoding sequences come first, those that waited longest before the others. What is left goes to
+/// Sequences that wait for their readers are given nothing. Decoding ones come first, those that waited longest before the others. What is left goes to
 /// prompts: to the most urgent, and among these to the caller that had the fewest tokens so far,
 /// however many requests it has; a caller's own come in order of arrival.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl StepPlanner {
     pub fn plan(&mut self, running: &[Sequence], budget: usize) -> Vec<usize> {
         let mut counts = vec![0; running.len()];
         let mut decoding: Vec<usize> = (0..running.len())
-            .filter(|&index| running[index].is_decoding())
+            .filter(|&index| running[index].is_decoding() && !running[index].is_paused)
             .collect();
         decoding.sort_by_key(|&index| {
             (

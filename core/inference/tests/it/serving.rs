@@ -378,3 +378,76 @@ async fn smaller_keys_and_values_stay_near_and_are_the_same_in_a_batch() {
         .unwrap();
     assert!(error.message().contains("heads of 16 elements"), "{error}");
 }
+
+#[tokio::test]
+async fn a_sequence_waits_for_its_reader_and_for_nobody_who_waits_for_its_place() {
+    let options = EngineOptions {
+        max_batch: 1,
+        ..EngineOptions::default()
+    };
+    let engine = engine("llama3", options);
+    let request = |max_tokens| GenerateRequest {
+        inference_config: InferenceConfig {
+            max_tokens: Some(max_tokens),
+            // Not to be ended by the model itself.
+            temperature: Some(1.5),
+            seed: Some(3),
+            ..InferenceConfig::default()
+        },
+        ..GenerateRequest::new(Prompt::Ids(vec![5, 6, 7]))
+    };
+    let whole = engine.generate(request(180)).await.unwrap();
+    assert_eq!(
+        whole.ids.len(),
+        180,
+        "the model ended by itself: choose another seed"
+    );
+    let steps = |engine: &Engine| engine.statistics().unwrap().steps;
+    let settle = |engine: &Engine| {
+        let engine = engine.clone();
+        async move {
+            let mut last = steps(&engine);
+            loop {
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                let now = steps(&engine);
+                if std::mem::replace(&mut last, now) == now {
+                    return now;
+                }
+            }
+        }
+    };
+
+    let before = steps(&engine);
+    let mut slow = engine.generate_stream(request(180)).await.unwrap();
+    let made = settle(&engine).await - before;
+    assert!(
+        (20..=140).contains(&made),
+        "{made} steps ahead of a reader that reads nothing"
+    );
+
+    // Another one needs the only place: the first goes on to its end.
+    let other = engine.generate(request(4)).await.unwrap();
+    assert_eq!(other.ids, whole.ids[..4]);
+
+    let mut ids = Vec::new();
+    while let Some(event) = slow.next().await {
+        if let StreamEvent::Ids(more) = event.unwrap() {
+            ids.extend(more);
+        }
+    }
+    assert_eq!(ids, whole.ids);
+
+    // One that is alone waits, goes on when it is read, and is let go when it is left.
+    let mut slow = engine.generate_stream(request(180)).await.unwrap();
+    settle(&engine).await;
+    let mut ids = Vec::new();
+    while ids.len() < 150 {
+        if let Some(StreamEvent::Ids(more)) = slow.next().await.transpose().unwrap() {
+            ids.extend(more);
+        }
+    }
+    assert_eq!(ids, whole.ids[..ids.len()]);
+    settle(&engine).await;
+    drop(slow);
+    assert_eq!(settled(&engine).running, 0);
+}
