@@ -1,7 +1,8 @@
 //! The record of one call, in the form of CloudTrail's events.
 
 use outcrop_api::{Error, Usage};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::caller::{ACCOUNT, Caller};
 use crate::policy::Decision;
@@ -56,65 +57,143 @@ pub struct AuditRecord {
     pub facts: Map<String, Value>,
 }
 
+/// A record as a CloudTrail event. Written in one go: a call leaves one, however short it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event<'a> {
+    event_version: &'static str,
+    user_identity: UserIdentity<'a>,
+    event_time: &'a str,
+    event_source: &'static str,
+    event_name: &'static str,
+    aws_region: &'static str,
+    #[serde(rename = "sourceIPAddress")]
+    source_ip_address: &'a str,
+    user_agent: &'a str,
+    request_parameters: &'a Value,
+    response_elements: &'a Option<Value>,
+    additional_event_data: Additional<'a>,
+    #[serde(rename = "requestID")]
+    request_id: &'a str,
+    #[serde(rename = "eventID")]
+    event_id: &'a str,
+    read_only: bool,
+    resources: Vec<Resource<'a>>,
+    event_type: &'static str,
+    management_event: bool,
+    recipient_account_id: &'static str,
+    event_category: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserIdentity<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    principal_id: &'a str,
+    arn: &'a str,
+    account_id: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    #[serde(rename = "ARN")]
+    arn: &'a str,
+}
+
+/// What CloudTrail has no member for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Additional<'a> {
+    #[serde(flatten)]
+    facts: &'a Map<String, Value>,
+    service: &'static str,
+    outcome: &'static str,
+    latency_ms: u64,
+    decision: &'a Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_token_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_token_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_read_input_token_count: Option<usize>,
+}
+
 impl AuditRecord {
-    /// The record as a CloudTrail event that ended at `time` (RFC 3339) after `latency_ms`.
-    pub fn event(&self, time: &str, latency_ms: u64, outcome: Outcome<'_>) -> Value {
-        let principal = &self.caller.principal;
-        let mut identity = json!({
-            "type": if principal.is_owner() { "Root" } else { "IAMUser" },
-            "principalId": principal.access_key_id.as_deref().unwrap_or(ACCOUNT),
-            "arn": principal.arn,
-            "accountId": ACCOUNT,
-        });
-        if let Some(key) = &principal.access_key_id {
-            identity["accessKeyId"] = json!(key);
+    /// The record of a call that ended at `time` (RFC 3339) after `latency_ms`.
+    pub(crate) fn event<'a>(
+        &'a self,
+        time: &'a str,
+        latency_ms: u64,
+        outcome: Outcome<'a>,
+    ) -> Event<'a> {
+        let error = match outcome {
+            Outcome::Failure(error) => Some(error),
+            Outcome::Success | Outcome::Cancelled => None,
+        };
+        Event {
+            event_version: "1.11",
+            user_identity: self.user_identity(),
+            event_time: time,
+            event_source: "bedrock.amazonaws.com",
+            event_name: self.operation,
+            aws_region: "local",
+            source_ip_address: &self.caller.source,
+            user_agent: &self.caller.user_agent,
+            request_parameters: &self.request,
+            response_elements: &self.response,
+            additional_event_data: self.additional(latency_ms, outcome),
+            request_id: &self.request_id,
+            event_id: &self.request_id,
+            read_only: self.read_only,
+            resources: self.resources.iter().map(|arn| Resource { arn }).collect(),
+            event_type: "AwsApiCall",
+            management_event: self.model.is_none(),
+            recipient_account_id: ACCOUNT,
+            event_category: match self.model {
+                Some(_) => "Data",
+                None => "Management",
+            },
+            error_code: error.map(|error| error.kind().name()),
+            error_message: error.map(Error::message),
         }
-        let mut event = json!({
-            "eventVersion": "1.11",
-            "userIdentity": identity,
-            "eventTime": time,
-            "eventSource": "bedrock.amazonaws.com",
-            "eventName": self.operation,
-            "awsRegion": "local",
-            "sourceIPAddress": self.caller.source,
-            "userAgent": self.caller.user_agent,
-            "requestParameters": self.request,
-            "responseElements": self.response,
-            "additionalEventData": self.additional(latency_ms, outcome),
-            "requestID": self.request_id,
-            "eventID": self.request_id,
-            "readOnly": self.read_only,
-            "resources": self.resources.iter().map(|arn| json!({"ARN": arn})).collect::<Vec<_>>(),
-            "eventType": "AwsApiCall",
-            "managementEvent": self.model.is_none(),
-            "recipientAccountId": ACCOUNT,
-            "eventCategory": if self.model.is_none() { "Management" } else { "Data" },
-        });
-        if let Outcome::Failure(error) = outcome {
-            event["errorCode"] = json!(error.kind().name());
-            event["errorMessage"] = json!(error.message());
-        }
-        event
     }
 
-    /// What CloudTrail has no member for.
-    fn additional(&self, latency_ms: u64, outcome: Outcome<'_>) -> Map<String, Value> {
-        let mut data = self.facts.clone();
-        data.insert("service".into(), json!(self.service));
-        data.insert("outcome".into(), json!(outcome.name()));
-        data.insert("latencyMs".into(), json!(latency_ms));
-        data.insert("decision".into(), json!(self.decision));
-        if let Some(model) = &self.model {
-            data.insert("modelId".into(), json!(model));
+    fn user_identity(&self) -> UserIdentity<'_> {
+        let principal = &self.caller.principal;
+        let key = principal.access_key_id.as_deref();
+        UserIdentity {
+            kind: match principal.is_owner() {
+                true => "Root",
+                false => "IAMUser",
+            },
+            principal_id: key.unwrap_or(ACCOUNT),
+            arn: &principal.arn,
+            account_id: ACCOUNT,
+            access_key_id: key,
         }
-        if let Some(usage) = &self.usage {
-            data.insert("inputTokenCount".into(), json!(usage.input_tokens));
-            data.insert("outputTokenCount".into(), json!(usage.output_tokens));
-            data.insert(
-                "cacheReadInputTokenCount".into(),
-                json!(usage.cache_read_input_tokens),
-            );
+    }
+
+    fn additional(&self, latency_ms: u64, outcome: Outcome<'_>) -> Additional<'_> {
+        let count = |of: fn(&Usage) -> usize| self.usage.as_ref().map(of);
+        Additional {
+            facts: &self.facts,
+            service: self.service,
+            outcome: outcome.name(),
+            latency_ms,
+            decision: &self.decision,
+            model_id: self.model.as_deref(),
+            input_token_count: count(|usage| usage.input_tokens),
+            output_token_count: count(|usage| usage.output_tokens),
+            cache_read_input_token_count: count(|usage| usage.cache_read_input_tokens),
         }
-        data
     }
 }

@@ -1,9 +1,10 @@
 //! The two logs of the home: what was decided, and what was done.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{SecondsFormat, Utc};
 use outcrop_api::Result;
 use outcrop_store::{Home, Log};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::audit::{AuditRecord, Outcome};
 use crate::policy::{Decision, Request};
@@ -16,6 +17,19 @@ use crate::policy::{Decision, Request};
 pub struct Trail {
     decisions: Log,
     audit: Log,
+}
+
+/// A line of the decisions.
+#[derive(Serialize)]
+struct Decided<'a> {
+    time: &'a str,
+    #[serde(rename = "requestID")]
+    request_id: &'a str,
+    principal: &'a str,
+    action: &'a str,
+    resource: &'a str,
+    #[serde(flatten)]
+    decision: &'a Decision,
 }
 
 impl Trail {
@@ -40,17 +54,16 @@ impl Trail {
         request: &Request<'_>,
         decision: &Decision,
     ) -> Result<()> {
-        let now = Utc::now();
-        let line = json!({
-            "time": rfc3339(now),
-            "requestID": request_id,
-            "principal": request.principal.arn,
-            "action": request.action,
-            "resource": request.resource,
-            "effect": decision.effect,
-            "rule": decision.rule,
-        });
-        Ok(self.decisions.append(&day(now), &line)?)
+        let now = rfc3339();
+        let line = Decided {
+            time: &now,
+            request_id,
+            principal: &request.principal.arn,
+            action: request.action,
+            resource: request.resource,
+            decision,
+        };
+        Ok(self.decisions.append(day(&now), &line)?)
     }
 
     /// Keeps the record of a call that ended after `latency_ms`.
@@ -58,9 +71,9 @@ impl Trail {
     /// # Errors
     /// `InternalServerException` where it cannot be written.
     pub fn ended(&self, record: &AuditRecord, latency_ms: u64, outcome: Outcome<'_>) -> Result<()> {
-        let now = Utc::now();
-        let event = record.event(&rfc3339(now), latency_ms, outcome);
-        Ok(self.audit.append(&day(now), &event)?)
+        let now = rfc3339();
+        let event = record.event(&now, latency_ms, outcome);
+        Ok(self.audit.append(day(&now), &event)?)
     }
 
     /// The records of calls, the oldest first.
@@ -88,10 +101,12 @@ fn events(log: &Log) -> Result<Vec<Value>> {
         .collect())
 }
 
-fn rfc3339(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+/// Now, as RFC 3339 in UTC with milliseconds.
+fn rfc3339() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn day(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d").to_string()
+/// The day of such a time.
+fn day(time: &str) -> &str {
+    time.split('T').next().unwrap_or(time)
 }
