@@ -197,7 +197,7 @@ def test_wrong_queries(kb):
         with pytest.raises(ValidationException) as raised:
             kb.retrieve(*arguments)
         assert message in str(raised.value)
-    with pytest.raises(TypeError, match="filter"):
+    with pytest.raises(ValidationException, match="filter"):
         kb.retrieve("x", filter={})
 
 

@@ -1,10 +1,17 @@
 """langchain-aws, unchanged, on clients of a session."""
 
 import pytest
-from langchain_aws import BedrockEmbeddings, ChatBedrockConverse
+from langchain_aws import (
+    AmazonKnowledgeBasesRetriever,
+    BedrockEmbeddings,
+    BedrockRerank,
+    ChatBedrockConverse,
+)
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
+
+from outcrop import Document
 
 #: langchain knows what a model can by its id: the scripted model stands for a real one's.
 MODEL = "anthropic.claude-3-5-sonnet-20240620-v1:0"
@@ -78,3 +85,45 @@ def test_embeddings(bedrock, own_session):
     one, other = model.embed_documents(["a river", "a mountain"])
     assert len(one) == 1024 and one != other
     assert model.embed_query("a river") == one
+
+
+def test_retriever(bedrock, own_session):
+    own_session.register_model(
+        "acme.vectors-v1", {"embeddings": {"dimensions": 256, "others": "hashed"}}
+    )
+    base = own_session.create_knowledge_base("rivers", embedding_model="acme.vectors-v1")
+    base.add(
+        [
+            Document("The Nile is a river.", id="nile", metadata={"continent": "Africa"}),
+            Document("The Rhine is a river.", id="rhine", metadata={"continent": "Europe"}),
+        ]
+    )
+    retriever = AmazonKnowledgeBasesRetriever(
+        client=bedrock("bedrock-agent-runtime"),
+        knowledge_base_id=base.id,
+        retrieval_config={
+            "vectorSearchConfiguration": {
+                "numberOfResults": 2,
+                "filter": {"equals": {"key": "continent", "value": "Europe"}},
+            }
+        },
+    )
+    [found] = retriever.invoke("The Rhine is a river.")
+    assert found.page_content == "The Rhine is a river."
+    assert found.metadata["score"] > 0.9
+
+
+def test_rerank(bedrock, own_session):
+    scores = [
+        {"text": {"contains": "blue"}, "score": 3},
+        {"text": {"contains": "red"}, "score": -1},
+    ]
+    own_session.register_model("amazon.rerank-v1:0", {"rerank": scores})
+    model = BedrockRerank(
+        client=bedrock("bedrock-agent-runtime"),
+        model_arn="arn:aws:bedrock:us-west-2::foundation-model/amazon.rerank-v1:0",
+        top_n=2,
+    )
+    ranked = model.rerank(["a red rose", "a blue sky"], "the sky")
+    assert [one["index"] for one in ranked] == [1, 0]
+    assert ranked[0]["relevance_score"] > 0.9 > 0.5 > ranked[1]["relevance_score"]

@@ -449,7 +449,8 @@ def test_tls(tmp_path, monkeypatch):
             aws_secret_access_key=server.key["secretAccessKey"],
         )
         assert client.converse(modelId=CHAT, messages=HI)["stopReason"] == "end_turn"
-        # botocore sends bearer tokens over TLS only.
+        # botocore sends bearer tokens over TLS only. It looks for keys all the same.
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", server.key["bearerToken"])
         client = boto3.client(
             "bedrock-runtime",

@@ -4,6 +4,7 @@ use outcrop_api::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::operations::converse::runtime_model;
+use crate::operations::retrieval::rerank::relevance;
 use crate::operations::{Call, Members};
 
 /// Documents by relevance, the most relevant first; in the order of the request among equals.
@@ -29,10 +30,7 @@ pub(super) async fn answer(call: &Call, mut body: Members) -> Result<Value> {
     ranked.truncate(top.unwrap_or(usize::MAX));
     let results: Vec<Value> = ranked
         .into_iter()
-        .map(|(index, score)| {
-            let relevance = 1.0 / (1.0 + (-f64::from(score)).exp());
-            json!({"index": index, "relevance_score": relevance})
-        })
+        .map(|(index, score)| json!({"index": index, "relevance_score": relevance(score)}))
         .collect();
     Ok(json!({ "results": results }))
 }

@@ -326,12 +326,14 @@ fn read_configuration(call: &Call) -> Result<Embedding> {
     })
 }
 
-/// Refuses members of a part of a request that this product does not honour.
+/// Refuses members of a part of a request that this product does not honour. An empty object asks
+/// for nothing: clients send one where their caller gave them none.
 ///
 /// # Errors
 /// `ValidationException` that names the first that is there.
 pub(super) fn refuse(part: &Value, place: &str, names: &[&str]) -> Result<()> {
-    let given = names.iter().find(|name| part.get(**name).is_some());
+    let asks = |value: &Value| value.as_object().is_none_or(|members| !members.is_empty());
+    let given = names.iter().find(|name| part.get(**name).is_some_and(asks));
     given.map_or(Ok(()), |name| {
         Err(Error::validation(format!(
             "{place}.{name} is not supported."

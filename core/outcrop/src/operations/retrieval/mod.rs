@@ -3,7 +3,7 @@
 mod conversation;
 mod generate;
 mod prompt;
-mod rerank;
+pub(super) mod rerank;
 mod search;
 
 use outcrop_api::{Error, Result};

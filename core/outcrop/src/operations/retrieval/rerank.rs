@@ -49,7 +49,7 @@ pub(super) async fn reranker(call: &Call, model: &str) -> Result<Arc<dyn Reranke
 }
 
 /// A model's raw score on the scale from 0 to 1: its logistic function, which keeps the order.
-pub(super) fn relevance(score: f32) -> f32 {
+pub(in crate::operations) fn relevance(score: f32) -> f32 {
     1.0 / (1.0 + (-score).exp())
 }
 
