@@ -146,7 +146,8 @@ test("filters choose the documents", async () => {
   ] };
   const found = await kb.retrieve("vault", { filter });
   assert.deepEqual(found.map((p) => p.metadata.year).sort(), [2001, 2003]);
-  const answer = await kb.ask("When did the vault open?", { filter });
+  await session.registerModel("acme.reader-v1", { script: [{ answer: "In 2001 [1]." }] });
+  const answer = await kb.ask("When did the vault open?", { model: "acme.reader-v1", filter });
   assert.equal(answer.passages.length, 2);
   const wrong = { name: "ValidationException", message: /^filter\.like: expected one of equals/ };
   await assert.rejects(kb.retrieve("vault", { filter: { like: {} } }), wrong);
