@@ -167,6 +167,14 @@ fn identifiers(input: &Value) -> Value {
         .collect()
 }
 
+/// The members of a request beside its payload: as JSON where it is JSON, as most bodies are.
+fn with_body(input: &Value, payload: &[u8]) -> Value {
+    let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
+    let mut request = input.clone();
+    request["body"] = serde_json::from_slice(payload).unwrap_or_else(|_| text());
+    request
+}
+
 fn denied(request: &Request<'_>, decision: &Decision) -> Error {
     let resource = match request.resource {
         "" => "*",
@@ -212,6 +220,9 @@ impl Session {
                 };
             }
         };
+        if !payload.is_empty() {
+            record.request(|| with_body(&input, &payload));
+        }
         let call = Call {
             session: self.clone(),
             operation,

@@ -10,6 +10,8 @@ use outcrop_api::{
     Usage,
 };
 use outcrop_inference::{Engine, EngineStatistics};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::desk::{Record, watch_answer};
 use crate::session::{Session, blocking};
@@ -50,10 +52,14 @@ impl Model {
     pub async fn converse(&self, request: ConverseRequest) -> Result<Reply> {
         let named = naming(request.output_format.as_ref());
         let record = self.record("Converse")?;
+        record.request(|| json_of(&request));
         let noted = record.clone();
         let work = async {
             let reply = self.loaded()?.chat()?.converse(request).await;
-            reply.inspect(|reply| noted.usage(&reply.usage))
+            reply.inspect(|reply| {
+                noted.usage(&reply.usage);
+                noted.response(|| json_of(reply));
+            })
         };
         record.run(work).await.map_err(named)
     }
@@ -64,8 +70,10 @@ impl Model {
     /// As [`Model::converse`].
     pub async fn stream(&self, request: ConverseRequest) -> Result<Box<dyn EventStream>> {
         let named = naming(request.output_format.as_ref());
+        let record = self.record("ConverseStream")?;
+        record.request(|| json_of(&request));
         let opened = async { self.loaded()?.chat()?.converse_stream(request).await };
-        self.watched("ConverseStream", opened).await.map_err(named)
+        watched(record, opened).await.map_err(named)
     }
 
     /// Continues a prompt, without a chat template.
@@ -75,10 +83,14 @@ impl Model {
     pub async fn generate(&self, request: GenerateRequest) -> Result<Completion> {
         let named = naming(request.output_format.as_ref());
         let record = self.record("InvokeModel")?;
+        record.request(|| json_of(&request));
         let noted = record.clone();
         let work = async {
             let completion = self.loaded()?.engine()?.generate(request).await;
-            completion.inspect(|completion| noted.usage(&completion.usage))
+            completion.inspect(|completion| {
+                noted.usage(&completion.usage);
+                noted.response(|| json_of(completion));
+            })
         };
         record.run(work).await.map_err(named)
     }
@@ -89,10 +101,10 @@ impl Model {
     /// As [`Model::converse`].
     pub async fn generate_stream(&self, request: GenerateRequest) -> Result<Box<dyn EventStream>> {
         let named = naming(request.output_format.as_ref());
+        let record = self.record("InvokeModelWithResponseStream")?;
+        record.request(|| json_of(&request));
         let opened = async { self.loaded()?.engine()?.generate_stream(request).await };
-        self.watched("InvokeModelWithResponseStream", opened)
-            .await
-            .map_err(named)
+        watched(record, opened).await.map_err(named)
     }
 
     /// Vectors of texts, one row each, in order.
@@ -256,22 +268,6 @@ impl Model {
         Ok(record)
     }
 
-    /// The stream that `opened` gives, whose end closes the record of the operation `name`.
-    async fn watched(
-        &self,
-        name: &str,
-        opened: impl Future<Output = Result<Box<dyn EventStream>>>,
-    ) -> Result<Box<dyn EventStream>> {
-        let record = self.record(name)?;
-        match opened.await {
-            Ok(stream) => Ok(watch_answer(record, stream)),
-            Err(error) => {
-                record.close(Some(&error))?;
-                Err(error)
-            }
-        }
-    }
-
     /// How long its files took to load, downloads left out.
     pub(crate) fn load_time(&self) -> Result<Duration> {
         Ok(self.loaded()?.load_time())
@@ -287,6 +283,25 @@ impl Model {
             .with_resource(id)
         })
     }
+}
+
+/// The stream that `opened` gives, whose end closes the record.
+async fn watched(
+    record: Record,
+    opened: impl Future<Output = Result<Box<dyn EventStream>>>,
+) -> Result<Box<dyn EventStream>> {
+    match opened.await {
+        Ok(stream) => Ok(watch_answer(record, stream)),
+        Err(error) => {
+            record.close(Some(&error))?;
+            Err(error)
+        }
+    }
+}
+
+/// A body as the audit log keeps it.
+fn json_of(body: &impl Serialize) -> Value {
+    serde_json::to_value(body).unwrap_or_default()
 }
 
 /// Makes errors of a request's `output_format` name the option that callers ask for it by.

@@ -101,6 +101,14 @@ impl Record {
         self.state().keeps_bodies
     }
 
+    /// Notes what the call was asked with, where the bodies are to be kept.
+    pub fn request(&self, request: impl FnOnce() -> Value) {
+        if self.keeps_bodies() {
+            let request = request();
+            self.note(|record| record.request = request);
+        }
+    }
+
     /// Notes what the call answers, where the bodies are to be kept.
     pub fn response(&self, response: impl FnOnce() -> Value) {
         if self.keeps_bodies() {

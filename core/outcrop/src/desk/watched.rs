@@ -1,7 +1,7 @@
 //! Streams whose end closes the record of their call.
 
-use outcrop_api::{BoxFuture, EventStream, Result, StreamEvent};
-use serde_json::Value;
+use outcrop_api::{BoxFuture, Error, EventStream, Result, StreamEvent};
+use serde_json::{Value, json};
 
 use crate::desk::Record;
 use crate::operations::{Answer, OperationEvents};
@@ -15,9 +15,11 @@ pub(super) fn watch_operation(record: Record, answer: Result<Answer>) -> Result<
         }
         Ok(mut answer) => {
             if let Some(events) = answer.events.take() {
-                answer.events = Some(Box::new(Watched { events, record }));
+                answer.events = Some(Box::new(Watched::new(record, events)));
             } else {
-                record.response(|| Value::Object(answer.output.clone()));
+                if answer.payload.is_none() {
+                    record.response(|| Value::Object(answer.output.clone()));
+                }
                 record.close(None)?;
             }
             Ok(answer)
@@ -27,12 +29,40 @@ pub(super) fn watch_operation(record: Record, answer: Result<Answer>) -> Result<
 
 /// The same for a model's own stream, whose usage is noted.
 pub(crate) fn watch_answer(record: Record, events: Box<dyn EventStream>) -> Box<dyn EventStream> {
-    Box::new(Watched { events, record })
+    Box::new(Watched::new(record, events))
 }
 
 struct Watched<E: ?Sized> {
     record: Record,
     events: Box<E>,
+    /// The events so far, where the bodies are to be kept.
+    told: Option<Vec<Value>>,
+}
+
+impl<E: ?Sized> Watched<E> {
+    fn new(record: Record, events: Box<E>) -> Self {
+        let told = record.keeps_bodies().then(Vec::new);
+        Self {
+            record,
+            events,
+            told,
+        }
+    }
+
+    /// Keeps an event, where the bodies are to be kept.
+    fn keep(&mut self, event: impl FnOnce() -> Value) {
+        if let Some(told) = &mut self.told {
+            told.push(event());
+        }
+    }
+
+    /// Closes the record, with what was told.
+    fn close(&mut self, error: Option<&Error>) -> Result<()> {
+        if let Some(told) = self.told.take() {
+            self.record.response(|| Value::Array(told));
+        }
+        self.record.close(error)
+    }
 }
 
 impl OperationEvents for Watched<dyn OperationEvents> {
@@ -40,9 +70,12 @@ impl OperationEvents for Watched<dyn OperationEvents> {
         Box::pin(async move {
             let event = self.events.next().await;
             let closed = match &event {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => self.record.close(Some(error)),
-                None => self.record.close(None),
+                Some(Ok((name, value))) => {
+                    self.keep(|| json!({ *name: value }));
+                    Ok(())
+                }
+                Some(Err(error)) => self.close(Some(error)),
+                None => self.close(None),
             };
             closed.map_or_else(|error| Some(Err(error)), |()| event)
         })
@@ -53,14 +86,17 @@ impl EventStream for Watched<dyn EventStream> {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<StreamEvent>>> {
         Box::pin(async move {
             let event = self.events.next().await;
+            if let Some(Ok(event)) = &event {
+                self.keep(|| serde_json::to_value(event).unwrap_or_default());
+            }
             let closed = match &event {
                 Some(Ok(StreamEvent::Done { usage, .. })) => {
                     self.record.usage(usage);
-                    self.record.close(None)
+                    self.close(None)
                 }
                 Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => self.record.close(Some(error)),
-                None => self.record.close(None),
+                Some(Err(error)) => self.close(Some(error)),
+                None => self.close(None),
             };
             closed.map_or_else(|error| Some(Err(error)), |()| event)
         })

@@ -2,7 +2,7 @@
 
 use outcrop::governance::{Caller, Principal};
 use outcrop::operations::{Operation, Service};
-use outcrop::{Called, ErrorKind, Session};
+use outcrop::{Called, ErrorKind, Session, api};
 use serde_json::{Value, json};
 
 use crate::{fixture, session};
@@ -82,6 +82,37 @@ async fn bodies_are_kept_where_logging_is_switched_on() {
         "hello"
     );
     assert_eq!(line["responseElements"], Value::Object(output));
+
+    let streamed = call(&session, "ConverseStream", question("again")).await;
+    let mut events = streamed.answer.unwrap().events.unwrap();
+    while events.next().await.is_some() {}
+    let line = &calls(&session, "ConverseStream")[0];
+    assert_eq!(
+        line["responseElements"][0]["messageStart"]["role"],
+        "assistant"
+    );
+
+    let operation = Operation::find(Service::BedrockRuntime, "InvokeModel").unwrap();
+    let body = json!({"prompt": "hi", "max_gen_len": 2});
+    let input = json!({"modelId": "acme.tiny-v1"});
+    let payload = body.to_string().into_bytes();
+    let caller = Caller::in_process();
+    let called = session.call(caller, operation, input, payload).await;
+    let payload = called.answer.unwrap().payload.unwrap();
+    let line = &calls(&session, "InvokeModel")[0];
+    assert_eq!(line["requestParameters"]["body"], body);
+    assert_eq!(
+        line["responseElements"],
+        serde_json::from_slice::<Value>(&payload).unwrap()
+    );
+
+    let model = session.model("acme.tiny-v1").await.unwrap();
+    let prompt = api::Prompt::Text("hello".into());
+    let request = api::GenerateRequest::new(prompt);
+    let completion = model.generate(request).await.unwrap();
+    let line = &calls(&session, "InvokeModel")[1];
+    assert_eq!(line["requestParameters"]["prompt"], "hello");
+    assert_eq!(line["responseElements"]["text"], completion.text);
 }
 
 #[tokio::test]
