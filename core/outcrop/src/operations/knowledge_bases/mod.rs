@@ -326,14 +326,17 @@ fn read_configuration(call: &Call) -> Result<Embedding> {
     })
 }
 
-/// Refuses members of a part of a request that this product does not honour. An empty object asks
-/// for nothing: clients send one where their caller gave them none.
+/// A document of further fields, which clients send empty where their caller gave them none.
+const FIELDS: &str = "additionalModelRequestFields";
+
+/// Refuses members of a part of a request that this product does not honour.
 ///
 /// # Errors
 /// `ValidationException` that names the first that is there.
 pub(super) fn refuse(part: &Value, place: &str, names: &[&str]) -> Result<()> {
-    let asks = |value: &Value| value.as_object().is_none_or(|members| !members.is_empty());
-    let given = names.iter().find(|name| part.get(**name).is_some_and(asks));
+    let asks = |name: &str, value: &Value| name != FIELDS || *value != json!({});
+    let is_asked = |name: &str| part.get(name).is_some_and(|value| asks(name, value));
+    let given = names.iter().find(|name| is_asked(name));
     given.map_or(Ok(()), |name| {
         Err(Error::validation(format!(
             "{place}.{name} is not supported."
