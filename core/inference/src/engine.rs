@@ -342,10 +342,10 @@ impl Engine {
         let (sender, receiver) = unbounded_channel();
         let sequence = Sequence::generate(prompt, generation, sender);
         let mut sequence = place.apply(sequence);
+        let backlog = sequence.count_backlog();
         match sequence.begin() {
             None => self.submit(sequence, receiver),
             Some(last) => {
-                let backlog = sequence.backlog().clone();
                 sequence.end(last);
                 Ok(SequenceEvents {
                     receiver,
@@ -375,10 +375,10 @@ impl Engine {
     /// Hands `sequence` to the scheduler.
     pub(crate) fn submit(
         &self,
-        sequence: Sequence,
+        mut sequence: Sequence,
         receiver: UnboundedReceiver<Result<SequenceEvent>>,
     ) -> Result<SequenceEvents> {
-        let (backlog, inbox) = (sequence.backlog().clone(), self.shared.thread.inbox()?);
+        let (backlog, inbox) = (sequence.count_backlog(), self.shared.thread.inbox()?);
         inbox.submit(sequence)?;
         Ok(SequenceEvents {
             receiver,

@@ -264,7 +264,7 @@ impl<M: StepModel> Scheduler<M> {
     fn mark_paused(&mut self) -> bool {
         let may_pause = !self.inbox.has_waiting();
         for sequence in &mut self.running {
-            sequence.is_paused = may_pause && sequence.backlog().is_full();
+            sequence.is_paused = may_pause && sequence.is_ahead();
         }
         !self.running.is_empty() && self.running.iter().all(|sequence| sequence.is_paused)
     }

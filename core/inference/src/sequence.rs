@@ -66,7 +66,8 @@ pub(crate) struct Sequence {
     given: usize,
     task: Task,
     events: Events,
-    backlog: Backlog,
+    /// None where its reader does not count: it then waits for none.
+    backlog: Option<Backlog>,
     /// What changes the weights for this sequence; it lives as long.
     pub adapter: Option<Arc<Adapter>>,
     /// The sequence's pages, once it is admitted.
@@ -209,7 +210,7 @@ impl Sequence {
             given: 0,
             task,
             events,
-            backlog: Backlog::default(),
+            backlog: None,
             adapter: None,
             blocks: BlockTable::default(),
             scope: Scope::default(),
@@ -255,9 +256,15 @@ impl Sequence {
         }
     }
 
-    /// The events that its reader has not taken yet.
-    pub fn backlog(&self) -> &Backlog {
-        &self.backlog
+    /// The events that its reader has not taken yet, counted from the first call on: its reader
+    /// counts those that it takes.
+    pub fn count_backlog(&mut self) -> Backlog {
+        self.backlog.get_or_insert_default().clone()
+    }
+
+    /// Whether it is to wait for its reader.
+    pub fn is_ahead(&self) -> bool {
+        self.backlog.as_ref().is_some_and(Backlog::is_full)
     }
 
     /// Whether nobody waits for the events any more.
@@ -538,7 +545,9 @@ impl Sequence {
             ..Usage::new(self.prompt, self.tokens.len() - self.prompt)
         };
         let done = |stop_reason| SequenceEvent::Done { stop_reason, usage };
-        self.backlog.sent();
+        if let Some(backlog) = &self.backlog {
+            backlog.sent();
+        }
         // A caller that has gone needs none.
         let _ = self.events.send(last.map(done));
     }
@@ -556,7 +565,9 @@ impl Score {
 }
 
 /// Sends an event; a caller that has gone is noticed by [`Sequence::is_cancelled`].
-fn send((events, backlog): (&Events, &Backlog), event: SequenceEvent) {
-    backlog.sent();
+fn send((events, backlog): (&Events, &Option<Backlog>), event: SequenceEvent) {
+    if let Some(backlog) = backlog {
+        backlog.sent();
+    }
     let _ = events.send(Ok(event));
 }
