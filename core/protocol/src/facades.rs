@@ -5,9 +5,6 @@
 //! by its name.
 
 mod anthropic;
-mod chat_answer;
-mod chat_messages;
-mod chat_request;
 mod desk;
 mod embeddings;
 mod openai;

@@ -11,6 +11,7 @@ mod bedrock_agent_table;
 mod bedrock_runtime_table;
 mod bedrock_table;
 mod call;
+pub mod chat_completions;
 mod converse;
 mod foundation_models;
 mod inference_profiles;

@@ -75,6 +75,18 @@ pub(super) async fn start(call: &Call, input: &Value) -> Result<Exchange> {
     let input = named.input.as_ref().unwrap_or(input);
     let id = input["modelId"].as_str().unwrap_or_default();
     let model = runtime_model(call, id).await?;
+    let mut exchange = start_on(call, model, input, started).await?;
+    exchange.frame.trace = named.trace;
+    Ok(exchange)
+}
+
+/// The same on a model that is open already.
+pub(super) async fn start_on(
+    call: &Call,
+    model: Arc<Model>,
+    input: &Value,
+    started: Instant,
+) -> Result<Exchange> {
     let Asked {
         request,
         marks_cache,
@@ -87,13 +99,12 @@ pub(super) async fn start(call: &Call, input: &Value) -> Result<Exchange> {
     Ok(Exchange {
         stream: model.chat()?.converse_stream(request).await?,
         frame: Frame {
-            started,
             marks_cache,
             response_paths,
             performance: input.get("performanceConfig").cloned(),
             service_tier: input.get("serviceTier").cloned(),
             model: Some(model),
-            trace: named.trace,
+            ..Frame::new(started)
         },
     })
 }

@@ -26,6 +26,19 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The form of an answer that nothing further was asked of, begun at `started`.
+    pub fn new(started: Instant) -> Self {
+        Self {
+            started,
+            marks_cache: false,
+            response_paths: Vec::new(),
+            performance: None,
+            service_tier: None,
+            model: None,
+            trace: None,
+        }
+    }
+
     /// The members of the whole answer.
     pub fn whole(
         &self,
@@ -150,13 +163,9 @@ mod tests {
 
     fn frame(marks_cache: bool, paths: &[&str]) -> Frame {
         Frame {
-            started: Instant::now(),
             marks_cache,
             response_paths: paths.iter().map(|path| path.to_string()).collect(),
-            performance: None,
-            service_tier: None,
-            model: None,
-            trace: None,
+            ..Frame::new(Instant::now())
         }
     }
 

@@ -1,10 +1,10 @@
 //! The bodies of embedding models: Amazon Titan's, Amazon Nova's and Cohere's.
 
 use outcrop_api::{DOCUMENT_PROMPT, EmbedOptions, Error, QUERY_PROMPT, Result};
+use outcrop_models::Model;
 use serde_json::{Value, json};
 
 use super::note_input;
-use crate::operations::converse::runtime_model;
 use crate::operations::{Call, Members};
 
 /// A format of embedding models.
@@ -31,9 +31,13 @@ pub(super) struct Texts {
 }
 
 /// The body of the answer to `body`.
-pub(super) async fn answer(call: &Call, format: EmbeddingFormat, body: Members) -> Result<Value> {
+pub(super) async fn answer(
+    call: &Call,
+    model: &Model,
+    format: EmbeddingFormat,
+    body: Members,
+) -> Result<Value> {
     let asked = read(format, body)?;
-    let model = runtime_model(call, call.required("modelId")?).await?;
     let embedder = model.embedder()?;
     if let Some(dimensions) = asked.dimensions
         && dimensions != embedder.dimensions()

@@ -3,6 +3,7 @@
 use outcrop_api::{Error, ModelKind, Result};
 use serde_json::Value;
 
+use super::chat::Chat;
 use super::embedding::EmbeddingFormat;
 use super::llama::Llama;
 use super::messages::Messages;
@@ -46,6 +47,8 @@ impl Family {
             text(Box::new(Messages::new(name)))
         } else if has("meta.llama") {
             text(Box::new(Llama))
+        } else if has("openai.") || has("mistral.") && body.get("messages").is_some() {
+            text(Box::new(Chat::new(name)))
         } else if has("mistral.") {
             text(Box::new(Mistral))
         } else {
@@ -63,6 +66,9 @@ impl Family {
             _ if has("anthropic_version") => Some(Self::Text(Box::new(Messages::new(name)))),
             _ if has("inputText") => Some(Self::Text(Box::new(TitanText))),
             _ if has("max_gen_len") => Some(Self::Text(Box::new(Llama))),
+            _ if body["messages"][0]["content"].is_string() => {
+                Some(Self::Text(Box::new(Chat::new(name))))
+            }
             _ if has("messages") => Some(Self::Text(Box::new(Nova))),
             _ if has("prompt") => Some(Self::Text(Box::new(Mistral))),
             _ => None,

@@ -3,7 +3,9 @@
 use outcrop_api::{InferenceConfig, Result};
 use serde_json::{Map, Value, json};
 
-use super::text_format::{Asked, ChunkFormat, TextFormat, continuing, count, is_cut, text_of};
+use super::text_format::{
+    Asked, ChunkFormat, TextFormat, continuing, count, finish_reason, text_of,
+};
 use crate::operations::Members;
 
 /// Tokens that are made where the body does not say.
@@ -31,19 +33,12 @@ impl TextFormat for Llama {
             "generation": text_of(output),
             "prompt_token_count": count(usage, "inputTokens"),
             "generation_token_count": count(usage, "outputTokens"),
-            "stop_reason": reason(output.get("stopReason")),
+            "stop_reason": finish_reason(output.get("stopReason")),
         }))
     }
 
     fn chunks(&self) -> Box<dyn ChunkFormat> {
         Box::new(LlamaChunks { reason: "stop" })
-    }
-}
-
-fn reason(stop: Option<&Value>) -> &'static str {
-    match is_cut(stop) {
-        true => "length",
-        false => "stop",
     }
 }
 
@@ -59,7 +54,7 @@ impl ChunkFormat for LlamaChunks {
                 None => Vec::new(),
             },
             "messageStop" => {
-                self.reason = reason(value.get("stopReason"));
+                self.reason = finish_reason(value.get("stopReason"));
                 Vec::new()
             }
             "metadata" => {

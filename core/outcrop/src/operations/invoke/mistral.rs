@@ -3,7 +3,7 @@
 use outcrop_api::{InferenceConfig, Result};
 use serde_json::{Map, Value, json};
 
-use super::text_format::{Asked, ChunkFormat, TextFormat, continuing, is_cut, text_of};
+use super::text_format::{Asked, ChunkFormat, TextFormat, continuing, finish_reason, text_of};
 use crate::operations::Members;
 
 pub(super) struct Mistral;
@@ -24,19 +24,12 @@ impl TextFormat for Mistral {
     }
 
     fn answer(&self, output: &Map<String, Value>) -> Result<Value> {
-        let reason = reason(output.get("stopReason"));
+        let reason = finish_reason(output.get("stopReason"));
         Ok(json!({"outputs": [{"text": text_of(output), "stop_reason": reason}]}))
     }
 
     fn chunks(&self) -> Box<dyn ChunkFormat> {
         Box::new(MistralChunks { reason: "stop" })
-    }
-}
-
-fn reason(stop: Option<&Value>) -> &'static str {
-    match is_cut(stop) {
-        true => "length",
-        false => "stop",
     }
 }
 
@@ -52,7 +45,7 @@ impl ChunkFormat for MistralChunks {
                 None => Vec::new(),
             },
             "messageStop" => {
-                self.reason = reason(value.get("stopReason"));
+                self.reason = finish_reason(value.get("stopReason"));
                 Vec::new()
             }
             "metadata" => vec![json!({"outputs": [{"text": "", "stop_reason": self.reason}]})],

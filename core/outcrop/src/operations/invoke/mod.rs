@@ -1,6 +1,7 @@
 //! `InvokeModel`, `InvokeModelWithResponseStream` and `CountTokens`: each model family's own body
 //! formats, over the one answer that `Converse` gives.
 
+mod chat;
 mod chunks;
 mod count_tokens;
 mod embedding;
@@ -13,9 +14,11 @@ mod rerank;
 mod text_format;
 mod titan_text;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use outcrop_api::{Error, Result, Scheduling, Usage};
+use outcrop_api::{Error, GenerateRequest, Result, Scheduling, Usage};
+use outcrop_models::Model;
 use serde_json::{Map, Value, json};
 
 use super::converse::{self, Exchange, Frame};
@@ -26,16 +29,27 @@ use text_format::{Asked, TextFormat};
 
 pub(super) use count_tokens::count_tokens;
 
+/// A model, and the body that it is asked with.
+struct Opened {
+    model: Arc<Model>,
+    family: Family,
+    body: Members,
+}
+
 /// Runs a model on a body in its family's format.
 pub(super) async fn invoke_model(call: Call) -> Result<Answer> {
-    let (family, body) = open(&call).await?;
+    let Opened {
+        model,
+        family,
+        body,
+    } = open(&call).await?;
     let answer = match &family {
         Family::Text(format) => {
-            let (exchange, _) = text(&call, format.as_ref(), body).await?;
+            let exchange = text(&call, model, format.as_ref(), body).await?;
             format.answer(&exchange.whole(&call.record).await?)?
         }
-        Family::Embedding(format) => embedding::answer(&call, *format, body).await?,
-        Family::Rerank => rerank::answer(&call, body).await?,
+        Family::Embedding(format) => embedding::answer(&call, &model, *format, body).await?,
+        Family::Rerank => rerank::answer(&model, body).await?,
     };
     call.record.response(|| answer.clone());
     Ok(Answer {
@@ -47,14 +61,15 @@ pub(super) async fn invoke_model(call: Call) -> Result<Answer> {
 
 /// The same as the answer is written: chunks of JSON in the family's format.
 pub(super) async fn invoke_model_with_response_stream(call: Call) -> Result<Answer> {
-    let (family, body) = open(&call).await?;
-    let Family::Text(format) = family else {
+    let opened = open(&call).await?;
+    let Family::Text(format) = opened.family else {
         return Err(Error::validation(
             "The model is unsupported for streaming: it doesn't generate text.",
         ));
     };
-    let (exchange, started) = text(&call, format.as_ref(), body).await?;
+    let exchange = text(&call, opened.model, format.as_ref(), opened.body).await?;
     let output = head(&call);
+    let started = exchange.frame.started;
     let chunks = Chunks::new(exchange.events(call.record), format.chunks(), started);
     Ok(Answer {
         output,
@@ -63,8 +78,8 @@ pub(super) async fn invoke_model_with_response_stream(call: Call) -> Result<Answ
     })
 }
 
-/// The family of the call's model, and the body as JSON.
-async fn open(call: &Call) -> Result<(Family, Members)> {
+/// The call's model, the family of its body, and the body as JSON.
+async fn open(call: &Call) -> Result<Opened> {
     for member in ["guardrailIdentifier", "guardrailVersion", "trace"] {
         if call.text(member).is_some_and(|value| value != "DISABLED") {
             return Err(converse::request::unsupported(
@@ -76,8 +91,13 @@ async fn open(call: &Call) -> Result<(Family, Members)> {
     let body = body_of(&call.payload)?;
     let name = call.required("modelId")?;
     let model = converse::runtime_model(call, name).await?;
-    let family = Family::of(name, model.info().kind, &body);
-    Ok((family?, Members::of(body, "")?))
+    let family = Family::of(name, model.info().kind, &body)?;
+    let body = Members::of(body, "")?;
+    Ok(Opened {
+        model,
+        family,
+        body,
+    })
 }
 
 /// The body of a request as JSON.
@@ -90,41 +110,38 @@ fn body_of(payload: &[u8]) -> Result<Value> {
 }
 
 /// Starts the model on a body that asks for text.
-async fn text(call: &Call, format: &dyn TextFormat, body: Members) -> Result<(Exchange, Instant)> {
+async fn text(
+    call: &Call,
+    model: Arc<Model>,
+    format: &dyn TextFormat,
+    body: Members,
+) -> Result<Exchange> {
     let started = Instant::now();
-    let exchange = match format.ask(body)? {
-        Asked::Conversation(mut input) => {
-            input.insert("modelId".into(), json!(call.required("modelId")?));
-            for (header, member) in [
-                ("serviceTier", "type"),
-                ("performanceConfigLatency", "latency"),
-            ] {
-                if let Some(value) = call.text(header) {
-                    let name = header.trim_end_matches("Latency");
-                    input.insert(name.into(), Value::Object(one(member, json!(value))));
-                }
-            }
-            if let Some(metadata) = call.text("requestMetadata") {
-                let metadata = serde_json::from_str(metadata).map_err(|error| {
-                    Error::validation(format!("requestMetadata: expected JSON: {error}"))
-                })?;
-                input.insert("requestMetadata".into(), metadata);
-            }
-            converse::start(call, &Value::Object(input)).await?
-        }
-        Asked::Prompt(request) => prompt(call, *request, started).await?,
+    let mut input = match format.ask(body)? {
+        Asked::Conversation(input) => input,
+        Asked::Prompt(request) => return prompt(&model, *request, started).await,
     };
-    Ok((exchange, started))
+    for (header, member) in [
+        ("serviceTier", "type"),
+        ("performanceConfigLatency", "latency"),
+    ] {
+        if let Some(value) = call.text(header) {
+            let name = header.trim_end_matches("Latency");
+            input.insert(name.into(), Value::Object(one(member, json!(value))));
+        }
+    }
+    if let Some(metadata) = call.text("requestMetadata") {
+        let metadata = serde_json::from_str(metadata).map_err(|error| {
+            Error::validation(format!("requestMetadata: expected JSON: {error}"))
+        })?;
+        input.insert("requestMetadata".into(), metadata);
+    }
+    converse::start_on(call, model, &Value::Object(input), started).await
 }
 
 /// Starts the model on a prompt that its caller has templated. A model that reads messages only,
 /// such as a remote one, is given it as the user's message.
-async fn prompt(
-    call: &Call,
-    mut request: outcrop_api::GenerateRequest,
-    started: Instant,
-) -> Result<Exchange> {
-    let model = converse::runtime_model(call, call.required("modelId")?).await?;
+async fn prompt(model: &Model, mut request: GenerateRequest, started: Instant) -> Result<Exchange> {
     request.scheduling = Scheduling::default();
     let stream = match model.engine() {
         Ok(engine) => {
@@ -136,18 +153,8 @@ async fn prompt(
             model.chat()?.converse_stream(request).await?
         }
     };
-    Ok(Exchange {
-        stream,
-        frame: Frame {
-            started,
-            marks_cache: false,
-            response_paths: Vec::new(),
-            performance: None,
-            service_tier: None,
-            model: None,
-            trace: None,
-        },
-    })
+    let frame = Frame::new(started);
+    Ok(Exchange { stream, frame })
 }
 
 /// The members of the answer that go to its headers.

@@ -1,15 +1,15 @@
 //! The body of Cohere's and Amazon's rerankers.
 
 use outcrop_api::{Error, Result};
+use outcrop_models::Model;
 use serde_json::{Value, json};
 
-use crate::operations::converse::runtime_model;
+use crate::operations::Members;
 use crate::operations::retrieval::rerank::relevance;
-use crate::operations::{Call, Members};
 
 /// Documents by relevance, the most relevant first; in the order of the request among equals.
 /// `relevance_score` is the logistic function of the model's raw output.
-pub(super) async fn answer(call: &Call, mut body: Members) -> Result<Value> {
+pub(super) async fn answer(model: &Model, mut body: Members) -> Result<Value> {
     let query: String = body.required("query")?;
     let documents: Vec<Value> = body.required("documents")?;
     let top: Option<usize> = body.read("top_n")?;
@@ -23,7 +23,6 @@ pub(super) async fn answer(call: &Call, mut body: Members) -> Result<Value> {
             texts.len()
         )));
     }
-    let model = runtime_model(call, call.required("modelId")?).await?;
     let scores = model.reranker()?.rerank(&query, &texts).await?;
     let mut ranked: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));

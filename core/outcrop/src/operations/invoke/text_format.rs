@@ -104,3 +104,11 @@ pub(super) fn is_cut(reason: Option<&Value>) -> bool {
         Some("max_tokens" | "model_context_window_exceeded")
     )
 }
+
+/// Why the answer ended, as prompt formats say it.
+pub(super) fn finish_reason(stop: Option<&Value>) -> &'static str {
+    match is_cut(stop) {
+        true => "length",
+        false => "stop",
+    }
+}

@@ -1,35 +1,19 @@
 //! A request for a chat completion as the members of `Converse`.
 
-use outcrop::operations::Members;
-use outcrop::{Error, Result};
+use outcrop_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::chat_messages::conversation;
+use super::messages::conversation;
+use crate::operations::Members;
 
-/// A request, and how its answer is to be told.
-pub(super) struct ChatRequest {
-    /// The members of `Converse`.
-    pub input: Map<String, Value>,
-    /// The model that was asked for.
-    pub model: String,
-    /// Whether the answer is streamed.
-    pub streams: bool,
-    /// Whether a stream tells its token counts.
-    pub tells_usage: bool,
-}
-
-/// Reads the body of a request.
+/// The members of `Converse`, save the model's id, of a request for a chat completion. What says how
+/// the answer is sent, such as `model` and `stream`, is for the caller to take out before.
 ///
 /// # Errors
 /// `ValidationException` that names a field which is wrong or not supported.
-pub(super) fn read(body: Value) -> Result<ChatRequest> {
-    let mut body = Members::of(body, "")?;
-    let model: String = body.required("model")?;
-    let streams = body.read("stream")?.unwrap_or(false);
-    let tells_usage = stream_options(&mut body)?;
+pub fn converse_input(mut body: Members) -> Result<Map<String, Value>> {
     let (system, messages) = conversation(body.required("messages")?)?;
     let mut input = Map::new();
-    input.insert("modelId".into(), model.clone().into());
     input.insert("messages".into(), messages);
     if !system.is_empty() {
         input.insert("system".into(), system.into());
@@ -71,12 +55,7 @@ pub(super) fn read(body: Value) -> Result<ChatRequest> {
     }
     harmless(&mut body)?;
     body.end()?;
-    Ok(ChatRequest {
-        input,
-        model,
-        streams,
-        tells_usage,
-    })
+    Ok(input)
 }
 
 /// Fields that are taken only where they ask for nothing.
@@ -88,17 +67,6 @@ fn harmless(body: &mut Members) -> Result<()> {
     body.only("parallel_tool_calls", &[json!(true)])?;
     body.only("store", &[json!(false)])?;
     body.only("modalities", &[json!(["text"])])
-}
-
-fn stream_options(body: &mut Members) -> Result<bool> {
-    let Some(options) = body.take("stream_options") else {
-        return Ok(false);
-    };
-    let mut options = Members::of(options, "stream_options")?;
-    let tells_usage = options.read("include_usage")?.unwrap_or(false);
-    options.only("include_obfuscation", &[json!(false)])?;
-    options.end()?;
-    Ok(tells_usage)
 }
 
 /// How many of the most likely tokens are told beside each one, where log-probabilities are asked for.
@@ -183,7 +151,8 @@ fn tools(body: &mut Members) -> Result<Option<Value>> {
 fn tool_choice(choice: Value) -> Result<Value> {
     match choice.as_str() {
         Some("auto") => return Ok(json!({"auto": {}})),
-        Some("required") => return Ok(json!({"any": {}})),
+        // Mistral's word for it is `any`.
+        Some("required" | "any") => return Ok(json!({"any": {}})),
         _ => {}
     }
     let name = choice.pointer("/function/name").and_then(Value::as_str);
@@ -255,9 +224,8 @@ mod tests {
 
     #[test]
     fn a_whole_request_becomes_converse() {
-        let request = read(json!({
-            "model": "m", "max_completion_tokens": 9, "stop": "x", "seed": 7, "user": "u",
-            "stream": true, "stream_options": {"include_usage": true},
+        let body = json!({
+            "max_completion_tokens": 9, "stop": "x", "seed": 7, "user": "u",
             "messages": [
                 {"role": "system", "content": "Be brief."},
                 {"role": "user", "content": [
@@ -271,13 +239,11 @@ mod tests {
             "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
             "tool_choice": {"type": "function", "function": {"name": "f"}},
             "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
-        }))
-        .unwrap();
-        assert!(request.streams && request.tells_usage);
+        });
+        let input = converse_input(Members::of(body, "").unwrap()).unwrap();
         assert_eq!(
-            Value::Object(request.input),
+            Value::Object(input),
             json!({
-                "modelId": "m",
                 "messages": [
                     {"role": "user", "content": [
                         {"text": "Hi"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}}]},
@@ -332,9 +298,9 @@ mod tests {
                 "messages.0.name: Extra inputs",
             ),
         ] {
-            let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+            let mut body = json!({"messages": [{"role": "user", "content": "Hi"}]});
             body[name] = value;
-            let error = read(body).map(|_| ()).unwrap_err();
+            let error = converse_input(Members::of(body, "").unwrap()).unwrap_err();
             assert!(error.message().starts_with(begins), "{}", error.message());
         }
     }

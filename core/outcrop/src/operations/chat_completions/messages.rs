@@ -1,8 +1,9 @@
 //! The messages of a chat completion as those of `Converse`.
 
-use outcrop::operations::Members;
-use outcrop::{Error, Result};
+use outcrop_api::{Error, Result};
 use serde_json::{Value, json};
+
+use crate::operations::Members;
 
 /// The parts of the system text, and the turns: neighbours of one role are one turn, and what a tool
 /// gave back is the user's.

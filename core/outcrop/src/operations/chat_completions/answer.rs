@@ -2,14 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use outcrop::{Error, Result};
+use outcrop_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::sse::{self, Translate};
-use super::vendor::Vendor;
-
 /// What every chunk of one answer has in common.
-pub(super) struct Completion {
+pub struct Completion {
     id: String,
     model: String,
     created: u64,
@@ -86,15 +83,16 @@ impl Completion {
     }
 }
 
-/// A running translation of `ConverseStream` to chunks.
-pub(super) struct Chunks {
+/// A running translation: each event of `ConverseStream` becomes a chunk, or none.
+pub struct CompletionChunks {
     completion: Completion,
     tells_usage: bool,
     /// How many calls of tools were begun.
     calls: usize,
 }
 
-impl Chunks {
+impl CompletionChunks {
+    /// The chunks of `completion`; `tells_usage` adds one of the token counts at the end.
     pub fn new(completion: Completion, tells_usage: bool) -> Self {
         Self {
             completion,
@@ -103,31 +101,65 @@ impl Chunks {
         }
     }
 
-    fn chunk(&self, delta: Value, reason: Option<&str>) -> String {
+    fn chunk(&self, delta: Value, reason: Option<&str>) -> Value {
         self.chunk_with(delta, reason, Value::Null)
     }
 
-    fn chunk_with(&self, delta: Value, reason: Option<&str>, logprobs: Value) -> String {
+    fn chunk_with(&self, delta: Value, reason: Option<&str>, logprobs: Value) -> Value {
         let choice = json!({
             "index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason,
         });
         self.told(json!([choice]), Value::Null)
     }
 
-    fn told(&self, choices: Value, usage: Value) -> String {
+    fn told(&self, choices: Value, usage: Value) -> Value {
         let mut chunk = self.completion.told("chat.completion.chunk", choices);
         if self.tells_usage {
             chunk["usage"] = usage;
         }
-        sse::event(None, &chunk)
+        chunk
     }
 
-    fn delta(&self, delta: &Value) -> Result<String> {
+    /// What the next event of `ConverseStream` becomes.
+    ///
+    /// # Errors
+    /// `ModelErrorException` where the model's output has no form in this format.
+    pub fn push(&mut self, event: &str, value: &Value) -> Result<Option<Value>> {
+        Ok(match event {
+            "messageStart" => Some(self.chunk(json!({"role": "assistant", "content": ""}), None)),
+            "contentBlockStart" => {
+                let call = &value["start"]["toolUse"];
+                let index = self.calls;
+                self.calls += 1;
+                let call = json!({
+                    "index": index, "id": call["toolUseId"], "type": "function",
+                    "function": {"name": call["name"], "arguments": ""},
+                });
+                Some(self.chunk(json!({ "tool_calls": [call] }), None))
+            }
+            "contentBlockDelta" => self.delta(&value["delta"])?,
+            "contentBlockStop" => None,
+            "messageStop" => {
+                let reason = finish_reason(value.get("stopReason"))?;
+                let logprobs = value.as_object().map(logprobs).unwrap_or_default();
+                Some(self.chunk_with(json!({}), Some(reason), logprobs))
+            }
+            "metadata" if self.tells_usage => Some(self.told(json!([]), usage(value.get("usage")))),
+            "metadata" => None,
+            other => {
+                return Err(Error::internal(format!(
+                    "an event has no form here: {other}"
+                )));
+            }
+        })
+    }
+
+    fn delta(&self, delta: &Value) -> Result<Option<Value>> {
         let delta = if let Some(text) = delta.get("text") {
             json!({ "content": text })
         } else if let Some(input) = delta.pointer("/toolUse/input") {
             if input == "" {
-                return Ok(String::new());
+                return Ok(None);
             }
             let index = self.calls.saturating_sub(1);
             json!({"tool_calls": [{"index": index, "function": {"arguments": input}}]})
@@ -135,53 +167,13 @@ impl Chunks {
             json!({ "reasoning_content": text })
         } else if delta.get("citation").is_some() || delta.get("reasoningContent").is_some() {
             // Sources and signatures have no place in a chunk.
-            return Ok(String::new());
+            return Ok(None);
         } else {
             return Err(Error::internal(format!(
                 "a delta has no form here: {delta}"
             )));
         };
-        Ok(self.chunk(delta, None))
-    }
-}
-
-impl Translate for Chunks {
-    fn event(&mut self, name: &str, value: &Value) -> Result<String> {
-        match name {
-            "messageStart" => Ok(self.chunk(json!({"role": "assistant", "content": ""}), None)),
-            "contentBlockStart" => {
-                let call = &value["start"]["toolUse"];
-                let index = self.calls;
-                self.calls += 1;
-                Ok(self.chunk(
-                    json!({"tool_calls": [{
-                        "index": index, "id": call["toolUseId"], "type": "function",
-                        "function": {"name": call["name"], "arguments": ""},
-                    }]}),
-                    None,
-                ))
-            }
-            "contentBlockDelta" => self.delta(&value["delta"]),
-            "contentBlockStop" => Ok(String::new()),
-            "messageStop" => {
-                let reason = finish_reason(value.get("stopReason"))?;
-                let logprobs = value.as_object().map(logprobs).unwrap_or_default();
-                Ok(self.chunk_with(json!({}), Some(reason), logprobs))
-            }
-            "metadata" if self.tells_usage => Ok(self.told(json!([]), usage(value.get("usage")))),
-            "metadata" => Ok(String::new()),
-            other => Err(Error::internal(format!(
-                "an event has no form here: {other}"
-            ))),
-        }
-    }
-
-    fn end(&mut self) -> String {
-        "data: [DONE]\n\n".into()
-    }
-
-    fn error(&mut self, error: &Error) -> String {
-        sse::event(None, &Vendor::OpenAi.error_of(error))
+        Ok(Some(self.chunk(delta, None)))
     }
 }
 
