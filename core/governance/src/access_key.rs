@@ -98,7 +98,7 @@ impl AccessKeys {
             token_sha256: digest(&token),
             secret: secret.clone(),
         };
-        self.home.create_private_record(KIND, &key.id, &key)?;
+        self.home.create_record(KIND, &key.id, &key)?;
         Ok(NewAccessKey {
             summary: key.summary(),
             secret_access_key: secret,

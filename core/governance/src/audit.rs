@@ -4,7 +4,7 @@ use outcrop_api::{Error, Usage};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::caller::{ACCOUNT, Caller};
+use crate::caller::{ACCOUNT, Caller, REGION};
 use crate::policy::Decision;
 
 /// How a call ended.
@@ -145,7 +145,7 @@ impl AuditRecord {
             event_time: time,
             event_source: "bedrock.amazonaws.com",
             event_name: self.operation,
-            aws_region: "local",
+            aws_region: REGION,
             source_ip_address: &self.caller.source,
             user_agent: &self.caller.user_agent,
             request_parameters: &self.request,

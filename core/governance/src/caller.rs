@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The account that a session stands for.
 pub const ACCOUNT: &str = "000000000000";
 
+/// The region that a session stands for.
+pub const REGION: &str = "local";
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -6,6 +6,7 @@
 mod access_key;
 mod audit;
 mod caller;
+mod invocation_log;
 mod meter;
 mod policy;
 mod quota;
@@ -13,7 +14,8 @@ mod trail;
 
 pub use access_key::{AccessKey, AccessKeySummary, AccessKeys, NewAccessKey};
 pub use audit::{AuditRecord, Outcome};
-pub use caller::{ACCOUNT, Caller, Principal};
+pub use caller::{ACCOUNT, Caller, Principal, REGION};
+pub use invocation_log::InvocationLog;
 pub use meter::{Meter, Total};
 pub use policy::{Decision, Effect, Policy, Request};
 pub use quota::{Admission, Quota};

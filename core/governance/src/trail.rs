@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::audit::{AuditRecord, Outcome};
+use crate::invocation_log::InvocationLog;
 use crate::policy::{Decision, Request};
 
 /// The logs `decisions` and `audit` of a home: JSON lines. Clones are the same logs.
@@ -66,14 +67,22 @@ impl Trail {
         Ok(self.decisions.append(day(&now), &line)?)
     }
 
-    /// Keeps the record of a call that ended after `latency_ms`.
+    /// Keeps the record of a call that ended after `latency_ms`, in `invocations` too where there
+    /// is such a log.
     ///
     /// # Errors
     /// `InternalServerException` where it cannot be written.
-    pub fn ended(&self, record: &AuditRecord, latency_ms: u64, outcome: Outcome<'_>) -> Result<()> {
+    pub fn ended(
+        &self,
+        record: &AuditRecord,
+        latency_ms: u64,
+        outcome: Outcome<'_>,
+        invocations: Option<&InvocationLog>,
+    ) -> Result<()> {
         let now = rfc3339();
         let event = record.event(&now, latency_ms, outcome);
-        Ok(self.audit.append(day(&now), &event)?)
+        self.audit.append(day(&now), &event)?;
+        invocations.map_or(Ok(()), |log| log.keep(record, outcome))
     }
 
     /// The records of calls, the oldest first.

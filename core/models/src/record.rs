@@ -74,11 +74,7 @@ impl ModelRecord {
     }
 
     pub(crate) fn put(&self, home: &Home) -> Result<()> {
-        match &self.spec {
-            // It may hold a key.
-            Some(_) => Ok(home.put_private_record(KIND, &self.id, self)?),
-            None => Ok(home.put_record(KIND, &self.id, self)?),
-        }
+        Ok(home.put_record(KIND, &self.id, self)?)
     }
 
     /// What tells whether the record of that id was written anew.

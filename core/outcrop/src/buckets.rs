@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use outcrop_api::{Error, Result};
+use outcrop_store::Home;
 use serde::{Deserialize, Serialize};
 
 use crate::governance::Principal;
@@ -30,7 +31,13 @@ impl Session {
     /// `ValidationException` for a name that is no bucket's, or a path that is no folder;
     /// `ResourceNotFoundException` where there is no mapping to take away.
     pub fn map_bucket(&self, name: &str, folder: Option<&Path>) -> Result<Option<Bucket>> {
-        self.check()?;
+        let record = self.open_own_record("MapBucket", "name", name)?;
+        let mapped = self.set_bucket(name, folder);
+        record.close(mapped.as_ref().err())?;
+        mapped
+    }
+
+    fn set_bucket(&self, name: &str, folder: Option<&Path>) -> Result<Option<Bucket>> {
         check_name(name)?;
         let Some(folder) = folder else {
             return match self.store().delete_record(BUCKETS, name)? {
@@ -81,21 +88,28 @@ impl Session {
             Error::validation(format!("Invalid S3 URI {uri}: expected s3://bucket/key"))
         })?;
         let (name, key) = place.split_once('/').unwrap_or((place, ""));
-        check_name(name)?;
-        let bucket: Bucket = self
-            .store()
-            .get_record(BUCKETS, name)?
-            .ok_or_else(|| unmapped(Error::validation, name))?;
-        let key = Path::new(key);
-        let is_inside = key
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-        match is_inside {
-            true => Ok(bucket.folder.join(key)),
-            false => Err(Error::validation(format!(
-                "Invalid S3 URI {uri}: its key leaves the bucket's folder"
-            ))),
-        }
+        bucket_folder(self.store(), name, key)
+    }
+}
+
+/// The path of `key` in the folder that the bucket `name` is mapped to.
+///
+/// # Errors
+/// `ValidationException` for a name that is no bucket's, a bucket that is not mapped, or a key that
+/// would leave its folder.
+pub(crate) fn bucket_folder(home: &Home, name: &str, key: &str) -> Result<PathBuf> {
+    check_name(name)?;
+    let bucket: Bucket = home
+        .get_record(BUCKETS, name)?
+        .ok_or_else(|| unmapped(Error::validation, name))?;
+    let is_inside = Path::new(key)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    match is_inside {
+        true => Ok(bucket.folder.join(key)),
+        false => Err(Error::validation(format!(
+            "Invalid S3 URI s3://{name}/{key}: its key leaves the bucket's folder"
+        ))),
     }
 }
 

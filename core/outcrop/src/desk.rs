@@ -1,5 +1,7 @@
 //! The one place that every call passes: identity, authorise, audit, quota, run, meter, close.
 
+mod action;
+mod bodies;
 mod embed;
 mod record;
 mod watched;
@@ -11,19 +13,18 @@ use outcrop_governance::{
 use outcrop_store::Home;
 use serde_json::{Map, Value};
 
+use action::Action;
+pub(crate) use bodies::{INVOCATION_LOGGING, SETTINGS, delivery};
 pub use embed::Embedded;
 pub use record::{Record, request_id};
 pub(crate) use watched::watch_answer;
 
-use crate::operations::{Answer, Call, Operation, Service};
+use crate::operations::{Answer, Call, Operation};
 use crate::session::Session;
+use bodies::Logging;
 
 /// Calls that one session has in flight at most.
 const MAX_IN_FLIGHT: usize = 10_000;
-/// The store's kind of the home's settings.
-pub(crate) const SETTINGS: &str = "settings";
-/// The setting that says whether bodies are kept, in the form of `loggingConfig`.
-pub(crate) const INVOCATION_LOGGING: &str = "model-invocation-logging";
 
 /// What stands before and behind every call of a session.
 pub struct Desk {
@@ -32,6 +33,7 @@ pub struct Desk {
     trail: Trail,
     quota: Quota,
     meter: Meter,
+    logging: Logging,
 }
 
 /// A call that was answered, or refused.
@@ -52,7 +54,7 @@ pub struct Called {
 /// A call that asks to be let in.
 pub(crate) struct Asked<'a> {
     pub caller: Caller,
-    pub operation: &'static Operation,
+    pub action: Action,
     pub request_id: &'a str,
     /// The members of the request.
     pub input: &'a Value,
@@ -68,6 +70,7 @@ impl Desk {
             trail: Trail::new(home)?,
             quota: Quota::new(MAX_IN_FLIGHT),
             meter: Meter::default(),
+            logging: Logging::default(),
         })
     }
 
@@ -89,19 +92,22 @@ impl Desk {
     /// many calls are in flight, `InternalServerException` where the decision cannot be kept. A
     /// refusal is in the audit log.
     pub(crate) fn open(&self, asked: Asked<'_>) -> Result<Record> {
-        let action = asked.operation.action();
+        let action = asked.action;
         let request = Request {
             principal: &asked.caller.principal,
-            action: &action,
+            action: &action.qualified(),
             resource: asked.resource,
         };
         let decision = self.policy.decide(&request);
         self.trail.decided(asked.request_id, &request, &decision)?;
         let refusal = (decision.effect == Effect::Deny).then(|| denied(&request, &decision));
-        let keeps_bodies = self.keeps_bodies(asked.operation);
+        let bodies = match refusal {
+            Some(_) => None,
+            None => self.logging.of(&self.home, action)?,
+        };
         let record = Record::new(
-            record_of(asked, decision, keeps_bodies),
-            keeps_bodies,
+            record_of(asked, decision, bodies.is_some()),
+            bodies,
             self.trail.clone(),
             self.meter.clone(),
         );
@@ -118,28 +124,15 @@ impl Desk {
         }
         Ok(record)
     }
-
-    /// Whether the bodies of this operation are to be kept. A setting that cannot be read is taken
-    /// as off: bodies are kept only where the owner has said so.
-    fn keeps_bodies(&self, operation: &Operation) -> bool {
-        let runs_a_model =
-            operation.name.starts_with("InvokeModel") || operation.name.starts_with("Converse");
-        let setting = || self.home.get_record::<Value>(SETTINGS, INVOCATION_LOGGING);
-        runs_a_model
-            && setting()
-                .ok()
-                .flatten()
-                .is_some_and(|config| config["textDataDeliveryEnabled"] != false)
-    }
 }
 
 /// The record of a call that was just decided.
 fn record_of(asked: Asked<'_>, decision: Decision, keeps_bodies: bool) -> AuditRecord {
     AuditRecord {
         caller: asked.caller,
-        service: asked.operation.service.name(),
-        operation: asked.operation.name,
-        read_only: asked.operation.is_read_only(),
+        service: asked.action.service,
+        operation: asked.action.name,
+        read_only: asked.action.is_read_only,
         request_id: asked.request_id.to_string(),
         decision,
         resources: match asked.resource {
@@ -203,7 +196,7 @@ impl Session {
         let principal = caller.principal.clone();
         let asked = Asked {
             caller,
-            operation,
+            action: operation.into(),
             request_id: &request_id,
             input: &input,
             resource: operation.resource_of(&input),
@@ -248,21 +241,38 @@ impl Session {
         }
     }
 
-    /// Opens the record of a native call, which is the operation `name` asked by the owner in this
-    /// process. `member` is the member of the request that holds `resource`.
+    /// Opens the record of a native call, which is Bedrock's operation `name` asked by the owner in
+    /// this process. `member` is the member of the request that holds `resource`.
     ///
     /// # Errors
     /// As [`Desk::open`]; `ValidationException` where the session is closed.
     pub(crate) fn open_record(&self, name: &str, member: &str, resource: &str) -> Result<Record> {
+        self.open_record_of(Caller::in_process(), Action::named(name)?, member, resource)
+    }
+
+    /// The same for what only a session has.
+    pub(crate) fn open_own_record(
+        &self,
+        name: &'static str,
+        member: &str,
+        resource: &str,
+    ) -> Result<Record> {
+        self.open_record_of(Caller::in_process(), Action::own(name), member, resource)
+    }
+
+    /// The same asked by any caller.
+    fn open_record_of(
+        &self,
+        caller: Caller,
+        action: Action,
+        member: &str,
+        resource: &str,
+    ) -> Result<Record> {
         self.check()?;
-        let operation = Service::ALL
-            .into_iter()
-            .find_map(|service| Operation::find(service, name))
-            .ok_or_else(|| Error::internal(format!("{name} is no operation")))?;
         let input = Value::Object(Map::from_iter([(member.to_string(), resource.into())]));
         self.desk().open(Asked {
-            caller: Caller::in_process(),
-            operation,
+            caller,
+            action,
             request_id: &record::request_id(),
             input: &input,
             resource,

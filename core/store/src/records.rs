@@ -1,4 +1,5 @@
-//! Records: small JSON values by kind and id, each a checksummed file that is replaced atomically.
+//! Records: small JSON values by kind and id, each a checksummed file that is replaced atomically
+//! and that only its owner may read.
 
 use std::fs;
 use std::path::PathBuf;
@@ -70,45 +71,6 @@ impl Home {
             });
         }
         self.write_record(kind, &file, &bytes)
-    }
-
-    /// [`Home::create_record`], in a file that only its owner may read: for secrets.
-    ///
-    /// # Errors
-    /// As [`Home::create_record`].
-    pub fn create_private_record<T: Serialize + ?Sized>(
-        &self,
-        kind: &str,
-        id: &str,
-        value: &T,
-    ) -> Result<()> {
-        let file = self.record_file(kind, id)?;
-        let bytes = envelope::seal("record", value)?;
-        let _lock = self.lock_records(kind)?;
-        if file.exists() {
-            return Err(StoreError::AlreadyExists {
-                resource: format!("{kind} {id}"),
-            });
-        }
-        let temporary = self.make_record_folder(kind)?.join(".writing");
-        atomic_file::replace_private(&file, &temporary, &bytes)
-    }
-
-    /// [`Home::put_record`], in a file that only its owner may read: for secrets.
-    ///
-    /// # Errors
-    /// As [`Home::put_record`].
-    pub fn put_private_record<T: Serialize + ?Sized>(
-        &self,
-        kind: &str,
-        id: &str,
-        value: &T,
-    ) -> Result<()> {
-        let file = self.record_file(kind, id)?;
-        let bytes = envelope::seal("record", value)?;
-        let _lock = self.lock_records(kind)?;
-        let temporary = self.make_record_folder(kind)?.join(".writing");
-        atomic_file::replace_private(&file, &temporary, &bytes)
     }
 
     /// What tells whether a record was written anew, without reading it; none where there is none.
@@ -213,7 +175,7 @@ impl Home {
     /// The caller holds the kind's lock, so the one temporary name is its own.
     fn write_record(&self, kind: &str, file: &std::path::Path, bytes: &[u8]) -> Result<()> {
         let temporary = self.make_record_folder(kind)?.join(".writing");
-        atomic_file::replace(file, &temporary, bytes)
+        atomic_file::replace_private(file, &temporary, bytes)
     }
 
     fn make_record_folder(&self, kind: &str) -> Result<PathBuf> {

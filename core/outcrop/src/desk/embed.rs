@@ -1,11 +1,9 @@
 //! Vectors for many texts in one call, for façades whose requests hold lists.
 
-use outcrop_api::{EmbedOptions, Embeddings, Error, Result, Usage};
+use outcrop_api::{EmbedOptions, Embeddings, Result, Usage};
 use outcrop_governance::Caller;
-use serde_json::{Map, Value};
 
-use super::{Asked, record};
-use crate::operations::{Operation, Service};
+use super::Action;
 use crate::session::Session;
 
 /// Vectors, and the call that made them.
@@ -32,19 +30,10 @@ impl Session {
         texts: &[String],
         options: EmbedOptions,
     ) -> Result<Embedded> {
-        self.check()?;
-        let operation = Operation::find(Service::BedrockRuntime, "InvokeModel")
-            .ok_or_else(|| Error::internal("InvokeModel is no operation"))?;
-        let input = Value::Object(Map::from_iter([("modelId".to_string(), id.into())]));
         let principal = caller.principal.clone();
-        let request_id = record::request_id();
-        let record = self.desk().open(Asked {
-            caller,
-            operation,
-            request_id: &request_id,
-            input: &input,
-            resource: id,
-        })?;
+        let invoke = Action::named("InvokeModel")?;
+        let record = self.open_record_of(caller, invoke, "modelId", id)?;
+        let request_id = record.request_id();
         let noted = record.clone();
         record
             .run(async move {

@@ -7,6 +7,8 @@ use outcrop_api::{Error, ErrorKind, Result, Usage};
 use outcrop_governance::{Admission, AuditRecord, Meter, Outcome, Trail};
 use serde_json::Value;
 
+use super::bodies::Bodies;
+
 /// The record of a call that runs. Clones are the same record. It is written once: when the call is
 /// closed, or as cancelled when the last clone goes before that.
 #[derive(Clone)]
@@ -22,7 +24,8 @@ struct Open {
 struct State {
     /// Taken when it is written.
     record: Option<AuditRecord>,
-    keeps_bodies: bool,
+    /// What is done with the bodies; none where they are dropped.
+    bodies: Option<Bodies>,
     /// The place among the calls in flight.
     admission: Option<Admission>,
     model: Option<String>,
@@ -44,10 +47,15 @@ pub fn request_id() -> String {
 }
 
 impl Record {
-    pub(super) fn new(record: AuditRecord, keeps_bodies: bool, trail: Trail, meter: Meter) -> Self {
+    pub(super) fn new(
+        record: AuditRecord,
+        bodies: Option<Bodies>,
+        trail: Trail,
+        meter: Meter,
+    ) -> Self {
         let state = State {
             record: Some(record),
-            keeps_bodies,
+            bodies,
             admission: None,
             model: None,
         };
@@ -57,6 +65,16 @@ impl Record {
             trail,
             meter,
         }))
+    }
+
+    /// The id of the call, as its caller is told it.
+    pub(super) fn request_id(&self) -> String {
+        let state = self.state();
+        let id = state
+            .record
+            .as_ref()
+            .map(|record| record.request_id.clone());
+        id.unwrap_or_default()
     }
 
     /// Notes a resource of the call, by its id or ARN.
@@ -98,7 +116,7 @@ impl Record {
 
     /// Whether the bodies of the call are to be kept.
     pub fn keeps_bodies(&self) -> bool {
-        self.state().keeps_bodies
+        self.state().bodies.is_some()
     }
 
     /// Notes what the call was asked with, where the bodies are to be kept.
@@ -177,9 +195,13 @@ impl Open {
     }
 
     fn end(&self, outcome: Outcome<'_>) -> Result<()> {
-        let (record, admission) = {
+        let (record, admission, bodies) = {
             let mut state = self.state();
-            (state.record.take(), state.admission.take())
+            (
+                state.record.take(),
+                state.admission.take(),
+                state.bodies.take(),
+            )
         };
         drop(admission);
         let Some(record) = record else {
@@ -189,7 +211,9 @@ impl Open {
             self.meter.count(model, &record.usage.unwrap_or_default());
         }
         let latency_ms = self.started.elapsed().as_millis() as u64;
-        self.trail.ended(&record, latency_ms, outcome)
+        let delivered = bodies.and_then(|bodies| bodies.delivered);
+        self.trail
+            .ended(&record, latency_ms, outcome, delivered.as_ref())
     }
 }
 

@@ -1,10 +1,11 @@
-//! Invocation logging: whether the bodies of model calls are kept in the home's audit log.
+//! Invocation logging: whether the bodies of model calls are kept, in the home's audit log and in a
+//! bucket's folder.
 
 use outcrop_api::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::{Answer, Call};
-use crate::desk::{INVOCATION_LOGGING, SETTINGS};
+use crate::desk::{INVOCATION_LOGGING, SETTINGS, delivery};
 
 /// Kinds of data that are kept with the bodies they are in, so only together with the text.
 const WITH_THE_TEXT: [&str; 4] = [
@@ -17,15 +18,15 @@ const WITH_THE_TEXT: [&str; 4] = [
 /// `PutModelInvocationLoggingConfiguration`.
 pub(super) fn put(call: &Call) -> Result<Answer> {
     let config = &call.input["loggingConfig"];
-    for destination in ["cloudWatchConfig", "s3Config"] {
-        if config.get(destination).is_some() {
-            return Err(Error::validation(format!(
-                "loggingConfig.{destination} is not supported: bodies are kept in the audit log of \
-                 the home {}.",
-                call.session.home().display()
-            )));
-        }
+    if config.get("cloudWatchConfig").is_some() {
+        return Err(Error::validation(format!(
+            "loggingConfig.cloudWatchConfig is not supported: bodies are kept in the audit log of \
+             the home {} and, with s3Config, in the folder of a mapped bucket.",
+            call.session.home().display()
+        )));
     }
+    // The bucket is one that is here.
+    delivery(call.session.store(), config)?;
     let text = config.get("textDataDeliveryEnabled") != Some(&Value::Bool(false));
     let apart = |name: &&&str| config.get(**name).is_some_and(|given| *given != text);
     if let Some(name) = WITH_THE_TEXT.iter().find(apart) {

@@ -114,16 +114,6 @@ impl Operation {
         rows.get(at)
     }
 
-    /// The action that the policy decides on, such as `bedrock:InvokeModel`.
-    pub fn action(&self) -> String {
-        let name = match self.name {
-            "Converse" => "InvokeModel",
-            "ConverseStream" => "InvokeModelWithResponseStream",
-            name => name,
-        };
-        format!("bedrock:{name}")
-    }
-
     /// Whether it changes nothing and runs no model.
     pub fn is_read_only(&self) -> bool {
         self.method == "GET"

@@ -116,6 +116,69 @@ async fn bodies_are_kept_where_logging_is_switched_on() {
 }
 
 #[tokio::test]
+async fn bodies_are_delivered_to_a_mapped_bucket() {
+    let home = tempfile::tempdir().unwrap();
+    let session = with_model(&home).await;
+    let folder = home.path().join("logs-bucket");
+    session.map_bucket("acme-logs", Some(&folder)).unwrap();
+    let decisions = session.desk().trail().decisions().unwrap();
+    assert_eq!(decisions.last().unwrap()["action"], "outcrop:MapBucket");
+    session
+        .alias("meta.llama3-8b-instruct-v1:0", Some("acme.tiny-v1"))
+        .await
+        .unwrap();
+
+    let operation = Operation::find(Service::Bedrock, "PutModelInvocationLoggingConfiguration");
+    let config = json!({"s3Config": {"bucketName": "acme-logs", "keyPrefix": "all"}});
+    let input = json!({ "loggingConfig": config });
+    let put = session.call(Caller::in_process(), operation.unwrap(), input, Vec::new());
+    put.await.answer.unwrap();
+    let mut asked = question("hello");
+    asked["modelId"] = json!("meta.llama3-8b-instruct-v1:0");
+    let called = call(&session, "Converse", asked).await;
+    let output = called.answer.unwrap().output;
+
+    let mut files = Vec::new();
+    let mut folders =
+        vec![folder.join("all/AWSLogs/000000000000/BedrockModelInvocationLogs/local")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path)
+            }
+        }
+    }
+    assert_eq!(files.len(), 1);
+    let gzip = flate2::read::GzDecoder::new(std::fs::File::open(&files[0]).unwrap());
+    let record: Value = serde_json::from_reader(gzip).unwrap();
+    assert_eq!(record["requestId"], called.request_id);
+    assert_eq!(record["modelId"], "meta.llama3-8b-instruct-v1:0");
+    assert_eq!(record["invokedModelId"], called.model.unwrap());
+    let input = &record["input"];
+    assert_eq!(
+        input["inputBodyJson"]["messages"][0]["content"][0]["text"],
+        "hello"
+    );
+    assert_eq!(input["inputTokenCount"], output["usage"]["inputTokens"]);
+    assert_eq!(record["output"]["outputBodyJson"], Value::Object(output));
+    assert_eq!(record["output"]["outputTokenCount"], 8);
+
+    // A body that was to be kept is kept, or the call is not made.
+    session.map_bucket("acme-logs", None).unwrap();
+    let refused = call(&session, "Converse", question("again")).await.answer;
+    assert!(
+        refused
+            .err()
+            .unwrap()
+            .message()
+            .contains("acme-logs is mapped to no folder")
+    );
+}
+
+#[tokio::test]
 async fn a_stream_is_recorded_at_its_end_or_when_it_is_dropped() {
     let home = tempfile::tempdir().unwrap();
     let session = with_model(&home).await;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use outcrop_api::{Error, EventStream, Gathered, Result};
-use outcrop_models::Model;
+use outcrop_models::{Model, Resolution};
 use serde_json::{Map, Value};
 
 use super::{Answer, Call};
@@ -115,9 +115,14 @@ pub(super) async fn start_on(
 /// A name that is no model is, as on AWS, a `ValidationException`.
 pub(super) async fn runtime_model(call: &Call, name: &str) -> Result<Arc<Model>> {
     let (resolution, model) = call.session.runtime_model(name, &call.principal).await?;
+    note_model(call, resolution);
+    Ok(model)
+}
+
+/// Notes in a call's record which model runs, and the aliases that led to it.
+pub(super) fn note_model(call: &Call, resolution: Resolution) {
     call.record.model(resolution.model);
     if !resolution.aliases.is_empty() {
         call.record.fact("aliases", resolution.aliases);
     }
-    Ok(model)
 }

@@ -14,6 +14,7 @@ use super::prompt::Prompt;
 use super::reference;
 use super::search::Search;
 use crate::desk::Record;
+use crate::operations::converse::note_model;
 use crate::operations::knowledge_bases::documents::read_file;
 use crate::operations::knowledge_bases::{open, refuse};
 use crate::operations::{Answer, Call, OperationEvents};
@@ -126,7 +127,7 @@ impl Answering {
             answering.tell(NO_ANSWER);
         } else {
             let chat = model.chat()?;
-            call.record.model(resolution.model);
+            note_model(call, resolution);
             let before = conversation.messages();
             let request = prompt.request(before, &answering.retrieved, &answering.question);
             answering.model = Some(chat.converse_stream(request).await?);
