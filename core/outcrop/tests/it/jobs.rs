@@ -122,6 +122,42 @@ fn a_batch_answers_each_record_or_says_what_was_wrong_with_it() {
 }
 
 #[test]
+fn bodies_of_invoke_model_are_answered_in_a_batch_and_by_themselves() {
+    const CLAUDE: &str = "anthropic.claude-3-haiku-20240307-v1:0";
+    let (home, bucket) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let session = prepared(&home, bucket.path());
+    let alias = session.alias(CLAUDE, Some(MODEL));
+    runtime().unwrap().block_on(alias).unwrap();
+    let body = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5,
+                      "messages": [{"role": "user", "content": "hi"}]});
+    let line = json!({"recordId": "R1", "modelInput": body}).to_string();
+    std::fs::write(bucket.path().join("in.jsonl"), line).unwrap();
+    let mut request = create("bodies", "s3://acme-batch/in.jsonl");
+    request["modelId"] = json!(CLAUDE);
+    request["modelInvocationType"] = json!("InvokeModel");
+    let arn = start(&session, request);
+    assert_eq!(wait(|| get(&session, &arn))["successRecordCount"], 1);
+    let id = arn.rsplit('/').next().unwrap();
+    let out = bucket.path().join("out").join(id);
+    let message = &lines(&out.join("in.jsonl.out"))[0]["modelOutput"];
+    assert_eq!(message["content"][0]["text"], "hello");
+    assert_eq!(manifest(&out)["inputTokenCount"], 3);
+
+    let destination = json!({"s3OutputDataConfig": {"s3Uri": "s3://acme-batch/async"}});
+    let input = json!({"modelId": CLAUDE, "modelInput": body, "outputDataConfig": destination});
+    let arn = answer(&session, BedrockRuntime, "StartAsyncInvoke", input)["invocationArn"].clone();
+    let told = wait(|| {
+        let input = json!({ "invocationArn": arn });
+        answer(&session, BedrockRuntime, "GetAsyncInvoke", input)
+    });
+    assert_eq!(told["status"], "Completed", "{told}");
+    let id = arn.as_str().unwrap().rsplit('/').next().unwrap();
+    let path = bucket.path().join("async").join(id).join("output.json");
+    let message: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(message["content"][0]["text"], "hello");
+}
+
+#[test]
 fn a_batch_goes_on_when_the_home_is_opened_again() {
     let (home, bucket) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = prepared(&home, bucket.path());
