@@ -113,6 +113,43 @@ fn erf(x: f32) -> f32 {
     x * p / q
 }
 
+/// What a gated MLP does with its gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// Gelu with the error function.
+    Gelu,
+    /// Gelu's approximation with tanh.
+    GeluTanh,
+}
+
+/// The value at `x` and the slope there.
+#[inline(always)]
+pub(crate) fn gated_with_gradient(gate: Gate, x: f32) -> (f32, f32) {
+    match gate {
+        Gate::Silu => {
+            let value = x / (1.0 + exp(-x));
+            let sigmoid = 1.0 / (1.0 + exp(-x));
+            (value, (1.0 - sigmoid).mul_add(value, sigmoid))
+        }
+        Gate::Gelu => {
+            const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
+            let below = 0.5f32.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), 0.5);
+            let density = DENSITY * exp(-0.5 * x * x);
+            (gelu(x), x.mul_add(density, below))
+        }
+        Gate::GeluTanh => {
+            let sigmoid = 1.0 / (1.0 + exp(-1.595_769 * (x * x * x).mul_add(0.044_715, x)));
+            let inner = 1.595_769 * (x * x).mul_add(3.0 * 0.044_715, 1.0);
+            (
+                gelu_tanh(x),
+                (x * sigmoid * (1.0 - sigmoid)).mul_add(inner, sigmoid),
+            )
+        }
+    }
+}
+
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     let half = 0.5 * x;

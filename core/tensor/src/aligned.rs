@@ -80,4 +80,13 @@ impl SharedOut {
     pub(crate) fn get(self) -> *mut f32 {
         self.0
     }
+
+    /// The memory from element `start` on.
+    ///
+    /// # Safety
+    /// It is within the memory.
+    pub(crate) unsafe fn from(self, start: usize) -> Self {
+        // SAFETY: passed on.
+        Self(unsafe { self.0.add(start) })
+    }
 }

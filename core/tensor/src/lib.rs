@@ -14,13 +14,16 @@ mod dtype;
 mod error;
 #[cfg(target_arch = "x86_64")]
 mod formats;
+mod gradient;
 mod interleave;
 mod isa;
 mod kv_rows;
 mod lanes;
 mod linear;
 mod map_file;
+mod matmul;
 mod norm;
+mod packed_attention;
 mod panels;
 mod pool;
 mod quantize;
@@ -33,12 +36,16 @@ mod simd;
 mod vector;
 mod weight;
 
+pub use activation::Gate;
 pub use attention::{AttentionArgs, KvPages};
 pub use bytes::Bytes;
 pub use dtype::DType;
 pub use error::TensorError;
+pub use gradient::{AdamwRows, AdamwStep};
 pub use linear::Projection;
 pub use map_file::map_file;
+pub use matmul::{Matrix, Panels, Product};
+pub use packed_attention::PackedAttention;
 pub use pool::Pool;
 pub use self_attention::SelfAttentionArgs;
 pub use weight::Weight;
@@ -51,8 +58,14 @@ pub mod ops {
         silu_mul, soft_cap_in_place, softmax_in_place, tanh_in_place,
     };
     pub use crate::attention::{attention, attention_batch, halve_kv, quantize_kv};
+    pub use crate::gradient::{
+        adamw, column_sums, exp_less, gate_backward, gelu_backward, layer_norm_backward,
+        log_sum_exp, rms_norm_backward, softmax_backward, square_sum,
+    };
     pub use crate::linear::{linear, linear_many};
+    pub use crate::matmul::{matmul, matmul_panels};
     pub use crate::norm::{add_layer_norm, layer_norm, layer_norm_in_place, rms_norm};
+    pub use crate::packed_attention::{packed_attention, packed_attention_backward};
     pub use crate::self_attention::self_attention;
     pub use crate::vector::{add_in_place, axpy, dot, multiply_in_place, scale_in_place};
 }
