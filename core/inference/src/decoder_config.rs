@@ -14,7 +14,7 @@ use outcrop_api::{Error, Result};
 
 use crate::weights::ModelSource;
 
-pub(crate) use names::{TensorNames, of_layer};
+pub use names::{TensorNames, of_layer};
 pub use parts::{
     ExpertsConfig, GatedActivation, NormPlacement, QkNorm, RopeConfig, RopeOrder, RopeScaling,
     Routing,

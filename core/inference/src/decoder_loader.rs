@@ -247,7 +247,7 @@ impl Decoder {
         let (prefix, output_name) = if is_gguf {
             ("", GGUF_OUTPUT)
         } else {
-            place(checkpoint)
+            tensor_place(checkpoint)
         };
         let loader = Loader {
             checkpoint,
@@ -292,7 +292,7 @@ impl Decoder {
 }
 
 /// What stands before the names of a Hugging Face checkpoint's tensors, and its output projection.
-fn place(checkpoint: &Checkpoint) -> (&'static str, &'static str) {
+pub fn tensor_place(checkpoint: &Checkpoint) -> (&'static str, &'static str) {
     let names = PREFIXES.into_iter();
     let mut found =
         names.filter(|(prefix, _)| checkpoint.contains(&format!("{prefix}embed_tokens.weight")));

@@ -62,8 +62,9 @@ pub use chat_template::{ChatTemplate, Clock};
 pub use decoder::{Decoder, Scratch};
 pub use decoder_config::{
     ARCHITECTURES, DecoderConfig, ExpertsConfig, GatedActivation, NormPlacement, QkNorm,
-    RopeConfig, RopeOrder, RopeScaling, Routing,
+    RopeConfig, RopeOrder, RopeScaling, Routing, TensorNames, of_layer,
 };
+pub use decoder_loader::tensor_place;
 pub use decoder_weights::Site;
 pub use dense::Precision;
 pub use detokenizer::Detokenizer;

@@ -5,30 +5,50 @@ use super::{DecoderConfig, NormPlacement};
 /// Names of tensors, behind the checkpoint's prefix. Those of a layer hold `{}` where its number
 /// stands, those of an expert `<>` where the expert's does.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TensorNames {
+pub struct TensorNames {
+    /// The tokens' embeddings.
     pub embedding: &'static str,
+    /// The norm before the output.
     pub norm: &'static str,
+    /// What normalises the input of attention.
     pub attention_norm: &'static str,
+    /// What normalises the output of attention.
     pub attention_post_norm: &'static str,
+    /// The projection to queries, without its part `.weight`.
     pub query: &'static str,
+    /// The projection to keys.
     pub key: &'static str,
+    /// The projection to values.
     pub value: &'static str,
     /// Query, key and value in one matrix, one behind the other, where there is such a tensor.
     pub fused_qkv: &'static str,
+    /// The norm of queries.
     pub query_norm: &'static str,
+    /// The norm of keys.
     pub key_norm: &'static str,
+    /// Attention's sinks.
     pub sinks: &'static str,
+    /// Attention's output projection.
     pub attention_output: &'static str,
+    /// What normalises the input of the MLP.
     pub mlp_norm: &'static str,
+    /// What normalises the output of the MLP.
     pub mlp_post_norm: &'static str,
+    /// The MLP's gate.
     pub gate: &'static str,
+    /// The MLP's other half.
     pub up: &'static str,
+    /// The MLP's output projection.
     pub down: &'static str,
     /// Gate and up in one matrix, where there is such a tensor.
     pub fused_gate_up: &'static str,
+    /// What chooses experts.
     pub router: &'static str,
+    /// An expert's gate.
     pub expert_gate: &'static str,
+    /// An expert's other half.
     pub expert_up: &'static str,
+    /// An expert's output projection.
     pub expert_down: &'static str,
     /// The experts of a layer stand in one tensor, `(experts, rows, cols)`.
     pub stacked_experts: bool,
@@ -119,6 +139,6 @@ impl TensorNames {
 }
 
 /// The name of layer `layer`'s tensor by its `pattern`.
-pub(crate) fn of_layer(pattern: &str, layer: usize) -> String {
+pub fn of_layer(pattern: &str, layer: usize) -> String {
     pattern.replace("{}", &layer.to_string())
 }

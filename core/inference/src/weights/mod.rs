@@ -130,7 +130,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
-    pub(crate) fn open_adapter(folder: &Path) -> Result<Self, WeightsError> {
+    pub fn open_adapter(folder: &Path) -> Result<Self, WeightsError> {
         if !folder.exists() {
             return Err(WeightsError::NotFound {
                 path: folder.to_owned(),

@@ -1,0 +1,6 @@
+//! The room's tests against golden steps, differences and files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod golden;
+mod gradients;
