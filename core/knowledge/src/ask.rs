@@ -76,14 +76,20 @@ impl Retrieved {
     /// `found`.
     pub fn cite(&self, reply: &[api::ContentBlock]) -> (String, Vec<Cited>) {
         let stored: Vec<Option<String>> = self.found.iter().map(|f| reread(self, f)).collect();
-        let (text, drafts) = read_reply(reply, &stored);
-        let cited = |draft: Draft| Cited {
-            span: draft.span,
-            quotes: draft.quotes,
-            passages: draft.passages,
-        };
-        (text, drafts.into_iter().map(cited).collect())
+        cite(reply, &stored)
     }
+}
+
+/// The text of a reply and those of its citations that check out against the texts of the passages
+/// that it was given, in the order of their numbers from 1; none for one that cannot be cited.
+pub fn cite(reply: &[api::ContentBlock], texts: &[Option<String>]) -> (String, Vec<Cited>) {
+    let (text, drafts) = read_reply(reply, texts);
+    let cited = |draft: Draft| Cited {
+        span: draft.span,
+        quotes: draft.quotes,
+        passages: draft.passages,
+    };
+    (text, drafts.into_iter().map(cited).collect())
 }
 
 /// A part of an answer, and the passages that it rests on.

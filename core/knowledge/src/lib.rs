@@ -22,7 +22,7 @@ mod scan;
 mod sentences;
 mod sync;
 
-pub use ask::{Cited, INSTRUCTION, NO_ANSWER};
+pub use ask::{Cited, INSTRUCTION, NO_ANSWER, cite};
 pub use chunk::{Chunking, ChunkingStrategy};
 pub use cite::joined_text;
 pub use data_source::{Bucket, DataSource};

@@ -11,6 +11,7 @@
 //!                 /segments/*.seg    its chunks, vectors and texts       Snapshot
 //! models/<name>/                     whole models only                   Home::download
 //! progress/<job>/<name>.jsonl        the finished parts of a job     Progress
+//! journals/<kind>/<id>.jsonl         entries in their order              Journal
 //! logs/<name>/<day>.jsonl            append-only lines                   Log
 //! locks/                             one empty file for each lock
 //! ```
@@ -66,6 +67,7 @@ mod envelope;
 mod error;
 mod hold;
 mod home;
+mod journal;
 mod lock;
 mod log;
 mod manifest;
@@ -84,6 +86,7 @@ pub use download::{Download, Expected, PartialFile, sha256, sha256_of};
 pub use error::{Result, StoreError};
 pub use hold::Hold;
 pub use home::Home;
+pub use journal::Journal;
 pub use log::Log;
 pub use manifest::DocumentEntry;
 pub use output::{Progress, write_file};
