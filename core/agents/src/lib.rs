@@ -1,1 +1,36 @@
 //! One agent turn as a state machine: prompt, tool use, return of control, trace.
+//!
+//! Nothing here does work: no model is asked, no function is run, nothing is read or written. A
+//! [`Turn`] says by [`Turn::next`] what it needs; whoever drives it does that, records the [`Fact`]
+//! that comes of it, and applies it to the [`Conversation`], which tells the events of its trace.
+//! The state is a function of the facts, and so are the events: a session that is read back from
+//! its facts goes on where it was, and a replay tells what was told, without running anything.
+
+mod call;
+mod conversation;
+mod definition;
+pub mod digest;
+mod fact;
+mod limits;
+mod prompt;
+mod schema;
+mod step;
+mod toolbox;
+mod trace;
+mod turn;
+
+pub use call::{Call, Status};
+pub use conversation::{Conversation, Ran};
+pub use definition::{
+    ActionGroup, AgentDefinition, ApiOperation, Collaborator, Execution, Function,
+    KnowledgeBaseLink,
+};
+pub use fact::{
+    Answer, Beginning, CallAnswer, CallEnd, Edit, Effect, Entry, Fact, ModelReply, Outcome,
+    Replied, Verdict,
+};
+pub use limits::{Limits, Price};
+pub use step::{Asks, EndReason, Ending, Pending, Spent, Step};
+pub use toolbox::Target;
+pub use trace::{CallSummary, Event, TraceEvent};
+pub use turn::Turn;

@@ -10,6 +10,7 @@ mod invocation_log;
 mod meter;
 mod policy;
 mod quota;
+mod tool_call;
 mod trail;
 
 pub use access_key::{AccessKey, AccessKeySummary, AccessKeys, NewAccessKey};
@@ -19,4 +20,5 @@ pub use invocation_log::InvocationLog;
 pub use meter::{Meter, Total};
 pub use policy::{Decision, Effect, Policy, Request};
 pub use quota::{Admission, Quota};
+pub use tool_call::{ToolCall, ToolCallKind};
 pub use trail::Trail;

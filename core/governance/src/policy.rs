@@ -1,5 +1,7 @@
 //! The decision that stands before every call.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::caller::Principal;
@@ -9,6 +11,8 @@ use crate::caller::Principal;
 pub enum Effect {
     /// It may.
     Allow,
+    /// It may once a person has approved it.
+    Approve,
     /// It may not.
     Deny,
 }
@@ -31,7 +35,7 @@ pub struct Decision {
     /// Whether the call may be made.
     pub effect: Effect,
     /// The rule that decided.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
 }
 
 /// Who may do what. This version knows two kinds of principals: the owner of the home and the
@@ -50,7 +54,10 @@ impl Policy {
         } else {
             (Effect::Deny, "no rule allows it")
         };
-        Decision { effect, rule }
+        Decision {
+            effect,
+            rule: rule.into(),
+        }
     }
 }
 

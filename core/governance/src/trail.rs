@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::audit::{AuditRecord, Outcome};
 use crate::invocation_log::InvocationLog;
 use crate::policy::{Decision, Request};
+use crate::tool_call::{DecidedCall, ToolCall};
 
 /// The logs `decisions` and `audit` of a home: JSON lines. Clones are the same logs.
 ///
@@ -64,6 +65,21 @@ impl Trail {
             resource: request.resource,
             decision,
         };
+        Ok(self.decisions.append(day(&now), &line)?)
+    }
+
+    /// Keeps a decision on a call of an agent.
+    ///
+    /// # Errors
+    /// `InternalServerException` where it cannot be written: the call must then not be made.
+    pub fn decided_call(
+        &self,
+        request_id: &str,
+        call: &ToolCall<'_>,
+        decision: &Decision,
+    ) -> Result<()> {
+        let now = rfc3339();
+        let line = DecidedCall::of(&now, request_id, call, decision);
         Ok(self.decisions.append(day(&now), &line)?)
     }
 

@@ -1,0 +1,192 @@
+//! What an agent is made of.
+
+use std::collections::BTreeMap;
+
+use outcrop_api::{Error, InferenceConfig, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::limits::{Limits, Price};
+use crate::schema;
+use crate::toolbox::Toolbox;
+
+/// An agent, as a turn runs it. A turn keeps the definition that it began with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentDefinition {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `DRAFT`, or a number.
+    pub version: String,
+    /// The model that it asks: an id, an ARN, an alias.
+    pub model: String,
+    /// What it is told before every conversation.
+    pub instruction: String,
+    /// What it may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub action_groups: Vec<ActionGroup>,
+    /// What it may look things up in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub knowledge_bases: Vec<KnowledgeBaseLink>,
+    /// Whom it may hand work to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collaborators: Vec<Collaborator>,
+    /// Lengths and sampling of its model.
+    #[serde(default)]
+    pub inference_config: InferenceConfig,
+    /// What one turn may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What its model's tokens cost.
+    #[serde(default)]
+    pub price: Price,
+}
+
+/// A group of functions that an agent may call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActionGroup {
+    /// Its name, which no other group of the agent has.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Its functions.
+    pub functions: Vec<Function>,
+    /// Who runs them.
+    #[serde(default)]
+    pub execution: Execution,
+}
+
+/// Who runs the functions of an action group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Execution {
+    /// The loop that drives the turn, in the caller's own language.
+    #[default]
+    Caller,
+    /// Whoever the turn is handed back to: it is paused until the result is given.
+    ReturnControl,
+}
+
+/// A function that an agent may call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Function {
+    /// Its name: letters, digits, `_` and `-`, at most 64.
+    pub name: String,
+    /// What it does, for the model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// JSON schema of its arguments, an object's.
+    pub input_schema: Value,
+    /// Whether a person must approve each call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_confirmation: bool,
+    /// Its place in an OpenAPI schema, where it comes from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiOperation>,
+}
+
+/// The place of a function in an OpenAPI schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiOperation {
+    /// Its path, such as `/limits/{userId}`.
+    pub path: String,
+    /// Its HTTP method, in capitals.
+    pub method: String,
+    /// Of its arguments, those that belong to the request's body, by media type.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub body: BTreeMap<String, Vec<String>>,
+}
+
+/// A knowledge base that an agent may look things up in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnowledgeBaseLink {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it holds, for the model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Passages of one look-up. Default 5.
+    #[serde(default = "default_results")]
+    pub results: usize,
+}
+
+fn default_results() -> usize {
+    5
+}
+
+/// An agent that another one may hand work to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Collaborator {
+    /// The agent's id.
+    pub agent_id: String,
+    /// The agent's version.
+    pub agent_version: String,
+    /// The name that the supervisor knows it by.
+    pub name: String,
+    /// When work is to be handed to it, for the model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instruction: String,
+}
+
+impl AgentDefinition {
+    /// Checks what the types do not say: names, schemas, limits.
+    ///
+    /// # Errors
+    /// `ValidationException` that names the member, its value and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        if self.model.is_empty() {
+            return Err(Error::validation("model: expected a model's id, got \"\""));
+        }
+        self.limits.validate()?;
+        self.price.validate()?;
+        for (at, group) in self.action_groups.iter().enumerate() {
+            let place = format!("actionGroups[{at}]");
+            check_name(&format!("{place}.name"), &group.name, 100)?;
+            if self.action_groups[..at]
+                .iter()
+                .any(|g| g.name == group.name)
+            {
+                return Err(Error::validation(format!(
+                    "{place}.name: expected a name of its own, got {:?} again",
+                    group.name
+                )));
+            }
+            for (at, function) in group.functions.iter().enumerate() {
+                let place = format!("{place}.functions[{at}]");
+                check_name(&format!("{place}.name"), &function.name, 64)?;
+                if group.functions[..at]
+                    .iter()
+                    .any(|f| f.name == function.name)
+                {
+                    return Err(Error::validation(format!(
+                        "{place}.name: expected a name of its own, got {:?} again",
+                        function.name
+                    )));
+                }
+                schema::check(&format!("{place}.inputSchema"), &function.input_schema)?;
+            }
+        }
+        Toolbox::of(self).map(drop)
+    }
+}
+
+/// Refuses a name that no model can call.
+fn check_name(place: &str, name: &str, most: usize) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if (1..=most).contains(&name.len()) && name.chars().all(good) {
+        return Ok(());
+    }
+    Err(Error::validation(format!(
+        "{place}: expected 1 to {most} letters (a-z, A-Z), digits, '_' or '-', got {name:?}"
+    )))
+}
