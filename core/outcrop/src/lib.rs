@@ -4,6 +4,7 @@
 //! cloneable handles whose methods take and return owned values of [`outcrop_api`]. Every async
 //! method returns a `Send` future for [`runtime`]; dropping the future, or a stream, stops the work.
 
+mod agents;
 mod bench;
 mod buckets;
 mod desk;
@@ -21,6 +22,10 @@ mod request;
 mod runtime;
 mod session;
 
+pub use agents::{
+    Agent, AgentInfo, AgentRequest, AgentResult, CollaboratorRequest, InvokeRequest, ResumeRequest,
+    Run, StopReason,
+};
 pub use bench::Measurement;
 pub use buckets::Bucket;
 pub use desk::{Called, Desk, Embedded, Record, request_id};
@@ -29,6 +34,7 @@ pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};
 pub use meter::Meter;
 pub use model::Model;
 pub use options::SessionOptions;
+pub use outcrop_agents as agent_turn;
 pub use outcrop_api as api;
 pub use outcrop_api::{Error, ErrorKind, Result};
 pub use outcrop_governance as governance;

@@ -114,6 +114,16 @@ impl Record {
         });
     }
 
+    /// The id that its decision and its record are kept under; empty once it is closed.
+    pub(crate) fn request_id(&self) -> String {
+        let state = self.state();
+        state
+            .record
+            .as_ref()
+            .map(|record| record.request_id.clone())
+            .unwrap_or_default()
+    }
+
     /// Whether the bodies of the call are to be kept.
     pub fn keeps_bodies(&self) -> bool {
         self.state().bodies.is_some()

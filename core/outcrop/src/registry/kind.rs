@@ -81,6 +81,8 @@ kinds! {
     INVOCATIONS = "session-invocations", "Invocation", "", Uuid;
     /// The steps of a session's invocations.
     INVOCATION_STEPS = "session-invocation-steps", "Invocation step", "", Uuid;
+    /// Agents.
+    AGENTS = "agents", "Agent", "agent", Ten;
     /// Knowledge bases.
     KNOWLEDGE_BASES = "bedrock-knowledge-bases", "Knowledge Base", "knowledge-base", Ten;
     /// The data sources of a knowledge base.

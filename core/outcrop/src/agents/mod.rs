@@ -1,0 +1,23 @@
+//! Agents at the desk: kept in the home, driven step by step, each step recorded before the next.
+//!
+//! ```text
+//! Session::create_agent, agent, agents, delete_agent
+//! Agent::invoke, resume     a Run: events for the caller, and calls that the caller's own loop runs
+//! Agent::stop               ends a turn that is under way or paused
+//! Agent::replay             what a session has told, from its facts; nothing is run
+//! Agent::fork               another session with the same beginning
+//! ```
+
+mod agent;
+mod drive;
+mod permission;
+mod recorded;
+mod request;
+mod result;
+mod run;
+mod stored;
+
+pub use agent::Agent;
+pub use request::{AgentRequest, CollaboratorRequest, InvokeRequest, ResumeRequest};
+pub use result::{AgentInfo, AgentResult, StopReason};
+pub use run::Run;

@@ -1,0 +1,230 @@
+//! A session that is open for writing: its journal, the state that its facts make, and its trace.
+
+use outcrop_agents::{Conversation, Entry, Fact, Outcome, Step, TraceEvent};
+use outcrop_api::{Error, Result};
+use outcrop_store::{Home, Journal};
+
+use super::result::AgentResult;
+use crate::registry::now;
+
+/// The store's kind of the journals of agents' sessions.
+const SESSIONS: &str = "agent-sessions";
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub agent_id: String,
+    pub session_id: String,
+}
+
+impl Name {
+    /// The session `session_id` of the agent.
+    ///
+    /// # Errors
+    /// `ValidationException` for an id that is not of Bedrock's form.
+    pub fn new(agent_id: &str, session_id: &str) -> Result<Self> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+        if !(2..=100).contains(&session_id.len()) || !session_id.chars().all(good) {
+            return Err(Error::validation(format!(
+                "sessionId: expected 2 to 100 letters (a-z, A-Z), digits, '.', '_', ':' or '-', got \
+                 {session_id:?}"
+            )));
+        }
+        Ok(Self {
+            agent_id: agent_id.to_string(),
+            session_id: session_id.to_string(),
+        })
+    }
+
+    fn journal(&self) -> String {
+        format!("{}.{}", self.agent_id, self.session_id)
+    }
+
+    /// The facts of the session, which is not opened.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn facts(&self, home: &Home) -> Result<Vec<Entry>> {
+        Ok(home.read_journal(SESSIONS, &self.journal())?)
+    }
+}
+
+/// A session that is open: no other process, and no other call of this one, can write to it.
+pub(super) struct Recorded {
+    name: Name,
+    journal: Journal,
+    pub conversation: Conversation,
+    /// Every event of the last turn.
+    trace: Vec<TraceEvent>,
+    /// How many of them were told.
+    told: usize,
+}
+
+impl Recorded {
+    /// Opens the session, and makes its state of its facts.
+    ///
+    /// # Errors
+    /// `ConflictException` where it is open elsewhere; `InternalServerException` where its journal
+    /// is damaged.
+    pub fn open(home: &Home, name: Name) -> Result<Self> {
+        let opened = home.journal::<Entry>(SESSIONS, &name.journal());
+        let (journal, entries) = opened.map_err(|error| match error {
+            outcrop_store::StoreError::Locked { .. } => Error::conflict(format!(
+                "session {}: a turn of it is under way; wait for its end",
+                name.session_id
+            ))
+            .with_resource(&name.session_id),
+            other => other.into(),
+        })?;
+        let (conversation, trace) = replayed(&entries)?;
+        let mut recorded = Self {
+            name,
+            journal,
+            conversation,
+            told: trace.len(),
+            trace,
+        };
+        recorded.keep_last_turn();
+        Ok(recorded)
+    }
+
+    /// Records a fact: once this returns, it has happened.
+    ///
+    /// # Errors
+    /// `ConflictException` where it cannot follow, `InternalServerException` where it cannot be
+    /// written: the session must then be opened anew.
+    pub fn record(&mut self, fact: Fact) -> Result<()> {
+        let begins = matches!(fact, Fact::Begun(_));
+        let entry = Entry { time: now(), fact };
+        let events = self.conversation.apply(&entry)?;
+        self.journal.append(&entry)?;
+        self.trace.extend(events);
+        if begins {
+            self.keep_last_turn();
+        }
+        Ok(())
+    }
+
+    /// Takes over a fact of another session as it is.
+    ///
+    /// # Errors
+    /// As [`Recorded::record`].
+    pub fn copy(&mut self, entry: &Entry) -> Result<()> {
+        let events = self.conversation.apply(entry)?;
+        self.journal.append(entry)?;
+        self.trace.extend(events);
+        Ok(())
+    }
+
+    /// Notes that what an earlier process had begun is lost.
+    ///
+    /// # Errors
+    /// As [`Recorded::record`].
+    pub fn lose_what_was_started(&mut self) -> Result<()> {
+        match self.next()? {
+            Some(Step::Await(calls)) => self.record(Fact::Lost { calls }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What its turn needs next; none where no turn has begun.
+    ///
+    /// # Errors
+    /// As [`outcrop_agents::Turn::next`].
+    pub fn next(&self) -> Result<Option<Step>> {
+        self.conversation
+            .turn
+            .as_ref()
+            .map(|turn| turn.next())
+            .transpose()
+    }
+
+    /// Ends a call that is being run; false where it has ended before, by its time.
+    ///
+    /// # Errors
+    /// As [`Recorded::record`].
+    pub fn end_call(&mut self, call: &str, outcome: Outcome, took_ms: u64) -> Result<bool> {
+        let is_open =
+            matches!(self.next()?, Some(Step::Await(calls)) if calls.iter().any(|id| id == call));
+        if is_open {
+            let limit = self
+                .conversation
+                .turn
+                .as_ref()
+                .map(|turn| turn.agent().limits.max_result_chars);
+            self.record(Fact::Ended(outcrop_agents::CallEnd {
+                call: call.to_string(),
+                outcome: outcome.bounded(limit.unwrap_or(usize::MAX)),
+                took_ms,
+            }))?;
+        }
+        Ok(is_open)
+    }
+
+    /// The events that were not told yet.
+    pub fn news(&mut self) -> Vec<TraceEvent> {
+        let news = self.trace.get(self.told..).unwrap_or_default().to_vec();
+        self.told = self.trace.len();
+        news
+    }
+
+    /// Where its turn stands.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` where no turn has begun.
+    pub fn result(&self) -> Result<AgentResult> {
+        result_of(&self.name, &self.conversation, &self.trace)
+    }
+
+    fn keep_last_turn(&mut self) {
+        let number = self
+            .conversation
+            .turn
+            .as_ref()
+            .map_or(0, |turn| turn.number);
+        let before = self
+            .trace
+            .iter()
+            .filter(|event| event.turn < number)
+            .count();
+        self.trace.drain(..before);
+        self.told = self.told.saturating_sub(before);
+    }
+}
+
+/// Where the last turn of a session stands.
+///
+/// # Errors
+/// `ResourceNotFoundException` where no turn has begun.
+pub(super) fn result_of(
+    name: &Name,
+    conversation: &Conversation,
+    trace: &[TraceEvent],
+) -> Result<AgentResult> {
+    let result = AgentResult::of(&name.agent_id, &name.session_id, conversation, trace)?;
+    result.ok_or_else(|| {
+        Error::not_found(format!("Session {} does not exist.", name.session_id))
+            .with_resource(&name.session_id)
+    })
+}
+
+/// The state and the events that facts make: nothing is run.
+///
+/// # Errors
+/// `InternalServerException` that names the fact which does not follow from those before it.
+pub(super) fn replayed(entries: &[Entry]) -> Result<(Conversation, Vec<TraceEvent>)> {
+    let mut conversation = Conversation::default();
+    let mut trace = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let events = conversation.apply(entry).map_err(|error| {
+            Error::internal(format!(
+                "step {} of the session: {}",
+                at + 1,
+                error.message()
+            ))
+            .with_source(error)
+        })?;
+        trace.extend(events);
+    }
+    Ok((conversation, trace))
+}

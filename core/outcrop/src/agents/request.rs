@@ -1,0 +1,77 @@
+//! What agents are made and asked with.
+
+use std::collections::BTreeMap;
+
+use outcrop_agents::{ActionGroup, Answer, Limits, Price};
+use outcrop_api::InferenceConfig;
+use serde::{Deserialize, Serialize};
+
+/// What an agent is created with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct AgentRequest {
+    /// Its name: letters and digits, each of which may be followed by one `_` or `-`; at most 100
+    /// of them.
+    pub name: String,
+    /// The model that it asks: an id, an ARN, an alias, a path.
+    pub model: String,
+    /// What it is told before every conversation.
+    pub instruction: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What it may call.
+    pub action_groups: Vec<ActionGroup>,
+    /// The knowledge bases, by name or id, that it may look things up in.
+    pub knowledge_bases: Vec<String>,
+    /// The agents that it may hand work to.
+    pub collaborators: Vec<CollaboratorRequest>,
+    /// Lengths and sampling of its model.
+    pub inference_config: InferenceConfig,
+    /// What one turn may use.
+    pub limits: Limits,
+    /// What its model's tokens cost.
+    pub price: Price,
+    /// Whether it takes the place of another agent of its name.
+    pub replace: bool,
+}
+
+/// An agent that another one may hand work to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CollaboratorRequest {
+    /// The agent's name or id.
+    pub agent: String,
+    /// The name that the supervisor knows it by. Default: its own.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When work is to be handed to it, for the model.
+    #[serde(default)]
+    pub instruction: String,
+}
+
+/// What a turn begins with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct InvokeRequest {
+    /// What the user says.
+    pub input: String,
+    /// The session that it belongs to, which is made where there is none. Default: a fresh one.
+    pub session_id: Option<String>,
+    /// Facts about the session, for tools and policies. They stay for later turns.
+    pub session_attributes: BTreeMap<String, String>,
+    /// Facts about this turn, which the model is told.
+    pub prompt_session_attributes: BTreeMap<String, String>,
+    /// The functions that the caller's own loop runs, by `group.function`. The turn is paused for
+    /// the others. Default: all.
+    pub runs: Option<Vec<String>>,
+}
+
+/// How a turn goes on that is paused, or whose process is gone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// The session.
+    pub session_id: String,
+    /// What is said of the calls that it was paused for.
+    pub answers: Vec<Answer>,
+}

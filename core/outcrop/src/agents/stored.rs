@@ -1,0 +1,178 @@
+//! Agents as the home keeps them: the resource, and the definition that is run.
+
+use outcrop_agents::{AgentDefinition, Collaborator, KnowledgeBaseLink};
+use outcrop_api::{Error, Result};
+use outcrop_knowledge::KnowledgeBase;
+use serde_json::{Map, json};
+
+use super::request::AgentRequest;
+use super::result::AgentInfo;
+use crate::knowledge_base::validate_name;
+use crate::registry::{AGENTS, Draft, Resource};
+use crate::session::Session;
+
+/// The store's kind of the definitions that are run, by agent and version.
+const DEFINITIONS: &str = "agent-definitions";
+/// The version that is worked on.
+pub(crate) const DRAFT: &str = "DRAFT";
+
+/// Keeps the agent that `request` asks for.
+///
+/// # Errors
+/// As [`Session::create_agent`].
+pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDefinition> {
+    validate_name(&request.name)?;
+    let replace = request.replace;
+    let description = request.description.clone();
+    let mut definition = read_request(session, request)?;
+    definition.validate()?;
+    let agents = session.resources(&AGENTS);
+    let members = Map::from_iter([
+        ("agentStatus".to_string(), json!("PREPARED")),
+        ("foundationModel".to_string(), json!(definition.model)),
+        ("instruction".to_string(), json!(definition.instruction)),
+        ("description".to_string(), json!(description)),
+    ]);
+    let resource = match agents.find(&definition.name) {
+        Ok(there) if there.name.as_deref() == Some(&definition.name) => {
+            definition.id.clone_from(&there.id);
+            if find_definition(session, &there.id, DRAFT)?.as_ref() == Some(&definition) {
+                return Ok(definition);
+            }
+            if !replace {
+                return Err(Error::conflict(format!(
+                    "agent {}: there is one of this name that is made otherwise; replace it, or \
+                     choose another name",
+                    definition.name
+                ))
+                .with_resource(&definition.name));
+            }
+            agents.update(&there.id, |agent| {
+                agent.members.extend(members);
+                Ok(())
+            })?
+        }
+        _ => agents.create(Draft {
+            name: Some(&definition.name),
+            members,
+            ..Draft::default()
+        })?,
+    };
+    definition.id = resource.id;
+    put_definition(session, &definition)?;
+    Ok(definition)
+}
+
+/// What a request says an agent is made of, with what it names looked up.
+fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinition> {
+    let knowledge_bases = request.knowledge_bases.iter().map(|name| {
+        let base = KnowledgeBase::open(session.store(), name)?;
+        Ok(KnowledgeBaseLink {
+            id: base.id().to_string(),
+            name: base.name().to_string(),
+            description: base.info()?.description.unwrap_or_default(),
+            ..KnowledgeBaseLink::default()
+        })
+    });
+    let collaborators = request.collaborators.into_iter().map(|collaborator| {
+        let agent = session.resources(&AGENTS).find(&collaborator.agent)?;
+        let own = agent.name.unwrap_or_default();
+        Ok(Collaborator {
+            agent_id: agent.id,
+            agent_version: DRAFT.into(),
+            name: collaborator.name.unwrap_or(own),
+            instruction: collaborator.instruction,
+        })
+    });
+    Ok(AgentDefinition {
+        knowledge_bases: knowledge_bases.collect::<Result<_>>()?,
+        collaborators: collaborators.collect::<Result<_>>()?,
+        id: String::new(),
+        name: request.name,
+        version: DRAFT.into(),
+        model: request.model,
+        instruction: request.instruction,
+        action_groups: request.action_groups,
+        inference_config: request.inference_config,
+        limits: request.limits,
+        price: request.price,
+    })
+}
+
+/// Keeps a definition as the one that its agent's version runs.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn put_definition(session: &Session, definition: &AgentDefinition) -> Result<()> {
+    let id = format!("{}.{}", definition.id, definition.version);
+    Ok(session.store().put_record(DEFINITIONS, &id, definition)?)
+}
+
+/// The definition that a version of an agent runs; none where it was never prepared.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn find_definition(
+    session: &Session,
+    id: &str,
+    version: &str,
+) -> Result<Option<AgentDefinition>> {
+    Ok(session
+        .store()
+        .get_record(DEFINITIONS, &format!("{id}.{version}"))?)
+}
+
+/// The agent by its name, id or ARN, with its definition.
+///
+/// # Errors
+/// `ResourceNotFoundException` where there is none, `ValidationException` where it is not prepared.
+pub(super) fn find(session: &Session, name_or_id: &str) -> Result<(Resource, AgentDefinition)> {
+    let agent = session.resources(&AGENTS).find(name_or_id)?;
+    let definition = find_definition(session, &agent.id, DRAFT)?.ok_or_else(|| {
+        Error::validation(format!(
+            "Agent {} is not prepared: prepare it before it is used.",
+            agent.id
+        ))
+    })?;
+    Ok((agent, definition))
+}
+
+/// The agents of the home.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn list(session: &Session) -> Result<Vec<AgentInfo>> {
+    let mut found = Vec::new();
+    for agent in session.resources(&AGENTS).all()? {
+        if let Some(definition) = find_definition(session, &agent.id, DRAFT)? {
+            found.push(info(&agent, definition));
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes an agent. Its sessions stay, as what happened in them does.
+///
+/// # Errors
+/// `ResourceNotFoundException` where there is none.
+pub(super) fn delete(session: &Session, name_or_id: &str) -> Result<()> {
+    let agents = session.resources(&AGENTS);
+    let agent = agents.find(name_or_id)?;
+    agents.delete(&agent.id)?;
+    session
+        .store()
+        .delete_record(DEFINITIONS, &format!("{}.{DRAFT}", agent.id))?;
+    Ok(())
+}
+
+pub(super) fn info(agent: &Resource, definition: AgentDefinition) -> AgentInfo {
+    let description = agent.text("description");
+    AgentInfo {
+        id: agent.id.clone(),
+        arn: agent.arn.clone(),
+        name: definition.name.clone(),
+        description: (!description.is_empty()).then(|| description.to_string()),
+        created_at: agent.created_at.clone(),
+        definition,
+    }
+}
