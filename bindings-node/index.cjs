@@ -1,6 +1,7 @@
 // Outcrop for CommonJS.
 "use strict";
 
+const { Agent } = require("./lib/agent.cjs");
 const { OutcropError } = require("./lib/errors.cjs");
 const { KnowledgeBase } = require("./lib/knowledge_base.cjs");
 const { Model } = require("./lib/model.cjs");
@@ -8,5 +9,8 @@ const { Prefix } = require("./lib/prefix.cjs");
 const { Completion, Reply } = require("./lib/replies.cjs");
 const { Session } = require("./lib/session.cjs");
 const { TextStream } = require("./lib/stream.cjs");
+const { tool } = require("./lib/tools.cjs");
 
-module.exports = { Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream };
+module.exports = {
+  Agent, Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream, tool,
+};

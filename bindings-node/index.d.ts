@@ -328,6 +328,26 @@ export class Session {
   knowledgeBases(): Promise<KnowledgeBaseInfo[]>;
   /** Deletes a knowledge base with its vectors; the documents of its sources stay. */
   deleteKnowledgeBase(nameOrId: string): Promise<void>;
+  /**
+   * Creates an agent. The same one again changes nothing; another one of its name takes its place
+   * where `replace` is true.
+   *
+   * @throws OutcropError `ValidationException` for a wrong argument or schema; `ConflictException`
+   * where the name is taken; `ResourceNotFoundException` for a knowledge base or a collaborator that
+   * is not there.
+   */
+  createAgent(name: string, options: AgentOptions): Promise<Agent>;
+  /**
+   * The agent by its name, id or ARN. `actionGroups` are those of its tools that run in this
+   * process: a turn is paused for the others.
+   */
+  agent(
+    nameOrId: string, options?: CallOptions & { actionGroups?: ActionGroup[] },
+  ): Promise<Agent>;
+  /** What is known of the agents of the home, the oldest first. */
+  agents(): Promise<AgentInfo[]>;
+  /** Deletes an agent. What happened in its sessions stays recorded. */
+  deleteAgent(nameOrId: string): Promise<void>;
   /** Ends the session and gives the memory of its models back. */
   close(): void;
   [Symbol.dispose](): void;
@@ -996,7 +1016,189 @@ export class KnowledgeBase {
   ): Promise<Answer>;
 }
 
+/** A function that an agent may call; `tool` makes one. */
+export interface Tool {
+  readonly name: string;
+  readonly description: string;
+  readonly inputSchema: Record<string, unknown>;
+}
+
+/** A tool as it is declared. Without `run`, its calls pause the turn until their result is given. */
+export interface ToolSpec<Arguments = any> {
+  /** The name that the model calls it by: letters, digits, `_` and `-`. */
+  name: string;
+  /** What it does, for the model. */
+  description?: string;
+  /** JSON schema of its arguments, or a zod schema (4.2 or later). */
+  inputSchema: object;
+  /** What runs, in this process, with arguments that were checked against the schema. */
+  run?: (input: Arguments, context: { signal?: AbortSignal }) => unknown;
+}
+
+/** Makes a tool of a function. */
+export function tool<Arguments = any>(
+  spec: ToolSpec<Arguments> & Required<Pick<ToolSpec<Arguments>, "run">>,
+): Tool;
+
+/** A group of tools that an agent may call. */
+export interface ActionGroup {
+  /** Letters, digits, `_` and `-`. */
+  name: string;
+  /** Tools that run here, or declarations without `run`; not both in one group. */
+  tools: (Tool | ToolSpec)[];
+  /** The names of those whose calls a person must approve. */
+  confirm?: string | string[];
+  description?: string;
+}
+
+/** What an agent is created with. */
+export interface AgentOptions extends CallOptions {
+  /** The model that it asks. */
+  model: string | Model;
+  /** What it is told before every conversation. */
+  instruction?: string;
+  /** What it may call, and nothing else. */
+  actionGroups?: ActionGroup[];
+  /** Where it may look things up. */
+  knowledgeBases?: (string | KnowledgeBase)[];
+  /** The agents that it may hand work to. */
+  collaborators?: (string | Agent)[];
+  description?: string;
+  temperature?: number;
+  seed?: number;
+  /** Model calls of one turn. Default 20. */
+  maxSteps?: number;
+  /** Tokens that a turn reads and makes. Default 1,000,000. */
+  maxTokens?: number;
+  /** Seconds of a turn's model calls, functions and look-ups. Default 600. */
+  maxSeconds?: number;
+  /** Dollars of a turn, by `price`. Default 10. */
+  maxCost?: number;
+  /** Dollars for a million tokens. Default 0. */
+  price?: { input: number; output: number };
+  /** Take the place of another agent of this name. */
+  replace?: boolean;
+}
+
+/** What is known of an agent. */
+export interface AgentInfo {
+  id: string;
+  arn: string;
+  name: string;
+  description?: string;
+  createdAt: string;
+  definition: Record<string, unknown>;
+}
+
+/** What a turn begins with, beside what the user says. */
+export interface InvokeOptions extends CallOptions {
+  /** The conversation that it belongs to, which is made where there is none. Default: a fresh one. */
+  sessionId?: string;
+  /** Facts about the session, for tools and policies. They stay for later turns. */
+  sessionAttributes?: Record<string, string>;
+  /** Facts about this turn, which the model is told. */
+  promptSessionAttributes?: Record<string, string>;
+}
+
+/** A call that a paused turn waits for. */
+export interface PendingCall {
+  /** Its id in the session. */
+  id: string;
+  tool: string;
+  arguments: Record<string, unknown>;
+  asks: "RESULT" | "USER_CONFIRMATION" | "USER_CONFIRMATION_AND_RESULT";
+  actionGroup: string | null;
+  sessionId: string;
+  toolUseId: string;
+}
+
+/** One event of a trace. */
+export interface TraceEvent {
+  /** The number of the fact in the session that it tells of: a step to replay to or fork from. */
+  step: number;
+  turn: number;
+  /** When it was recorded, RFC 3339. */
+  time: string;
+  /** SHA-256 of what it tells of. */
+  digest: string;
+  /** One member: what it tells. */
+  event: Record<string, any>;
+}
+
+/** Where a turn stands. */
+export interface AgentResult {
+  agentId: string;
+  sessionId: string;
+  /** The turn's number in its session, from 1. */
+  turn: number;
+  /** The answer; empty where the turn is paused. */
+  text: string;
+  citations: Citation[];
+  /** `end_turn`; `pending` and `interrupted` where it is paused; else why it ended early. */
+  stopReason:
+    | "end_turn" | "pending" | "interrupted" | "max_tokens" | "max_steps" | "token_limit"
+    | "time_limit" | "cost_limit" | "repeated_call" | "model_failed" | "stopped";
+  /** What was wrong, where it ended before its answer. */
+  message: string;
+  pending: PendingCall[];
+  trace: TraceEvent[];
+  /** Model calls. */
+  steps: number;
+  usage: Usage;
+  /** Dollars, by the agent's price. */
+  cost: number;
+  /** Milliseconds of model calls, functions and look-ups. */
+  tookMs: number;
+}
+
+/** What a turn tells as it happens. */
+export type AgentEvent = { text: string } | { trace: TraceEvent } | { result: AgentResult };
+
+/**
+ * A model that works in turns. It calls the tools of its action groups and no others, looks things
+ * up in its knowledge bases, and asks for approval where it must. Every step is recorded in the
+ * session's home before the next.
+ */
+export class Agent {
+  readonly id: string;
+  readonly name: string;
+  info(): Promise<AgentInfo>;
+  /**
+   * Runs one turn: until the agent answers, or waits for an approval or a result.
+   *
+   * @throws OutcropError `ConflictException` where the session's last turn has not ended, or is
+   * under way elsewhere.
+   */
+  invoke(input: string, options?: InvokeOptions): Promise<AgentResult>;
+  /** `invoke`, told as it happens. Leaving the loop stops the turn; `resume` goes on with it. */
+  stream(input: string, options?: InvokeOptions): AsyncGenerator<AgentEvent, void, void>;
+  /**
+   * Goes on with a turn that is paused, or, by the session's id, whose process is gone: from any
+   * process. `results` holds what calls gave that were made outside, by their ids.
+   */
+  resume(
+    pending: PendingCall | PendingCall[] | string,
+    options?: CallOptions & {
+      approve?: boolean; reason?: string; results?: Record<string, unknown>;
+    },
+  ): Promise<AgentResult>;
+  /** Ends a turn that is paused, or whose process is gone. */
+  stop(sessionId: string, options?: CallOptions & { reason?: string }): Promise<AgentResult>;
+  /** Where a session stood after a step, from what was recorded: nothing is run. */
+  replay(sessionId: string, options?: CallOptions & { toStep?: number }): Promise<AgentResult>;
+  /** Makes another session with the same beginning; `resume` with its id goes on with it. */
+  fork(
+    sessionId: string,
+    options?: CallOptions & {
+      step?: number;
+      edit?: { instruction: string } | { call: string; result: unknown };
+      newSessionId?: string;
+    },
+  ): Promise<AgentResult>;
+}
+
 declare const outcrop: {
+  Agent: typeof Agent;
   Completion: typeof Completion;
   KnowledgeBase: typeof KnowledgeBase;
   Model: typeof Model;
@@ -1004,5 +1206,6 @@ declare const outcrop: {
   Reply: typeof Reply;
   Session: typeof Session;
   TextStream: typeof TextStream;
+  tool: typeof tool;
 };
 export default outcrop;

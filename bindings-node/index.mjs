@@ -1,6 +1,7 @@
 // Outcrop for ES modules.
 import outcrop from "./index.cjs";
 
-export const { Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream } =
-  outcrop;
+export const {
+  Agent, Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream, tool,
+} = outcrop;
 export default outcrop;

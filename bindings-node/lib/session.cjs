@@ -1,6 +1,7 @@
-// The session: one home folder, its models and its knowledge bases.
+// The session: one home folder, its models, its knowledge bases and its agents.
 "use strict";
 
+const { Agent, agentRequest, groupsOf } = require("./agent.cjs");
 const { clientConfig } = require("./aws_client.cjs");
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
 const {
@@ -172,6 +173,29 @@ class Session {
   async buckets() {
     const buckets = JSON.parse(await call(undefined, (c) => this.#native.buckets(c)));
     return Object.fromEntries(buckets.map(({ name, folder }) => [name, folder]));
+  }
+
+  async createAgent(name, options) {
+    const { request, tools } = agentRequest(name, options);
+    const signal = signalOf(options, "createAgent");
+    return Agent.of(await call(signal, (c) => this.#native.createAgent(request, c)), tools);
+  }
+
+  async agent(nameOrId, options) {
+    const given = checkOptions(options, ["actionGroups", "signal"], "agent");
+    const { tools } = groupsOf(given.actionGroups);
+    const name = text("nameOrId", nameOrId);
+    const signal = signalOf(options, "agent");
+    return Agent.of(await call(signal, (c) => this.#native.agent(name, c)), tools);
+  }
+
+  async agents() {
+    return JSON.parse(await call(undefined, (c) => this.#native.agents(c)));
+  }
+
+  async deleteAgent(nameOrId) {
+    const name = text("nameOrId", nameOrId);
+    await call(undefined, (c) => this.#native.deleteAgent(name, c));
   }
 
   async createKnowledgeBase(name, options) {

@@ -6,6 +6,7 @@
 // The macros of napi generate items without documentation.
 #![allow(missing_docs)]
 
+mod agent;
 mod call;
 mod http;
 mod knowledge_base;

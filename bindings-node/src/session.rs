@@ -4,8 +4,9 @@ use std::path::Path;
 
 use napi::bindgen_prelude::{Env, PromiseRaw, Uint8Array};
 use napi_derive::napi;
-use outcrop::{KnowledgeBaseRequest, SessionOptions, from_json, to_json};
+use outcrop::{AgentRequest, KnowledgeBaseRequest, SessionOptions, from_json, to_json};
 
+use crate::agent::Agent;
 use crate::call::{Cancellation, promise, to_napi};
 use crate::http::{Request, Response, answer};
 use crate::knowledge_base::KnowledgeBase;
@@ -179,6 +180,58 @@ impl Session {
             cancellation,
             async move { to_json(&session.buckets()?) },
         )
+    }
+
+    #[napi]
+    pub fn create_agent<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, Agent>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let request: AgentRequest = from_json("createAgent", &request)?;
+            Ok(Agent::new(session.create_agent(request).await?))
+        })
+    }
+
+    #[napi]
+    pub fn agent<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, Agent>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            Ok(Agent::new(session.agent(&name).await?))
+        })
+    }
+
+    #[napi]
+    pub fn agents<'env>(
+        &self,
+        env: &'env Env,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            to_json(&session.agents().await?)
+        })
+    }
+
+    #[napi]
+    pub fn delete_agent<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            session.delete_agent(&name).await
+        })
     }
 
     #[napi]

@@ -4,6 +4,7 @@
 //! in `python/outcrop`. Structured values cross as JSON text in the API's own form; vectors and
 //! logits cross as numpy arrays that own the engine's buffer.
 
+mod agent;
 mod convert;
 mod error;
 mod future;
@@ -23,6 +24,8 @@ use pyo3::prelude::*;
 mod _native {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::agent::{Agent, AgentRun};
     #[pymodule_export]
     use super::error::error_kinds;
     #[pymodule_export]

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use outcrop::{KnowledgeBaseRequest, Meter, SessionOptions};
+use outcrop::{AgentRequest, KnowledgeBaseRequest, Meter, SessionOptions};
 use outcrop_protocol::HttpRequest;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
+use crate::agent::Agent;
 use crate::convert;
 use crate::error::{detached, raise};
 use crate::future::{Object, run, run_json};
@@ -183,6 +184,39 @@ impl Session {
     ) -> PyResult<Object> {
         let desk = self.0.handle(py)?;
         let call = async move { desk.delete_knowledge_base(&name).await };
+        run(py, awaitable, call, |py, ()| Ok(py.None()))
+    }
+
+    /// Creates the agent of an `AgentRequest` given as JSON.
+    fn create_agent(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
+        let request: AgentRequest =
+            outcrop::from_json("request", request).map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.create_agent(request).await };
+        run(py, awaitable, call, |py, made| {
+            Ok(Py::new(py, Agent(PerProcess::new(made)))?.into_any())
+        })
+    }
+
+    /// The agent by name, id or ARN.
+    fn agent(&self, py: Python<'_>, name: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.agent(&name).await };
+        run(py, awaitable, call, |py, found| {
+            Ok(Py::new(py, Agent(PerProcess::new(found)))?.into_any())
+        })
+    }
+
+    /// The agents as a JSON list.
+    fn agents(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.agents().await })
+    }
+
+    /// Deletes an agent by name, id or ARN.
+    fn delete_agent(&self, py: Python<'_>, name: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.delete_agent(&name).await };
         run(py, awaitable, call, |py, ()| Ok(py.None()))
     }
 

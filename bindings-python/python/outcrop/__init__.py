@@ -1,6 +1,6 @@
-"""Models and knowledge bases inside your process.
+"""Models, knowledge bases and agents inside your process.
 
-Open a :class:`Session`; it gives :class:`Model` and :class:`KnowledgeBase`. Errors are in
+Open a :class:`Session`; it gives :class:`Model`, :class:`KnowledgeBase` and :class:`Agent`. Errors are in
 :mod:`outcrop.errors`, all under :class:`OutcropError`.
 
 Code that calls Amazon Bedrock through boto3 runs on it by `import outcrop as boto3`: see
@@ -15,6 +15,9 @@ from typing import Any
 from . import errors
 from ._native import __version__
 from .adapters import AdapterInfo, AdapterList
+from .agent import Agent
+from .agent_result import AgentResult, PendingCall
+from .agent_trace import Trace, TraceEvent
 from .aws.default_session import client, install, resource, setup_default_session, uninstall
 from .benchmark import Benchmark, Measurement
 from .documents import (
@@ -38,10 +41,14 @@ from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
 from .statistics import EngineStatistics
 from .stream import Stream
+from .tools import ActionGroup, Tool, tool
 
 __all__ = [
+    "ActionGroup",
     "AdapterInfo",
     "AdapterList",
+    "Agent",
+    "AgentResult",
     "Answer",
     "Benchmark",
     "CatalogueEntry",
@@ -64,6 +71,7 @@ __all__ = [
     "OutcropError",
     "Passage",
     "PassageList",
+    "PendingCall",
     "Perplexity",
     "Prefix",
     "Reply",
@@ -74,7 +82,10 @@ __all__ = [
     "SyncReport",
     "TextPerplexity",
     "TokenLogprob",
+    "Tool",
     "ToolUse",
+    "Trace",
+    "TraceEvent",
     "Usage",
     "__version__",
     "client",
@@ -82,6 +93,7 @@ __all__ = [
     "install",
     "resource",
     "setup_default_session",
+    "tool",
     "uninstall",
 ]
 

@@ -1,14 +1,15 @@
-"""A session: one home folder, its models and its knowledge bases."""
+"""A session: one home folder, its models, its knowledge bases and its agents."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _native, checks
+from .agent import Agent, agent_request, tools_of
 from .aws.face import AwsFace
 from .checks import Path
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
@@ -20,6 +21,7 @@ from .model_info import CatalogueEntry, ModelList
 from .progress import afinish, finish
 from .requests import SPECULATION
 from .tables import record
+from .tools import ActionGroup, Tool
 from .twins import arguments_of
 
 #: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
@@ -34,6 +36,7 @@ class _Handles:
         self.session = _native.Session(options)
         self.models: dict[str, _native.Model] = {}
         self.knowledge_bases: dict[str, _native.KnowledgeBase] = {}
+        self.agents: dict[str, _native.Agent] = {}
 
 
 class Session(AwsFace, Handle):
@@ -109,6 +112,19 @@ class Session(AwsFace, Handle):
         found = KnowledgeBaseInfo._from(json.loads(info))
         self._handles().knowledge_bases[found.id] = native
         return KnowledgeBase(self, found.id, found.name)
+
+    def _native_agent(self, name: str) -> _native.Agent:
+        handles = self._handles()
+        if name not in handles.agents:
+            handles.agents[name] = handles.session.agent(name, False)
+        return handles.agents[name]
+
+    def _opened_agent(
+        self, native: _native.Agent, info: str, tools: Mapping[str, Tool]
+    ) -> Agent:
+        found = json.loads(info)
+        self._handles().agents[found["id"]] = native
+        return Agent(self, found["id"], found["name"], tools)
 
     @property
     def home(self) -> str:
@@ -437,6 +453,122 @@ class Session(AwsFace, Handle):
     async def adelete_knowledge_base(self, name: str) -> None:
         """The awaitable twin of :meth:`delete_knowledge_base`."""
         await self._handles().session.delete_knowledge_base(checks.text("name", name), True)
+
+    def create_agent(
+        self,
+        name: str,
+        model: Model | Path,
+        instruction: str = "",
+        *,
+        action_groups: Sequence[ActionGroup] | None = None,
+        knowledge_bases: Sequence[KnowledgeBase | str] | None = None,
+        collaborators: Sequence[Agent | str] | None = None,
+        description: str | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        max_steps: int | None = None,
+        max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        price: Mapping[str, float] | None = None,
+        replace: bool = False,
+    ) -> Agent:
+        """Creates an agent. The same one again changes nothing.
+
+        Args:
+            name: Letters and digits, each followed by at most one `_` or `-`.
+            model: The model that it asks, or its name.
+            instruction: What it is told before every conversation.
+            action_groups: What it may call, and nothing else.
+            knowledge_bases: Where it may look things up.
+            collaborators: The agents that it may hand work to.
+            description: What it is for.
+            temperature: As in :meth:`Model.converse`.
+            seed: As in :meth:`Model.converse`.
+            max_steps: Model calls of one turn. Default 20.
+            max_tokens: Tokens that a turn reads and makes. Default 1,000,000.
+            max_seconds: Seconds of a turn's model calls, functions and look-ups. Default 600.
+            max_cost: Dollars of a turn, by `price`. Default 10.
+            price: Dollars for a million tokens, `{"input": ..., "output": ...}`. Default 0.
+            replace: Take the place of another agent of this name.
+
+        Raises:
+            ValidationException: An argument is wrong, or a function has no schema.
+            ConflictException: The name is taken by another agent.
+            ResourceNotFoundException: A knowledge base or a collaborator is not there.
+        """
+        request, tools = agent_request(locals())
+        native = self._handles().session.create_agent(request, False)
+        return self._opened_agent(native, native.info(False), tools)
+
+    async def acreate_agent(
+        self,
+        name: str,
+        model: Model | Path,
+        instruction: str = "",
+        *,
+        action_groups: Sequence[ActionGroup] | None = None,
+        knowledge_bases: Sequence[KnowledgeBase | str] | None = None,
+        collaborators: Sequence[Agent | str] | None = None,
+        description: str | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        max_steps: int | None = None,
+        max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        price: Mapping[str, float] | None = None,
+        replace: bool = False,
+    ) -> Agent:
+        """The awaitable twin of :meth:`create_agent`."""
+        request, tools = agent_request(locals())
+        native = await self._handles().session.create_agent(request, True)
+        return self._opened_agent(native, await native.info(True), tools)
+
+    def agent(
+        self, name: str, *, action_groups: Sequence[ActionGroup] | None = None
+    ) -> Agent:
+        """The agent by its name, id or ARN.
+
+        Args:
+            name: The name, the id or the ARN.
+            action_groups: The functions of it that run in this process. A turn is paused for those
+                that do not.
+
+        Raises:
+            ResourceNotFoundException: There is none.
+        """
+        tools = tools_of(action_groups)
+        native = self._handles().session.agent(checks.text("name", name), False)
+        return self._opened_agent(native, native.info(False), tools)
+
+    async def aagent(
+        self, name: str, *, action_groups: Sequence[ActionGroup] | None = None
+    ) -> Agent:
+        """The awaitable twin of :meth:`agent`."""
+        tools = tools_of(action_groups)
+        native = await self._handles().session.agent(checks.text("name", name), True)
+        return self._opened_agent(native, await native.info(True), tools)
+
+    def agents(self) -> list[dict[str, Any]]:
+        """What is known of the agents of the home, the oldest first."""
+        return list(json.loads(self._handles().session.agents(False)))
+
+    async def aagents(self) -> list[dict[str, Any]]:
+        """The awaitable twin of :meth:`agents`."""
+        return list(json.loads(await self._handles().session.agents(True)))
+
+    def delete_agent(self, name: str) -> None:
+        """Deletes an agent, by name, id or ARN. What happened in its sessions stays recorded.
+
+        Raises:
+            ResourceNotFoundException: There is none.
+        """
+        self._handles().session.delete_agent(checks.text("name", name), False)
+
+    async def adelete_agent(self, name: str) -> None:
+        """The awaitable twin of :meth:`delete_agent`."""
+        await self._handles().session.delete_agent(checks.text("name", name), True)
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""

@@ -1,0 +1,98 @@
+// Functions that agents may call, and the groups that hold them.
+"use strict";
+
+const { checkOptions } = require("./call.cjs");
+const { object, optional, plain, text, texts, wrong } = require("./checks.cjs");
+const { validation } = require("./errors.cjs");
+
+/** The JSON schema of a tool's arguments: a JSON schema, or a zod schema's own. */
+function schemaOf(field, schema) {
+  const given = object(field, schema, "a JSON schema or a zod schema");
+  if (typeof given.toJSONSchema === "function") return bare(given.toJSONSchema());
+  if (given["~standard"]?.vendor === "zod" || given._zod) {
+    throw validation(
+      `${field}: this zod schema has no toJSONSchema(): expected zod 4.2 or later, or the JSON ` +
+      "schema by z.toJSONSchema(schema)",
+    );
+  }
+  return plain(field, given);
+}
+
+function bare(schema) {
+  const { $schema: _, "~standard": __, ...rest } = schema;
+  return plain("inputSchema", rest);
+}
+
+/** A function that an agent may call. */
+class Tool {
+  constructor({ name, description, inputSchema, run, parse }) {
+    this.name = name;
+    this.description = description;
+    this.inputSchema = inputSchema;
+    this.run = run;
+    this.parse = parse;
+  }
+}
+
+/** Makes a tool of a function: `tool({ name, description, inputSchema, run })`. */
+function tool(spec) {
+  const given = checkOptions(
+    object("tool", spec, "a tool's declaration"), ["name", "description", "inputSchema", "run"],
+    "tool",
+  );
+  const name = text("name", given.name);
+  if (typeof given.run !== "function") throw wrong(`${name}: run`, "a function", given.run);
+  const schema = given.inputSchema;
+  return new Tool({
+    name,
+    description: optional(text, `${name}: description`, given.description) ?? "",
+    inputSchema: schemaOf(`${name}: inputSchema`, schema),
+    run: given.run,
+    // A zod schema makes values of its own types of the arguments.
+    parse: typeof schema.parse === "function" ? (value) => schema.parse(value) : (value) => value,
+  });
+}
+
+/** A group of tools: `{ name, tools, confirm?, description? }`, as the core reads it. */
+function groupOf(group, index) {
+  const where = `actionGroups[${index}]`;
+  const given = checkOptions(
+    object(where, group, "an action group"), ["name", "tools", "confirm", "description"], where,
+  );
+  const name = text(`${where}.name`, given.name);
+  if (!Array.isArray(given.tools)) throw wrong(`${where}.tools`, "an array of tools", given.tools);
+  const returned = given.tools.filter((item) => !(item instanceof Tool) && item?.run === undefined);
+  if (returned.length > 0 && returned.length < given.tools.length) {
+    throw validation(`${where}: expected tools with run or without, got both: make two groups`);
+  }
+  const tools = given.tools.map((item, at) => {
+    if (item instanceof Tool) return item;
+    const place = `${where}.tools[${at}]`;
+    const spec = object(place, item, "a tool");
+    return returned.length === 0 ? tool(spec) : new Tool({
+      name: text(`${place}.name`, spec.name),
+      description: optional(text, `${place}.description`, spec.description) ?? "",
+      inputSchema: schemaOf(`${place}.inputSchema`, spec.inputSchema),
+    });
+  });
+  const confirm = optional(texts, `${where}.confirm`, given.confirm) ?? [];
+  const unknown = confirm.find((one) => !tools.some((item) => item.name === one));
+  if (unknown !== undefined) {
+    throw wrong(`${where}.confirm`, "names of its tools", unknown);
+  }
+  const declaration = {
+    name,
+    description: optional(text, `${where}.description`, given.description) ?? "",
+    functions: tools.map((item) => ({
+      name: item.name,
+      description: item.description,
+      inputSchema: item.inputSchema,
+      requireConfirmation: confirm.includes(item.name),
+    })),
+    execution: returned.length > 0 ? "RETURN_CONTROL" : "CALLER",
+  };
+  const running = returned.length > 0 ? [] : tools.map((item) => [`${name}.${item.name}`, item]);
+  return { declaration, running };
+}
+
+module.exports = { Tool, groupOf, tool };

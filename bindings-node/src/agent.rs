@@ -1,0 +1,139 @@
+//! An agent, and a turn that is being driven, as JavaScript holds them.
+
+use napi::bindgen_prelude::{Env, PromiseRaw};
+use napi_derive::napi;
+use outcrop::agent_turn::Outcome;
+use outcrop::{InvokeRequest, ResumeRequest, Run, from_json, to_json};
+
+use crate::call::{Cancellation, promise, to_napi};
+
+/// An agent of the session's home.
+#[napi]
+pub struct Agent {
+    agent: outcrop::Agent,
+}
+
+impl Agent {
+    pub(crate) fn new(agent: outcrop::Agent) -> Self {
+        Self { agent }
+    }
+}
+
+#[napi]
+impl Agent {
+    #[napi]
+    pub fn info<'env>(
+        &self,
+        env: &'env Env,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let agent = self.agent.clone();
+        promise(
+            env,
+            cancellation,
+            async move { to_json(&agent.info().await?) },
+        )
+    }
+
+    #[napi]
+    pub fn invoke<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, AgentRun>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            let request: InvokeRequest = from_json("request", &request)?;
+            Ok(AgentRun(agent.invoke(request).await?))
+        })
+    }
+
+    #[napi]
+    pub fn resume<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, AgentRun>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            let request: ResumeRequest = from_json("request", &request)?;
+            Ok(AgentRun(agent.resume(request).await?))
+        })
+    }
+
+    #[napi]
+    pub fn stop<'env>(
+        &self,
+        env: &'env Env,
+        session_id: String,
+        reason: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, AgentRun>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            Ok(AgentRun(agent.stop(session_id, reason).await?))
+        })
+    }
+
+    #[napi]
+    pub fn replay<'env>(
+        &self,
+        env: &'env Env,
+        session_id: String,
+        to_step: Option<u32>,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            let step = to_step.map(|step| step as usize);
+            to_json(&agent.replay(&session_id, step).await?)
+        })
+    }
+
+    #[napi]
+    pub fn fork<'env>(
+        &self,
+        env: &'env Env,
+        session_id: String,
+        step: Option<u32>,
+        edit: Option<String>,
+        new_session_id: Option<String>,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            let edit = edit.as_deref().map(|edit| from_json("edit", edit));
+            let step = step.map(|step| step as usize);
+            let forked = agent.fork(&session_id, step, edit.transpose()?, new_session_id);
+            to_json(&forked.await?)
+        })
+    }
+}
+
+/// A turn that is being driven.
+#[napi]
+pub struct AgentRun(Run);
+
+#[napi]
+impl AgentRun {
+    /// The events that are there, at least one, as a JSON array; null at the end.
+    #[napi(ts_return_type = "Promise<string | null>")]
+    pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Option<String>>> {
+        promise(env, &Cancellation::default(), self.0.next())
+    }
+
+    /// Gives the result of a call; false where its time was over before.
+    #[napi]
+    pub fn give(&self, call: String, outcome: String) -> napi::Result<bool> {
+        let outcome: Outcome = from_json("outcome", &outcome).map_err(to_napi)?;
+        self.0.give(&call, outcome).map_err(to_napi)
+    }
+
+    /// Stops the work.
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
