@@ -68,7 +68,7 @@ impl Record {
     }
 
     /// The id of the call, as its caller is told it.
-    pub(super) fn request_id(&self) -> String {
+    pub(crate) fn request_id(&self) -> String {
         let state = self.state();
         let id = state
             .record
@@ -112,16 +112,6 @@ impl Record {
         self.note(|record| {
             record.facts.insert(name.into(), value);
         });
-    }
-
-    /// The id that its decision and its record are kept under; empty once it is closed.
-    pub(crate) fn request_id(&self) -> String {
-        let state = self.state();
-        state
-            .record
-            .as_ref()
-            .map(|record| record.request_id.clone())
-            .unwrap_or_default()
     }
 
     /// Whether the bodies of the call are to be kept.
