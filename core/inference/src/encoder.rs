@@ -3,11 +3,12 @@
 mod config;
 mod families;
 mod gguf;
+mod parts;
 mod rows;
 mod weights;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use outcrop_tensor::{Pool, SelfAttentionArgs, ops};
 
@@ -21,6 +22,7 @@ use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
 use crate::dense::{LayerNorm, Precision};
 use crate::rope::RotaryEmbedding;
 use crate::weights::{Checkpoint, WeightsError};
+use parts::{Part, parts};
 use rows::Room;
 use weights::{Layer, Loader, Tables};
 
@@ -59,7 +61,7 @@ pub struct Encoder {
     final_norm: Option<LayerNorm>,
     prefix: &'static str,
     /// What a pass computes in, kept for the next one: its pages are mapped already.
-    scratch: Mutex<Scratch>,
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 impl Encoder {
@@ -116,37 +118,56 @@ impl Encoder {
         cancelled: &AtomicBool,
     ) -> Result<Option<Vec<f32>>, String> {
         self.check(batch)?;
-        let mut hidden = self.embed(pool, batch);
-        let mut scratch = self.lend_scratch(batch.ids.len());
-        let turns = match self.config.positions {
-            Positions::Rotary => Some(Turns::new(&self.config, batch)),
-            Positions::Learned { .. } => None,
+        let width = self.config.hidden;
+        let mut hidden = vec![0.0; batch.ids.len() * width];
+        let shared = Shared {
+            batch,
+            positions: self.positions(batch),
+            turns: match self.config.positions {
+                Positions::Rotary => Some(Turns::new(&self.config, batch)),
+                Positions::Learned { .. } => None,
+            },
+            cancelled,
         };
-        self.by_rows(pool, &mut hidden, &mut scratch, |rows, room| {
-            self.begin(pool, 0, turns.as_ref(), rows, room);
-        });
-        for (index, attention) in self.config.layers.iter().enumerate() {
-            if cancelled.load(Ordering::Relaxed) {
-                return Ok(None);
+        let mut parts = parts(&batch.lengths, width, pool.threads(), &mut hidden);
+        pool.run_chunks(&mut parts, 1, |_, parts| {
+            let left = self.scratch().pop();
+            let mut scratch = left.unwrap_or_default();
+            for part in parts {
+                self.run(pool, &shared, part, &mut scratch);
             }
-            self.attend(pool, batch, attention.window, &mut scratch);
-            self.by_rows(pool, &mut hidden, &mut scratch, |rows, room| {
-                self.finish(pool, index, rows, room);
-                self.begin(pool, index + 1, turns.as_ref(), rows, room);
-            });
-        }
-        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
-        Ok(Some(hidden))
+            self.scratch().push(scratch);
+        });
+        let is_cancelled = cancelled.load(Ordering::Relaxed);
+        Ok((!is_cancelled).then_some(hidden))
     }
 
-    /// Room for `tokens` tokens: what the last pass left, grown where it is too small. Each
-    /// operation writes all that the next one reads, so what stands in it does not matter.
-    fn lend_scratch(&self, tokens: usize) -> Scratch {
-        let left = self.scratch.lock();
-        let mut scratch = std::mem::take(&mut *left.unwrap_or_else(PoisonError::into_inner));
+    /// All layers of some inputs, unless cancelled.
+    fn run(&self, pool: &Pool, shared: &Shared<'_>, part: &mut Part<'_>, scratch: &mut Scratch) {
+        let tokens = part.hidden.len() / self.config.hidden;
+        // Each operation writes all that the next one reads, so what stands in it does not matter.
         scratch.qkv.resize(tokens * 3 * self.config.hidden, 0.0);
         scratch.attended.resize(tokens * self.config.hidden, 0.0);
-        scratch
+        let turns = shared.turns.as_ref();
+        self.embed(pool, shared, part);
+        self.by_rows(pool, part, scratch, |rows, room| {
+            self.begin(pool, 0, turns, rows, room);
+        });
+        for (index, attention) in self.config.layers.iter().enumerate() {
+            if shared.cancelled.load(Ordering::Relaxed) {
+                return;
+            }
+            self.attend(pool, part.lengths, attention.window, scratch);
+            self.by_rows(pool, part, scratch, |rows, room| {
+                self.finish(pool, index, rows, room);
+                self.begin(pool, index + 1, turns, rows, room);
+            });
+        }
+    }
+
+    /// What passes have left, for the next ones.
+    fn scratch(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check(&self, batch: &EncoderBatch) -> Result<(), String> {
@@ -176,14 +197,13 @@ impl Encoder {
     }
 
     /// The sums of word, segment and position, normalised.
-    fn embed(&self, pool: &Pool, batch: &EncoderBatch) -> Vec<f32> {
-        let width = self.config.hidden;
-        let positions = self.positions(batch);
-        let mut hidden = vec![0.0; batch.ids.len() * width];
-        pool.run_chunks(&mut hidden, ROWS * width, |chunk, rows| {
+    fn embed(&self, pool: &Pool, shared: &Shared<'_>, part: &mut Part<'_>) {
+        let (width, batch) = (self.config.hidden, shared.batch);
+        let first = part.first;
+        pool.run_chunks(part.hidden, ROWS * width, |chunk, rows| {
             let mut part = vec![0.0; width];
             for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                let token = chunk * ROWS + i;
+                let token = first + chunk * ROWS + i;
                 self.tables
                     .words
                     .dequantize_row(batch.ids[token] as usize, row);
@@ -192,13 +212,12 @@ impl Encoder {
                     ops::add_in_place(row, &part);
                 }
                 if let Some(table) = &self.tables.positions {
-                    table.dequantize_row(positions[token], &mut part);
+                    table.dequantize_row(shared.positions[token], &mut part);
                     ops::add_in_place(row, &part);
                 }
             }
             self.tables.norm.apply(rows);
         });
-        hidden
     }
 
     /// Each token's row of the table of positions.
@@ -226,19 +245,13 @@ impl Encoder {
     }
 
     /// The attention, from `qkv` to `attended`.
-    fn attend(
-        &self,
-        pool: &Pool,
-        batch: &EncoderBatch,
-        window: Option<usize>,
-        scratch: &mut Scratch,
-    ) {
+    fn attend(&self, pool: &Pool, lengths: &[usize], window: Option<usize>, scratch: &mut Scratch) {
         let head_dim = self.config.head_dim();
         ops::self_attention(
             pool,
             SelfAttentionArgs {
                 qkv: &scratch.qkv,
-                lengths: &batch.lengths,
+                lengths,
                 heads: self.config.heads,
                 head_dim,
                 window,
@@ -249,7 +262,15 @@ impl Encoder {
     }
 }
 
-/// Room of one forward pass.
+/// What all parts of a pass share.
+struct Shared<'a> {
+    batch: &'a EncoderBatch,
+    positions: Vec<usize>,
+    turns: Option<Turns>,
+    cancelled: &'a AtomicBool,
+}
+
+/// Room of one part of a forward pass.
 #[derive(Default)]
 struct Scratch {
     /// `(tokens, 3, hidden)`.

@@ -12,7 +12,7 @@ use crate::{DType, Pool, Weight};
 
 /// Rows of `x` in a task of the packed product: many enough that each panel of weights that comes
 /// from far is used often, few enough that the last tasks of the threads end nearly together.
-const ROW_BLOCK: usize = 96;
+const ROW_BLOCK: usize = 128;
 /// Bytes of dequantised weights that a task of the unpacked product holds.
 const WEIGHT_BLOCK_BYTES: usize = 256 << 10;
 /// Tasks of a quantised product for each thread, so that threads end together.

@@ -144,7 +144,7 @@ impl Pool {
     }
 
     /// How many threads share the tasks of a call from here: one, where the call is from a task.
-    pub(crate) fn available(&self) -> usize {
+    pub fn available(&self) -> usize {
         if INSIDE.get() { 1 } else { self.threads }
     }
 

@@ -15,8 +15,11 @@ use crate::interleave::interleave;
 use crate::isa::{Isa, versions};
 use crate::panels::{self, MOST_ROWS, PANEL, Tile, even_tile};
 
-/// Queries of one task.
-const TASK_ROWS: usize = 64;
+/// Queries whose scores are held at a time.
+const TILE_ROWS: usize = 64;
+/// Queries of one task, which lays keys and values out once. Behind a window they are no more than
+/// a tile, as the next ones see other keys.
+const TASK_ROWS: usize = 256;
 
 /// The attention of several sequences, one after the other.
 #[derive(Debug)]
@@ -56,19 +59,7 @@ fn self_attention_with(isa: Isa, pool: &Pool, args: SelfAttentionArgs<'_>) {
         width * tokens,
         "self_attention: out is not ({tokens}, {width})"
     );
-    let mut tiles = Vec::new();
-    let mut first = 0;
-    for &length in args.lengths {
-        for tile in 0..length.div_ceil(TASK_ROWS) {
-            let (query, count) = even_tile(length, TASK_ROWS, tile);
-            tiles.push(QueryTile {
-                sequence: first..first + length,
-                query: first + query,
-                count,
-            });
-        }
-        first += length;
-    }
+    let tasks = tasks(&args, pool.available());
     let job = Job {
         isa,
         qkv: args.qkv,
@@ -78,13 +69,35 @@ fn self_attention_with(isa: Isa, pool: &Pool, args: SelfAttentionArgs<'_>) {
         scale: args.scale,
         out: SharedOut::new(args.out),
     };
-    pool.run(tiles.len() * args.heads, |task| {
-        job.run(&tiles[task / job.heads], task % job.heads);
+    pool.run(tasks.len() * args.heads, |task| {
+        job.run(&tasks[task / job.heads], task % job.heads);
     });
 }
 
+/// Cuts the sequences' queries into the tasks of each head.
+fn tasks(args: &SelfAttentionArgs<'_>, threads: usize) -> Vec<Queries> {
+    let most = match args.window.is_some() || threads > args.heads {
+        true => TILE_ROWS,
+        false => TASK_ROWS,
+    };
+    let mut tasks = Vec::new();
+    let mut first = 0;
+    for &length in args.lengths {
+        for task in 0..length.div_ceil(most) {
+            let (query, count) = even_tile(length, most, task);
+            tasks.push(Queries {
+                sequence: first..first + length,
+                query: first + query,
+                count,
+            });
+        }
+        first += length;
+    }
+    tasks
+}
+
 /// Some queries of one sequence.
-struct QueryTile {
+struct Queries {
     /// The sequence's tokens.
     sequence: Range<usize>,
     /// The first query's token.
@@ -125,15 +138,15 @@ impl Job<'_> {
         first..end.min(sequence.end)
     }
 
-    fn run(&self, tile: &QueryTile, head: usize) {
-        let width = tile.count.next_multiple_of(PANEL);
+    fn run(&self, task: &Queries, head: usize) {
+        let width = task.count.min(TILE_ROWS).next_multiple_of(PANEL);
         let padded = self.dim.next_multiple_of(PANEL);
-        let first = self.visible(&tile.sequence, tile.query);
-        let last = self.visible(&tile.sequence, tile.query + tile.count - 1);
+        let first = self.visible(&task.sequence, task.query);
+        let last = self.visible(&task.sequence, task.query + task.count - 1);
         let keys = first.start..last.end;
         let sizes = [
             width * self.dim,
-            panels::largest(self.isa).0 * self.dim,
+            keys.len() * self.dim,
             keys.len() * padded,
             keys.len() * width,
             width,
@@ -145,51 +158,72 @@ impl Job<'_> {
                 scratch = rest;
                 part
             });
-            let room = Room {
+            self.gather_keys(head, keys.clone(), key_room);
+            for (slots, token) in values.chunks_exact_mut(padded).zip(keys.clone()) {
+                slots[..self.dim].copy_from_slice(self.part(2, token, head));
+                slots[self.dim..].fill(0.0);
+            }
+            let mut room = Room {
                 query,
                 keys: key_room,
                 values,
-                scores: &mut scores[..keys.len() * width],
-                sums: &mut sums[..width],
+                scores,
+                sums,
             };
-            self.attend(tile, head, keys, width, room);
+            for index in 0..task.count.div_ceil(TILE_ROWS) {
+                let (query, count) = even_tile(task.count, TILE_ROWS, index);
+                let tile = Queries {
+                    sequence: task.sequence.clone(),
+                    query: task.query + query,
+                    count,
+                };
+                self.attend(&tile, head, keys.clone(), &mut room);
+            }
         });
     }
 
-    fn attend(
-        &self,
-        tile: &QueryTile,
-        head: usize,
-        keys: Range<usize>,
-        width: usize,
-        room: Room<'_>,
-    ) {
-        self.gather_queries(tile, head, room.query);
-        self.scores(
-            head,
-            keys.clone(),
-            width,
-            &room.query[..],
-            room.keys,
-            room.scores,
-        );
+    /// The attention of a tile of queries.
+    fn attend(&self, tile: &Queries, head: usize, keys: Range<usize>, room: &mut Room<'_>) {
+        let width = tile.count.next_multiple_of(PANEL);
+        let scores = &mut room.scores[..keys.len() * width];
+        let sums = &mut room.sums[..width];
+        self.gather_queries(tile, head, &mut room.query[..width * self.dim]);
+        self.scores(keys.len(), width, room.query, room.keys, scores);
         if self.window < usize::MAX {
-            self.mask(tile, &keys, width, room.scores);
+            self.mask(tile, &keys, width, scores);
         }
         // No score joins without a key.
-        room.sums.fill(f32::NEG_INFINITY);
-        softmax_columns(self.isa, room.scores, width, self.scale, room.sums);
-        let padded = self.dim.next_multiple_of(PANEL);
-        for (slots, token) in room.values.chunks_exact_mut(padded).zip(keys.clone()) {
-            slots[..self.dim].copy_from_slice(self.part(2, token, head));
-            slots[self.dim..].fill(0.0);
+        sums.fill(f32::NEG_INFINITY);
+        softmax_columns(self.isa, scores, width, self.scale, sums);
+        self.weigh(tile, head, [keys.len(), width], scores, room.values);
+        let at = (tile.query * self.heads + head) * self.dim;
+        // SAFETY: the rows of this head of the tile's queries, which are this task's alone.
+        unsafe {
+            let rows = Strided {
+                first: self.out.get().add(at),
+                stride: self.heads * self.dim,
+                width: self.dim,
+            };
+            divide_with(self.isa, rows, &sums[..tile.count]);
         }
-        self.weigh(tile, head, [keys.len(), width], room.scores, room.values);
-        self.divide(tile, head, room.sums);
+    }
+
+    /// Lays the keys out side by side, in the tiles that [`Job::scores`] goes through.
+    fn gather_keys(&self, head: usize, keys: Range<usize>, out: &mut [f32]) {
+        let most_rows = panels::largest(self.isa).0;
+        for tile in 0..keys.len().div_ceil(most_rows) {
+            let (first, count) = even_tile(keys.len(), most_rows, tile);
+            let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
+            for (i, row) in rows.iter_mut().enumerate().take(count) {
+                *row = self.part(1, keys.start + first + i, head);
+            }
+            let own = &mut out[first * self.dim..(first + count) * self.dim];
+            interleave(self.isa, &rows[..count], count, own);
+        }
     }
 
     /// Lays the queries out in panels of 16, `(panels, dim, 16)`.
-    fn gather_queries(&self, tile: &QueryTile, head: usize, out: &mut [f32]) {
+    fn gather_queries(&self, tile: &Queries, head: usize, out: &mut [f32]) {
         for (panel, out) in out.chunks_exact_mut(self.dim * PANEL).enumerate() {
             let count = PANEL.min(tile.count.saturating_sub(panel * PANEL));
             let mut rows: [&[f32]; PANEL] = [&[]; PANEL];
@@ -206,26 +240,20 @@ impl Job<'_> {
     /// Writes unscaled scores `(keys, width)`.
     fn scores(
         &self,
-        head: usize,
-        keys: Range<usize>,
+        keys: usize,
         width: usize,
         query: &[f32],
-        gathered: &mut [f32],
+        gathered: &[f32],
         scores: &mut [f32],
     ) {
         let (most_rows, most_panels) = panels::largest(self.isa);
-        for tile in 0..keys.len().div_ceil(most_rows) {
-            let (first, count) = even_tile(keys.len(), most_rows, tile);
-            let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
-            for (i, row) in rows.iter_mut().enumerate().take(count) {
-                *row = self.part(1, keys.start + first + i, head);
-            }
-            interleave(self.isa, &rows[..count], count, gathered);
+        for tile in 0..keys.div_ceil(most_rows) {
+            let (first, count) = even_tile(keys, most_rows, tile);
             for column in (0..width).step_by(most_panels * PANEL) {
                 let columns = (width - column).min(most_panels * PANEL);
                 let tile = Tile {
                     k: self.dim,
-                    a: gathered.as_ptr(),
+                    a: gathered[first * self.dim..].as_ptr(),
                     a_row: 1,
                     a_step: count,
                     b: query[column * self.dim..].as_ptr(),
@@ -246,7 +274,7 @@ impl Job<'_> {
     }
 
     /// Hides the keys that a query does not see.
-    fn mask(&self, tile: &QueryTile, keys: &Range<usize>, width: usize, scores: &mut [f32]) {
+    fn mask(&self, tile: &Queries, keys: &Range<usize>, width: usize, scores: &mut [f32]) {
         for row in 0..tile.count {
             let seen = self.visible(&tile.sequence, tile.query + row);
             for key in (keys.start..seen.start).chain(seen.end..keys.end) {
@@ -258,7 +286,7 @@ impl Job<'_> {
     /// Writes the sums of values weighted by scores to the output.
     fn weigh(
         &self,
-        tile: &QueryTile,
+        tile: &Queries,
         head: usize,
         [keys, width]: [usize; 2],
         scores: &[f32],
@@ -294,24 +322,30 @@ impl Job<'_> {
             }
         }
     }
-
-    /// Divides the output by the sums.
-    fn divide(&self, tile: &QueryTile, head: usize, sums: &[f32]) {
-        for (row, sum) in sums.iter().enumerate().take(tile.count) {
-            let at = ((tile.query + row) * self.heads + head) * self.dim;
-            // SAFETY: within the output, and this task's alone.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), self.dim) };
-            scale_with(self.isa, out, 1.0 / sum);
-        }
-    }
 }
 
-versions!(fn scale_with(row: &mut [f32], factor: f32) = scale_body);
+/// Rows that do not lie side by side.
+#[derive(Clone, Copy)]
+struct Strided {
+    first: *mut f32,
+    stride: usize,
+    width: usize,
+}
 
+versions!(fn divide_with(rows: Strided, sums: &[f32]) = divide_body);
+
+/// Divides each row by its sum. The rows may be written, as the caller of the only caller says.
 #[inline(always)]
-fn scale_body(row: &mut [f32], factor: f32) {
-    for value in row {
-        *value *= factor;
+fn divide_body(rows: Strided, sums: &[f32]) {
+    for (row, sum) in sums.iter().enumerate() {
+        let factor = 1.0 / sum;
+        // SAFETY: see above.
+        let own = unsafe {
+            std::slice::from_raw_parts_mut(rows.first.add(row * rows.stride), rows.width)
+        };
+        for value in own {
+            *value *= factor;
+        }
     }
 }
 

@@ -10,11 +10,11 @@ use outcrop_tensor::{Pool, ops};
 
 use super::config::NormOrder;
 use super::weights::Layer;
-use super::{Encoder, Scratch, Turns};
+use super::{Encoder, Part, Scratch, Turns};
 use crate::dense::LayerNorm;
 
 /// Rows of a block at most: their inner vectors stay in a core's own cache.
-const BLOCK_ROWS: usize = 96;
+const BLOCK_ROWS: usize = 128;
 /// With fewer rows for each thread, threads share the weights instead of the rows.
 const LEAST_ROWS: usize = 48;
 /// Rows of one task of an operation within a block.
@@ -54,24 +54,26 @@ impl Encoder {
     pub(super) fn by_rows(
         &self,
         pool: &Pool,
-        hidden: &mut [f32],
+        part: &mut Part<'_>,
         scratch: &mut Scratch,
         task: impl Fn(&mut Rows<'_>, &mut Room) + Sync,
     ) {
         let width = self.config.hidden;
-        let tokens = hidden.len() / width;
-        let blocks = match tokens < LEAST_ROWS * pool.threads() {
+        let tokens = part.hidden.len() / width;
+        let threads = pool.available();
+        let blocks = match tokens < LEAST_ROWS * threads {
             true => 1,
-            false => (tokens.div_ceil(BLOCK_ROWS)).next_multiple_of(pool.threads()),
+            false => tokens.div_ceil(BLOCK_ROWS).next_multiple_of(threads),
         };
         let rows = tokens.div_ceil(blocks);
-        let parts = hidden.chunks_mut(rows * width).zip(
+        let first = part.first;
+        let parts = part.hidden.chunks_mut(rows * width).zip(
             (scratch.qkv.chunks_mut(3 * rows * width)).zip(scratch.attended.chunks(rows * width)),
         );
         let mut parts: Vec<_> = parts
             .enumerate()
             .map(|(block, (hidden, (qkv, attended)))| Rows {
-                first: block * rows,
+                first: first + block * rows,
                 hidden,
                 qkv,
                 attended,
