@@ -1,14 +1,29 @@
 //! Fine-tuning and distillation: data set, backward pass, LoRA, optimizer, checkpoint.
 
 mod batch;
+mod checkpoint;
+mod dataset;
 mod decoder;
+mod export;
 mod layers;
+mod memory;
 mod optimizer;
+mod options;
 mod parameters;
 mod random;
+mod safetensors;
+mod schedule;
+mod trainer;
 
 pub use batch::{Batch, NO_TARGET};
+pub use dataset::{BadLine, Example, Reader, all_good};
 pub use decoder::{Decoder, DropoutKey, LowRankOptions, Room, Trained};
+pub use export::NamedFile;
+pub use memory::{MemoryPlan, available_memory};
 pub use optimizer::{AdamW, AdamWOptions};
+pub use options::{EarlyStopping, TrainingOptions};
 pub use parameters::{Parameters, Tensor};
 pub use random::Random;
+pub use safetensors::to_safetensors;
+pub use schedule::{Decay, Schedule};
+pub use trainer::{StepMetrics, Trainer};

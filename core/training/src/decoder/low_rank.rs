@@ -5,6 +5,7 @@ use std::ops::Range;
 use outcrop_api::{Error, Result};
 
 use outcrop_inference::Checkpoint;
+use serde::{Deserialize, Serialize};
 
 use super::layout::Slot;
 use super::{Decoder, LayerSlots};
@@ -13,7 +14,8 @@ use crate::parameters::Parameters;
 use crate::random::Random;
 
 /// How a LoRA adapter is made (arXiv:2106.09685).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LowRankOptions {
     /// Rank of the matrices (8).
     pub rank: usize,
@@ -153,6 +155,21 @@ impl Decoder {
         modules
             .filter_map(|(name, _)| name.rsplit('.').next())
             .collect()
+    }
+
+    /// The part of the model's weights that each change adds to, with its matrices.
+    pub(crate) fn changed_weights(&self) -> impl Iterator<Item = (Range<usize>, LowRank<'_>)> {
+        let layers = self.low_rank.iter().flat_map(|low_rank| &low_rank.layers);
+        let all = layers
+            .enumerate()
+            .flat_map(|(layer, changes)| changes.iter().map(move |change| (layer, change)));
+        all.filter_map(|(layer, change)| {
+            let slots = sites(&self.layers[layer]);
+            let (_, slot) = slots.into_iter().find(|(site, _)| *site == change.site)?;
+            let start = slot.weight.start + change.outputs.start * slot.cols;
+            let weight = start..start + change.outputs.len() * slot.cols;
+            Some((weight, self.change_of(change, (layer, 0), None)?))
+        })
     }
 
     /// The changes of a layer's product, with what drops their input.

@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod dataset;
+mod export;
 mod golden;
 mod gradients;
+mod kill;
+mod training;

@@ -1,0 +1,120 @@
+//! Examples from Bedrock's training files: JSON lines, each one example.
+//!
+//! | line | what is learned |
+//! |---|---|
+//! | `{"prompt": "…", "completion": "…"}` | the completion |
+//! | `{"messages": [{"role", "content": [{"text"}]}], "system": [{"text"}]}` | every answer of the assistant |
+//! | `{"input": "…"}` or `{"text": "…"}` | all of it |
+//!
+//! Every line is read before anything is trained, and each bad one is told with its number.
+
+mod line;
+
+use std::fmt;
+use std::ops::Range;
+
+use outcrop_api::{Error, Result};
+use outcrop_inference::{ChatTemplate, Tokenizer};
+use serde_json::Value;
+
+/// One sequence, and which of its tokens are learned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Example {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// Positions whose tokens are learned.
+    pub learned: Vec<Range<usize>>,
+}
+
+impl Example {
+    /// An example that is learned wholly.
+    pub fn of_text(ids: Vec<u32>) -> Self {
+        let learned = std::iter::once(0..ids.len()).collect();
+        Self { ids, learned }
+    }
+
+    /// Whether the token at `position` is learned.
+    pub fn is_learned(&self, position: usize) -> bool {
+        self.learned.iter().any(|range| range.contains(&position))
+    }
+}
+
+/// A line that is not an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// The file.
+    pub file: String,
+    /// Its number, from 1.
+    pub line: usize,
+    /// What was expected and what came.
+    pub reason: String,
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} line {}: {}", self.file, self.line, self.reason)
+    }
+}
+
+/// How lines become tokens.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    /// The model's tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Its chat template, where it has one. Without it prompts stand as they are, and messages are
+    /// refused.
+    pub template: Option<&'a ChatTemplate>,
+    /// The longest example, in tokens. Longer examples are bad lines; text that is learned wholly is
+    /// cut into pieces of that length, of which every token is learned from.
+    pub max_tokens: usize,
+}
+
+impl Reader<'_> {
+    /// The examples of the JSON lines of `text`, and the lines that are none. Empty lines are skipped.
+    pub fn read(&self, file: &str, text: &str) -> (Vec<Example>, Vec<BadLine>) {
+        let (mut examples, mut bad) = (Vec::new(), Vec::new());
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let value = serde_json::from_str::<Value>(line)
+                .map_err(|error| format!("expected a JSON object: {error}"));
+            match value.and_then(|value| self.line(&value)) {
+                Ok(own) => examples.extend(own),
+                Err(reason) => bad.push(BadLine {
+                    file: file.to_owned(),
+                    line: number,
+                    reason,
+                }),
+            }
+        }
+        (examples, bad)
+    }
+}
+
+/// The examples, if no line is bad.
+///
+/// # Errors
+/// `ValidationException` naming how many lines are bad, and the first twenty with their reasons; or
+/// that there is no example.
+pub fn all_good((examples, bad): (Vec<Example>, Vec<BadLine>), file: &str) -> Result<Vec<Example>> {
+    const SHOWN: usize = 20;
+    if !bad.is_empty() {
+        let shown: Vec<String> = bad.iter().take(SHOWN).map(BadLine::to_string).collect();
+        let rest = match bad.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            rest => format!("; and {rest} more"),
+        };
+        return Err(Error::validation(format!(
+            "{} bad lines of training data: {}{rest}",
+            bad.len(),
+            shown.join("; ")
+        )));
+    }
+    if examples.is_empty() {
+        return Err(Error::validation(format!(
+            "{file}: expected at least one example, found none"
+        )));
+    }
+    Ok(examples)
+}
