@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL = ["embedding", "search", "overhead", "decoding", "prefix", "structured", "memory"]
+ALL = ["embedding", "search", "overhead", "decoding", "prefix", "structured", "memory",
+       "training"]
 
 
 def main() -> int:
