@@ -119,7 +119,8 @@ pub struct KnowledgeBaseLink {
     pub results: usize,
 }
 
-fn default_results() -> usize {
+/// Passages of one look-up where nobody says how many.
+pub fn default_results() -> usize {
     5
 }
 

@@ -12,6 +12,7 @@ mod definition;
 pub mod digest;
 mod fact;
 mod limits;
+pub mod openapi;
 mod prompt;
 mod schema;
 mod step;
@@ -23,7 +24,7 @@ pub use call::{Call, Status};
 pub use conversation::{Conversation, Ran};
 pub use definition::{
     ActionGroup, AgentDefinition, ApiOperation, Collaborator, Execution, Function,
-    KnowledgeBaseLink,
+    KnowledgeBaseLink, default_results,
 };
 pub use fact::{
     Answer, Beginning, CallAnswer, CallEnd, Edit, Effect, Entry, Fact, ModelReply, Outcome,

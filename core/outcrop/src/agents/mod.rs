@@ -21,3 +21,4 @@ pub use agent::Agent;
 pub use request::{AgentRequest, CollaboratorRequest, InvokeRequest, ResumeRequest};
 pub use result::{AgentInfo, AgentResult, StopReason};
 pub use run::Run;
+pub(crate) use stored::{DRAFT, delete_definition, find_definition, put_definition};

@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 use super::request::AgentRequest;
 use super::result::AgentInfo;
 use crate::knowledge_base::validate_name;
+use crate::operations;
 use crate::registry::{AGENTS, Draft, Resource};
 use crate::session::Session;
 
@@ -122,6 +123,17 @@ pub(crate) fn find_definition(
         .get_record(DEFINITIONS, &format!("{id}.{version}"))?)
 }
 
+/// Lets go of the definition that a version of an agent runs.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn delete_definition(session: &Session, id: &str, version: &str) -> Result<()> {
+    session
+        .store()
+        .delete_record(DEFINITIONS, &format!("{id}.{version}"))?;
+    Ok(())
+}
+
 /// The agent by its name, id or ARN, with its definition.
 ///
 /// # Errors
@@ -158,11 +170,8 @@ pub(super) fn list(session: &Session) -> Result<Vec<AgentInfo>> {
 pub(super) fn delete(session: &Session, name_or_id: &str) -> Result<()> {
     let agents = session.resources(&AGENTS);
     let agent = agents.find(name_or_id)?;
-    agents.delete(&agent.id)?;
-    session
-        .store()
-        .delete_record(DEFINITIONS, &format!("{}.{DRAFT}", agent.id))?;
-    Ok(())
+    operations::agents::forget(session, &agent.id)?;
+    agents.delete(&agent.id).map(drop)
 }
 
 pub(super) fn info(agent: &Resource, definition: AgentDefinition) -> AgentInfo {

@@ -4,6 +4,7 @@
 //! log, the page of what is covered, and the check that every operation has a case. A row without
 //! a handler is an operation that is not here: calling it is a `NotImplementedException`.
 
+pub(crate) mod agents;
 pub mod anthropic;
 mod async_invokes;
 mod bedrock_agent_runtime_table;

@@ -71,7 +71,13 @@ fn resource_of(call: &Call) -> Result<(Resources, &str)> {
     let arn = call.required(member)?;
     call.record.resource(arn);
     match Kind::of_arn(arn) {
-        Some((kind, _)) => Ok((call.session.resources(kind), arn)),
+        Some((kind, id)) => {
+            let resources = call.session.resources(kind);
+            Ok(match id.split_once('/') {
+                Some((parent, _)) => (resources.under(parent), arn),
+                None => (resources, arn),
+            })
+        }
         None => Err(Error::not_found(format!("Resource {arn} does not exist.")).with_resource(arn)),
     }
 }

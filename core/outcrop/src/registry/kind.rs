@@ -83,6 +83,10 @@ kinds! {
     INVOCATION_STEPS = "session-invocation-steps", "Invocation step", "", Uuid;
     /// Agents.
     AGENTS = "agents", "Agent", "agent", Ten;
+    /// The numbered versions of an agent, by number.
+    AGENT_VERSIONS = "agent-versions", "Agent version", "", Ten;
+    /// The aliases of an agent. Their ARN names the agent too.
+    AGENT_ALIASES = "agent-aliases", "Agent alias", "agent-alias", Ten;
     /// Knowledge bases.
     KNOWLEDGE_BASES = "bedrock-knowledge-bases", "Knowledge Base", "knowledge-base", Ten;
     /// The data sources of a knowledge base.
@@ -92,8 +96,8 @@ kinds! {
 }
 
 impl Kind {
-    /// The kind of the resource by that ARN, and its id; none where it is of another account, or
-    /// of no kind that has ARNs.
+    /// The kind of the resource by that ARN, and its id, behind `parent/` where it belongs to
+    /// another; none where it is of another account, or of no kind that has ARNs.
     pub(crate) fn of_arn(arn: &str) -> Option<(&'static Kind, &str)> {
         let (resource, id) = arn.strip_prefix(ARN_PREFIX)?.split_once('/')?;
         let kind = Self::ALL.iter().find(|kind| kind.arn == resource)?;

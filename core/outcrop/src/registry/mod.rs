@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 pub(crate) use directory::{Directory, STANDS_FOR};
 pub(crate) use kind::*;
 pub(crate) use page::Page;
-pub(crate) use resources::Resources;
+pub(crate) use resources::{Resources, request_digest};
 pub(crate) use tags::{Tags, read_tags, tag_list};
 pub(crate) use time::{hours_after, is_older_than, now};
 

@@ -77,14 +77,14 @@ impl Resources {
         if let Some(token) = draft.token {
             let made = Made {
                 id: id.clone(),
-                request: request_digest(draft.request),
+                request: draft.request.map(request_digest).unwrap_or_default(),
             };
             let token = self.key("token", token);
             self.home.put_record(TOKENS, &token, &made)?;
         }
         let time = now();
         let resource = Resource {
-            arn: self.kind.arn_of(&id),
+            arn: self.arn_of(&id),
             id,
             parent: self.parent.clone(),
             name: draft.name.map(str::to_string),
@@ -223,7 +223,7 @@ impl Resources {
         let Some(resource) = self.read(&made.id)? else {
             return Ok(None);
         };
-        if made.request != request_digest(request) {
+        if made.request != request.map(request_digest).unwrap_or_default() {
             return Err(Error::conflict(
                 "The client token was used before in a request with other parameters.",
             ));
@@ -261,8 +261,23 @@ impl Resources {
     /// The id that an id or ARN tells; that of an ARN of another kind or account is of no resource.
     fn id_of<'a>(&self, identifier: &'a str) -> &'a str {
         match Kind::of_arn(identifier) {
-            Some((kind, id)) if std::ptr::eq(kind, self.kind) => id,
+            Some((kind, id)) if std::ptr::eq(kind, self.kind) => self.own(id).unwrap_or(identifier),
             _ => identifier,
+        }
+    }
+
+    /// The id in what an ARN says behind its kind.
+    fn own<'a>(&self, id: &'a str) -> Option<&'a str> {
+        match &self.parent {
+            Some(parent) => id.strip_prefix(parent.as_str())?.strip_prefix('/'),
+            None => Some(id),
+        }
+    }
+
+    fn arn_of(&self, id: &str) -> String {
+        match &self.parent {
+            Some(parent) => self.kind.arn_of(&format!("{parent}/{id}")),
+            None => self.kind.arn_of(id),
         }
     }
 
@@ -298,7 +313,7 @@ impl Resources {
     }
 }
 
-fn request_digest(request: Option<&Value>) -> String {
-    let digest = request.map(|request| digest::of_request(request, TOKEN_MEMBERS));
-    digest.unwrap_or_default()
+/// The digest by which two requests with one client token are compared.
+pub(crate) fn request_digest(request: &Value) -> String {
+    digest::of_request(request, TOKEN_MEMBERS)
 }
