@@ -42,13 +42,14 @@ class InProcessHandler {
 
   async handle(request, { abortSignal, requestTimeout } = {}) {
     if (abortSignal?.aborted) throw abortError(abortSignal);
-    const stopping = new AbortController();
     const limit = requestTimeout ?? this.#settings.requestTimeout ?? 0;
+    // A signal costs as much as a short call: it is made where it can come to be used.
+    const stopping = abortSignal || limit > 0 ? new AbortController() : undefined;
     const timer = limit > 0 && setTimeout(() => stopping.abort(timeoutError(limit)), limit);
     const release = onAbort(abortSignal, () => stopping.abort(abortError(abortSignal)));
     let response;
     try {
-      response = await ask(this.#session, await wireRequest(request), stopping.signal);
+      response = await ask(this.#session, await wireRequest(request), stopping?.signal);
     } catch (thrown) {
       release();
       throw thrown;
@@ -58,7 +59,7 @@ class InProcessHandler {
     const { status, headers, body } = response;
     // A body that is still being made can be aborted; a whole one is here.
     if (body instanceof ChunkBody) {
-      stopping.signal.addEventListener("abort", () => body.destroy(stopping.signal.reason));
+      stopping?.signal.addEventListener("abort", () => body.destroy(stopping.signal.reason));
     } else {
       release();
     }

@@ -16,13 +16,23 @@ function signalOf(options, call) {
 
 /**
  * Runs `start(cancellation)`, a native call, and gives its promise. An abort rejects at once with
- * the signal's reason and stops the work in the core within one engine step.
+ * the signal's reason and stops the work in the core within one engine step; without a signal there
+ * is nothing to cancel by.
  */
 async function call(signal, start) {
-  if (signal?.aborted) throw signal.reason;
+  try {
+    return await (signal ? untilAborted(signal, start) : start());
+  } catch (thrown) {
+    if (signal?.aborted && thrown === signal.reason) throw thrown;
+    throw fromNative(thrown);
+  }
+}
+
+async function untilAborted(signal, start) {
+  signal.throwIfAborted();
   const cancellation = new native.Cancellation();
   let onAbort;
-  const aborted = signal && new Promise((_, reject) => {
+  const aborted = new Promise((_, reject) => {
     onAbort = () => {
       cancellation.cancel();
       reject(signal.reason);
@@ -30,13 +40,9 @@ async function call(signal, start) {
     signal.addEventListener("abort", onAbort, { once: true });
   });
   try {
-    const running = start(cancellation);
-    return await (aborted ? Promise.race([running, aborted]) : running);
-  } catch (thrown) {
-    if (signal?.aborted && thrown === signal.reason) throw thrown;
-    throw fromNative(thrown);
+    return await Promise.race([start(cancellation), aborted]);
   } finally {
-    if (onAbort) signal.removeEventListener("abort", onAbort);
+    signal.removeEventListener("abort", onAbort);
   }
 }
 

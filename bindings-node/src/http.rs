@@ -1,69 +1,20 @@
 //! The AWS wire: a request that an AWS SDK made, answered in this process.
 
-use std::sync::Mutex;
-
-use napi::bindgen_prelude::{Buffer, Env, PromiseRaw, Uint8Array};
+use napi::bindgen_prelude::{Buffer, Env, PromiseRaw};
 use napi_derive::napi;
 use outcrop::governance::Caller;
-use outcrop_protocol::{Body, ChunkReader, HttpRequest, handle};
+use outcrop_protocol::{Body, ChunkReader, HttpRequest, HttpResponse, handle};
 
-use crate::call::{Cancellation, promise};
+use crate::call::{Cancellation, promise_at_once};
 
-/// A request. Its headers are names and values by turns.
-#[napi(object)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub query: String,
-    pub headers: Vec<String>,
-}
-
-/// A response: its body is bytes, or chunks that are made as they are read.
-#[napi]
+/// A response: its status, then the names in lower case and the values of its headers, a line each;
+/// and its body, which is text, bytes, or chunks that are made as they are read.
+#[napi(object, object_from_js = false)]
 pub struct Response {
-    status: u16,
-    headers: Vec<String>,
-    body: Mutex<Option<Body>>,
-}
-
-#[napi]
-impl Response {
-    #[napi(getter)]
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// Names and values by turns.
-    #[napi(getter)]
-    pub fn headers(&self) -> Vec<String> {
-        self.headers.clone()
-    }
-
-    /// The whole body, taken out; null where it is made as it is read.
-    #[napi]
-    pub fn whole(&self) -> Option<Buffer> {
-        match self.take(|body| matches!(body, Body::Whole(_))) {
-            Some(Body::Whole(bytes)) => Some(bytes.into()),
-            _ => None,
-        }
-    }
-
-    /// The body that is made as it is read, taken out; null where it is whole.
-    #[napi]
-    pub fn chunks(&self) -> Option<ChunkQueue> {
-        match self.take(|body| matches!(body, Body::Chunks(_))) {
-            Some(Body::Chunks(chunks)) => Some(ChunkQueue(ChunkReader::new(chunks))),
-            _ => None,
-        }
-    }
-
-    fn take(&self, wanted: impl Fn(&Body) -> bool) -> Option<Body> {
-        let mut body = self.body.lock().ok()?;
-        match body.as_ref().is_some_and(wanted) {
-            true => body.take(),
-            false => None,
-        }
-    }
+    pub head: String,
+    pub text: Option<String>,
+    pub bytes: Option<Buffer>,
+    pub chunks: Option<ChunkQueue>,
 }
 
 /// A body that is made as it is read.
@@ -76,9 +27,12 @@ impl ChunkQueue {
     #[napi(ts_return_type = "Promise<Buffer | null>")]
     pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Option<Buffer>>> {
         let next = self.0.next();
-        promise(env, &Cancellation::default(), async move {
-            Ok(next.await.map(Buffer::from))
-        })
+        promise_at_once(
+            env,
+            None,
+            0,
+            async move { Ok(next.await.map(Buffer::from)) },
+        )
     }
 
     /// Stops the work behind the body; whoever waits for a chunk is given its end.
@@ -88,37 +42,59 @@ impl ChunkQueue {
     }
 }
 
-/// A promise of the answer to `request`, of the owner of the home.
+/// A promise of the answer to a request of the owner of the home. Its `head` is method, path, query,
+/// then the names and values of its headers, a line each: one text crosses in the time of many.
 pub(crate) fn answer<'env>(
     env: &'env Env,
     session: outcrop::Session,
-    request: Request,
-    body: &Uint8Array,
-    cancellation: &Cancellation,
+    head: &str,
+    body: &[u8],
+    cancellation: Option<&Cancellation>,
 ) -> napi::Result<PromiseRaw<'env, Response>> {
-    let mut names = request.headers.into_iter();
-    let mut headers = Vec::new();
-    while let (Some(name), Some(value)) = (names.next(), names.next()) {
-        headers.push((name, value));
-    }
-    let request = HttpRequest {
-        method: request.method,
-        path: request.path,
-        query: request.query,
-        headers,
+    let mut lines = head.split('\n').map(str::to_string);
+    let mut line = || lines.next().unwrap_or_default();
+    let mut request = HttpRequest {
+        method: line(),
+        path: line(),
+        query: line(),
+        headers: Vec::new(),
         body: body.to_vec(),
     };
+    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+        request.headers.push((name, value));
+    }
     let mut caller = Caller::in_process();
     if let Some(agent) = request.header("user-agent") {
         caller.user_agent = agent.to_string();
     }
-    promise(env, cancellation, async move {
-        let response = handle(&session, caller, request).await;
-        let headers = response.headers.into_iter();
-        Ok(Response {
-            status: response.status,
-            headers: headers.flat_map(|(name, value)| [name, value]).collect(),
-            body: Mutex::new(Some(response.body)),
-        })
+    promise_at_once(env, cancellation, body.len(), async move {
+        Ok(handle(&session, caller, request).await.into())
     })
+}
+
+impl From<HttpResponse> for Response {
+    fn from(response: HttpResponse) -> Self {
+        let mut head = response.status.to_string();
+        for (name, value) in &response.headers {
+            for part in [name.to_ascii_lowercase().as_str(), value] {
+                head.push('\n');
+                head.push_str(part);
+            }
+        }
+        let (mut text, mut bytes, mut chunks) = (None, None, None);
+        match response.body {
+            Body::Chunks(made) => chunks = Some(ChunkQueue(ChunkReader::new(made))),
+            // Most bodies are JSON. A text is copied; bytes of ours are an object to be tracked.
+            Body::Whole(whole) => match String::from_utf8(whole) {
+                Ok(whole) => text = Some(whole),
+                Err(whole) => bytes = Some(whole.into_bytes().into()),
+            },
+        }
+        Self {
+            head,
+            text,
+            bytes,
+            chunks,
+        }
+    }
 }

@@ -26,7 +26,7 @@ impl KnowledgeBase {
     pub fn info<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -38,7 +38,7 @@ impl KnowledgeBase {
     pub fn sources<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -50,7 +50,7 @@ impl KnowledgeBase {
     pub fn documents<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -63,7 +63,7 @@ impl KnowledgeBase {
         &self,
         env: &'env Env,
         path: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -76,7 +76,7 @@ impl KnowledgeBase {
         &self,
         env: &'env Env,
         source: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -108,7 +108,7 @@ impl KnowledgeBase {
         &self,
         env: &'env Env,
         documents: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -122,7 +122,7 @@ impl KnowledgeBase {
         &self,
         env: &'env Env,
         ids: Vec<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, u32>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -137,7 +137,7 @@ impl KnowledgeBase {
         query: String,
         k: u32,
         filter: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
@@ -154,7 +154,7 @@ impl KnowledgeBase {
         model: Option<String>,
         k: u32,
         filter: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {

@@ -14,3 +14,7 @@ mod model;
 mod prefix;
 mod session;
 mod stream;
+
+/// A call makes hundreds of small values: they are a good part of what it costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -5,7 +5,7 @@ use napi_derive::napi;
 use outcrop::api::{EmbedOptions, GenerateRequest};
 use outcrop::{Feed, conversation, from_json, to_json};
 
-use crate::call::{Cancellation, promise, to_napi};
+use crate::call::{Cancellation, promise, promise_at_once, to_napi};
 use crate::prefix::Prefix;
 use crate::stream::EventQueue;
 
@@ -40,10 +40,10 @@ impl Model {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
-        promise(env, cancellation, async move {
+        promise_at_once(env, cancellation, request.len(), async move {
             let request = conversation(&request)?;
             to_json(&model.converse(request).await?)
         })
@@ -60,7 +60,7 @@ impl Model {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -82,7 +82,7 @@ impl Model {
         env: &'env Env,
         texts: Vec<String>,
         options: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Matrix>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -101,7 +101,7 @@ impl Model {
         env: &'env Env,
         query: String,
         texts: Vec<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Float32Array>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -117,7 +117,7 @@ impl Model {
         add_special: bool,
     ) -> napi::Result<PromiseRaw<'env, Uint32Array>> {
         let model = self.model.clone();
-        promise(env, &Cancellation::default(), async move {
+        promise(env, None, async move {
             Ok(model.tokenize(&text, add_special)?.into())
         })
     }
@@ -131,9 +131,11 @@ impl Model {
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         let ids = ids.to_vec();
-        promise(env, &Cancellation::default(), async move {
-            model.detokenize(&ids, skip_special)
-        })
+        promise(
+            env,
+            None,
+            async move { model.detokenize(&ids, skip_special) },
+        )
     }
 
     #[napi]
@@ -149,7 +151,7 @@ impl Model {
         generation_prompt: bool,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
-        promise(env, &Cancellation::default(), async move {
+        promise(env, None, async move {
             let request = conversation(&request)?;
             model.chat_prompt(&request, generation_prompt)
         })
@@ -161,7 +163,7 @@ impl Model {
         env: &'env Env,
         ids: Uint32Array,
         adapter: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Matrix>> {
         let model = self.model.clone();
         let ids = ids.to_vec();
@@ -179,7 +181,7 @@ impl Model {
         prompt: String,
         continuation: String,
         adapter: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Float32Array>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -195,7 +197,7 @@ impl Model {
         env: &'env Env,
         texts: Vec<String>,
         options: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -209,7 +211,7 @@ impl Model {
         &self,
         env: &'env Env,
         prompt: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Prefix>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -222,7 +224,7 @@ impl Model {
         &self,
         env: &'env Env,
         file: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Prefix>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -236,7 +238,7 @@ impl Model {
         env: &'env Env,
         name: String,
         folder: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {
@@ -265,7 +267,7 @@ impl Model {
     pub fn bench<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let model = self.model.clone();
         promise(env, cancellation, async move {

@@ -22,7 +22,7 @@ impl Prefix {
         &self,
         env: &'env Env,
         more: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Prefix>> {
         let prefix = self.0.clone();
         promise(env, cancellation, async move {
@@ -35,7 +35,7 @@ impl Prefix {
         &self,
         env: &'env Env,
         file: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let prefix = self.0.clone();
         promise(

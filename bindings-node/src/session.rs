@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use napi::bindgen_prelude::{Env, PromiseRaw, Uint8Array};
+use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
 use outcrop::{AgentRequest, KnowledgeBaseRequest, SessionOptions, from_json, to_json};
 
 use crate::agent::Agent;
 use crate::call::{Cancellation, promise, to_napi};
-use crate::http::{Request, Response, answer};
+use crate::http::{Response, answer};
 use crate::knowledge_base::KnowledgeBase;
 use crate::model::Model;
 use crate::stream::Meter;
@@ -55,7 +55,7 @@ impl Session {
         id: String,
         options: String,
         meter: &Meter,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Model>> {
         let (session, progress) = (self.session.clone(), meter.0.downloads());
         promise(env, cancellation, async move {
@@ -69,7 +69,7 @@ impl Session {
     pub fn models<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(
@@ -86,7 +86,7 @@ impl Session {
         source: String,
         id: String,
         meter: &Meter,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let (session, progress) = (self.session.clone(), meter.0.downloads());
         promise(env, cancellation, async move {
@@ -102,7 +102,7 @@ impl Session {
         spec: String,
         replace: bool,
         meter: &Meter,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let (session, progress) = (self.session.clone(), meter.0.downloads());
         promise(env, cancellation, async move {
@@ -117,7 +117,7 @@ impl Session {
         &self,
         env: &'env Env,
         id: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -131,7 +131,7 @@ impl Session {
         env: &'env Env,
         name: String,
         target: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -143,7 +143,7 @@ impl Session {
     pub fn aliases<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(
@@ -159,7 +159,7 @@ impl Session {
         env: &'env Env,
         name: String,
         folder: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -172,7 +172,7 @@ impl Session {
     pub fn buckets<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(
@@ -239,7 +239,7 @@ impl Session {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, KnowledgeBase>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -255,7 +255,7 @@ impl Session {
         &self,
         env: &'env Env,
         name_or_id: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, KnowledgeBase>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -269,7 +269,7 @@ impl Session {
     pub fn knowledge_bases<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -282,7 +282,7 @@ impl Session {
         &self,
         env: &'env Env,
         name_or_id: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -295,11 +295,11 @@ impl Session {
     pub fn handle<'env>(
         &self,
         env: &'env Env,
-        request: Request,
-        body: Uint8Array,
-        cancellation: &Cancellation,
+        head: String,
+        body: &[u8],
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Response>> {
-        answer(env, self.session.clone(), request, &body, cancellation)
+        answer(env, self.session.clone(), &head, body, cancellation)
     }
 
     /// Runs the command line; its exit code.
@@ -309,7 +309,7 @@ impl Session {
         arguments: Vec<String>,
         options: String,
     ) -> napi::Result<PromiseRaw<'env, i32>> {
-        promise(env, &Cancellation::default(), async move {
+        promise(env, None, async move {
             Ok(outcrop_protocol::cli::run(arguments, from_json("options", &options)?).await)
         })
     }

@@ -4,7 +4,7 @@ use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
 use outcrop::Feed;
 
-use crate::call::{Cancellation, promise};
+use crate::call::promise_at_once;
 
 /// Events of a running answer or sync.
 #[napi]
@@ -15,7 +15,7 @@ impl EventQueue {
     /// The events that are there, at least one, as a JSON array; null at the end.
     #[napi(ts_return_type = "Promise<string | null>")]
     pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Option<String>>> {
-        promise(env, &Cancellation::default(), self.0.next())
+        promise_at_once(env, None, 0, self.0.next())
     }
 
     /// Stops the work behind the events.

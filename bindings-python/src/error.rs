@@ -1,9 +1,6 @@
 //! The desk's errors as Python exceptions.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use outcrop::{Error, ErrorKind, Result};
+use outcrop::{Error, ErrorKind, Result, caught_call};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -33,22 +30,8 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
     raised
 }
 
-/// What a panic becomes: an error of Outcrop's own making, since no panic crosses into Python.
-pub fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    Error::internal(format!(
-        "a fault inside Outcrop, please report it: {}",
-        text.as_deref().unwrap_or("no message")
-    ))
-}
-
 /// Runs short work with the GIL released; a panic in it is an error.
 pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    py.detach(|| {
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
-    })
-    .map_err(|error| raise(py, error))
+    py.detach(|| caught_call(work))
+        .map_err(|error| raise(py, error))
 }

@@ -4,13 +4,10 @@
 //! dropped when its caller gives up: dropping is what stops the engine.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use outcrop::{Error, Result};
+use outcrop::{Error, Result, caught};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use serde::Serialize;
@@ -18,25 +15,13 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::convert::json_string;
-use crate::error::{panicked, raise};
+use crate::error::raise;
 
 /// How long a blocking call waits before it looks for signals: a quarter of what Ctrl-C may take.
 const SLICE: Duration = Duration::from_millis(25);
 
 /// Any Python object.
 pub type Object = Py<PyAny>;
-
-/// A future whose panic is an error.
-struct Guarded<F>(Pin<Box<F>>);
-
-impl<T, F: Future<Output = Result<T>>> Future for Guarded<F> {
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()))))
-    }
-}
 
 /// A future at work on the runtime. Dropping it stops the work.
 pub struct Running<T> {
@@ -51,9 +36,8 @@ impl<T: Send + 'static> Running<T> {
     /// `InternalServerException` where the operating system gives no threads.
     pub fn start(future: impl Future<Output = Result<T>> + Send + 'static) -> Result<Self> {
         let (sender, outcome) = sync_channel(1);
-        let future = Guarded(Box::pin(future));
         let task = outcrop::runtime()?.spawn(async move {
-            let _ = sender.send(future.await);
+            let _ = sender.send(caught(Box::pin(future)).await.and_then(|outcome| outcome));
         });
         Ok(Self {
             outcome,
@@ -121,7 +105,7 @@ pub fn run_here<T: Send + 'static>(
         return into_asyncio(py, future, convert);
     }
     let runtime = outcrop::runtime().map_err(|error| raise(py, error))?;
-    let mut future = Some(Guarded(Box::pin(future)));
+    let mut future = Some(caught(Box::pin(future)));
     loop {
         let slice = || {
             let waiting = future.as_mut()?;
@@ -129,8 +113,8 @@ pub fn run_here<T: Send + 'static>(
             outcome.ok()
         };
         match py.detach(slice) {
-            Some(Ok(value)) => return convert(py, value),
-            Some(Err(error)) => return Err(raise(py, error)),
+            Some(Ok(Ok(value))) => return convert(py, value),
+            Some(Ok(Err(error)) | Err(error)) => return Err(raise(py, error)),
             None => {}
         }
         if let Err(interrupt) = py.check_signals() {
@@ -164,10 +148,9 @@ fn into_asyncio<T: Send + 'static>(
         .call0()?;
     let promise = event_loop.call_method0("create_future")?;
     let (event_loop, waiting) = (event_loop.unbind(), promise.clone().unbind());
-    let future = Guarded(Box::pin(future));
     let runtime = outcrop::runtime().map_err(|error| raise(py, error))?;
     let task = runtime.spawn(async move {
-        let outcome = future.await;
+        let outcome = caught(Box::pin(future)).await.and_then(|outcome| outcome);
         // While the interpreter ends there is nobody to tell, nor where the loop is closed.
         Python::try_attach(|py| {
             let outcome = outcome

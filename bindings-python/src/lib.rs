@@ -19,6 +19,10 @@ mod stream;
 
 use pyo3::prelude::*;
 
+/// A call makes hundreds of small values: they are a good part of what it costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The compiled part of `outcrop`. Use the package, not this module.
 #[pymodule]
 mod _native {

@@ -41,7 +41,7 @@ impl Model {
     fn stream(&self, py: Python<'_>, request: &str) -> PyResult<Stream> {
         let request = outcrop::conversation(request).map_err(|error| raise(py, error))?;
         let model = self.0.handle(py)?;
-        Stream::of(py, Feed::converse(model, request))
+        Stream::start(py, || Feed::converse(model, request))
     }
 
     /// The completion of a `GenerateRequest`, both as JSON.
@@ -54,7 +54,8 @@ impl Model {
     /// The events of the completion of a `GenerateRequest`.
     fn generate_stream(&self, py: Python<'_>, request: &str) -> PyResult<Stream> {
         let request: GenerateRequest = parsed(py, "request", request)?;
-        Stream::of(py, Feed::generate(self.0.handle(py)?, request))
+        let model = self.0.handle(py)?;
+        Stream::start(py, || Feed::generate(model, request))
     }
 
     /// Vectors of texts, float32 `(texts, dimensions)`.

@@ -1,23 +1,20 @@
 //! A running answer: events that Python takes in batches, as many as are ready.
 
-use std::sync::Arc;
-
 use outcrop::{Feed, Result};
 use pyo3::prelude::*;
 
-use crate::error::raise;
+use crate::error::detached;
 use crate::future::{Object, run_here};
 use crate::process::PerProcess;
 
 /// A running answer. Dropping or closing it stops the engine within one step.
 #[pyclass(frozen)]
-pub struct Stream(PerProcess<Arc<Feed>>);
+pub struct Stream(PerProcess<Feed>);
 
 impl Stream {
-    /// The answer whose events `feed` brings.
-    pub fn of(py: Python<'_>, feed: Result<Feed>) -> PyResult<Self> {
-        let feed = feed.map_err(|error| raise(py, error))?;
-        Ok(Self(PerProcess::new(Arc::new(feed))))
+    /// The answer whose events the feed that `start` makes brings.
+    pub fn start(py: Python<'_>, start: impl FnOnce() -> Result<Feed> + Send) -> PyResult<Self> {
+        Ok(Self(PerProcess::new(detached(py, start)?)))
     }
 }
 

@@ -12,6 +12,7 @@ use outcrop_api::{
 };
 use outcrop_tensor::Pool;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::yield_now;
 
 use crate::backlog::Backlog;
 use crate::block_pool::BlockPool;
@@ -216,6 +217,7 @@ impl Engine {
         request: GenerateRequest,
     ) -> BoxFuture<'_, Result<Box<dyn EventStream>>> {
         Box::pin(async move {
+            yield_now().await; // see `converse_stream`
             let prompt = match request.prompt {
                 Prompt::Text(text) => self.shared.tokenizer.encode(&text, true)?,
                 Prompt::Ids(ids) => ids,
@@ -440,6 +442,8 @@ impl ChatModel for Engine {
         request: ConverseRequest,
     ) -> BoxFuture<'_, Result<Box<dyn EventStream>>> {
         Box::pin(async move {
+            // Long prompts take long to read: whoever polls, maybe an event loop, goes on first.
+            yield_now().await;
             let plan = ReplyPlan::new(&request, self.shared.tool_format)?;
             let text = self.chat_prompt(&request, true)?;
             // The template has written the special tokens itself.

@@ -226,6 +226,8 @@ impl Shelf {
         options: &LoadOptions,
         progress: Option<Progress>,
     ) -> Result<Arc<Model>> {
+        // Files are read: whoever polls, maybe an event loop, goes on first.
+        tokio::task::yield_now().await;
         let found = match reference {
             Reference::Path(path) => self.at_path(&path)?,
             Reference::Hub(hub) => self.at_hub(&hub, progress).await?,

@@ -192,6 +192,9 @@ impl Session {
         input: Value,
         payload: Vec<u8>,
     ) -> Called {
+        if !operation.begins_at_once() {
+            tokio::task::yield_now().await;
+        }
         let request_id = record::request_id();
         let principal = caller.principal.clone();
         let asked = Asked {

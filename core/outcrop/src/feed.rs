@@ -1,38 +1,58 @@
 //! Events on their way to another language: JSON, taken in batches, as many as are ready.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use outcrop_api::{
-    Completion, ConverseRequest, Error, EventStream, Gathered, GenerateRequest, Reply, Result,
-    StopReason, Usage,
+    BoxFuture, Completion, ConverseRequest, Error, EventStream, Gathered, GenerateRequest, Reply,
+    Result, StopReason, StreamEvent, Usage,
 };
 use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
+use crate::caught::caught;
 use crate::model::Model;
+use crate::reader::{Reader, Source};
 use crate::runtime::runtime;
 
 /// Events that may wait for a slow reader before the work waits too.
 const WAITING: usize = 256;
-/// Most events of one batch.
-const BATCH: usize = 64;
 
-/// The events of running work. Dropping or cancelling it stops the work within one engine step.
+/// The events of running work. Clones are the same; dropping the last or cancelling one stops the
+/// work within one engine step.
 ///
 /// A conversation's events are `"started"` once the request was taken, then each
 /// [`outcrop_api::StreamEvent`], and in place of the last `{"reply": …}`, the whole reply; those of
 /// a prompt end in `{"completion": …}`.
+#[derive(Clone)]
 pub struct Feed {
-    incoming: Arc<Mutex<Incoming>>,
-    task: AbortHandle,
+    events: Reader<Events>,
+    /// What ended the work, until it is told.
+    failed: Arc<Mutex<Option<Error>>>,
 }
 
-struct Incoming {
-    events: Receiver<Result<String>>,
-    failed: Option<Error>,
+/// Where the events come from.
+enum Events {
+    /// A task that sends them.
+    Sent(Receiver<Result<String>>, #[allow(dead_code)] Task<()>),
+    /// An answer that makes them as they are asked for.
+    Answer(Box<Answer>),
+}
+
+type Opened = Result<Box<dyn EventStream>>;
+
+/// A running answer.
+struct Answer {
+    started: Instant,
+    /// Gone once the stream is there.
+    open: Option<BoxFuture<'static, Opened>>,
+    /// None before, and after the last event.
+    stream: Option<Box<dyn EventStream>>,
+    gathered: Gathered,
+    last: fn(Gathered, (StopReason, Usage), u64) -> Whole,
 }
 
 /// The last event of an answer.
@@ -46,6 +66,15 @@ enum Whole {
 /// The sending end of a feed.
 pub type FeedSender = Sender<Result<String>>;
 
+/// A task of the runtime, which ends with this.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Feed {
     /// Starts `work`, which is given the sending end.
     ///
@@ -56,15 +85,8 @@ impl Feed {
         F: Future<Output = ()> + Send + 'static,
     {
         let (sender, events) = channel(WAITING);
-        let task = runtime()?.spawn(work(sender)).abort_handle();
-        let incoming = Incoming {
-            events,
-            failed: None,
-        };
-        Ok(Self {
-            incoming: Arc::new(Mutex::new(incoming)),
-            task,
-        })
+        let task = Task(runtime()?.spawn(work(sender)));
+        Ok(Self::of(Events::Sent(events, task)))
     }
 
     /// Starts answering a conversation.
@@ -90,14 +112,23 @@ impl Feed {
     }
 
     fn answer(
-        open: impl Future<Output = Result<Box<dyn EventStream>>> + Send + 'static,
-        last: impl Fn(Gathered, (StopReason, Usage), u64) -> Whole + Send + 'static,
+        open: impl Future<Output = Opened> + Send + 'static,
+        last: fn(Gathered, (StopReason, Usage), u64) -> Whole,
     ) -> Result<Self> {
-        Self::fill(|sender| async move {
-            if let Err(error) = pump(open, last, &sender).await {
-                let _ = sender.send(Err(error)).await;
-            }
-        })
+        Ok(Self::of(Events::Answer(Box::new(Answer {
+            started: Instant::now(),
+            open: Some(begun(open)?),
+            stream: None,
+            gathered: Gathered::default(),
+            last,
+        }))))
+    }
+
+    fn of(events: Events) -> Self {
+        Self {
+            events: Reader::new(events),
+            failed: Arc::default(),
+        }
     }
 
     /// The next events as a JSON list, at least one; `None` after the last. An error comes after
@@ -106,66 +137,100 @@ impl Feed {
     /// # Errors
     /// What ended the work early.
     pub fn next(&self) -> impl Future<Output = Result<Option<String>>> + Send + 'static {
-        let incoming = self.incoming.clone();
+        let (events, failed) = (self.events.next(), self.failed.clone());
         async move {
-            let incoming = incoming.lock_owned().await;
-            batch(incoming).await
+            if let Some(error) = failure(&failed).take() {
+                return Err(error);
+            }
+            let mut told = String::new();
+            for event in events.await {
+                match event {
+                    Ok(event) => {
+                        told.push(if told.is_empty() { '[' } else { ',' });
+                        told.push_str(&event);
+                    }
+                    Err(error) if told.is_empty() => return Err(error),
+                    Err(error) => *failure(&failed) = Some(error),
+                }
+            }
+            Ok((!told.is_empty()).then(|| told + "]"))
         }
     }
 
     /// Stops the work.
     pub fn cancel(&self) {
-        self.task.abort();
+        self.events.close();
     }
 }
 
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.cancel();
-    }
+fn failure(failed: &Mutex<Option<Error>>) -> MutexGuard<'_, Option<Error>> {
+    failed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn batch(mut incoming: OwnedMutexGuard<Incoming>) -> Result<Option<String>> {
-    if let Some(error) = incoming.failed.take() {
-        return Err(error);
-    }
-    let mut ready = Vec::with_capacity(BATCH);
-    incoming.events.recv_many(&mut ready, BATCH).await;
-    let mut events: Vec<String> = Vec::with_capacity(ready.len());
-    for event in ready {
-        match event {
-            Ok(event) => events.push(event),
-            Err(error) if events.is_empty() => return Err(error),
-            Err(error) => incoming.failed = Some(error),
+/// `open`, begun: here, as far as it comes without waiting, and from there on the runtime.
+fn begun(
+    open: impl Future<Output = Opened> + Send + 'static,
+) -> Result<BoxFuture<'static, Opened>> {
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    let mut open = caught(Box::pin(open));
+    let flat = |opened: Result<Opened>| opened.and_then(|opened| opened);
+    match Pin::new(&mut open).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(opened) => Ok(Box::pin(std::future::ready(flat(opened)))),
+        Poll::Pending => {
+            let mut task = Task(runtime.spawn(open));
+            Ok(Box::pin(async move {
+                let opened = (&mut task.0).await;
+                opened.map_or_else(|_| Err(Error::cancelled()), flat)
+            }))
         }
     }
-    Ok((!events.is_empty()).then(|| format!("[{}]", events.join(","))))
 }
 
-/// Passes events on until the answer is whole or nobody reads any more.
-async fn pump(
-    open: impl Future<Output = Result<Box<dyn EventStream>>>,
-    last: impl Fn(Gathered, (StopReason, Usage), u64) -> Whole,
-    sender: &FeedSender,
-) -> Result<()> {
-    let started = Instant::now();
-    let mut stream = open.await?;
-    let mut gathered = Gathered::default();
-    let mut next = to_json(&"started")?;
-    loop {
-        if sender.send(Ok(next)).await.is_err() {
-            return Ok(());
+impl Source for Events {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<String>>> {
+        match self {
+            Self::Sent(events, _) => Box::pin(events.recv()),
+            Self::Answer(answer) => Box::pin(answer.next()),
         }
-        let event = match stream.next().await {
-            Some(event) => event?,
-            None => return Err(Error::internal("the stream ended without an end event")),
+    }
+}
+
+impl Answer {
+    async fn next(&mut self) -> Option<Result<String>> {
+        if let Some(open) = self.open.take() {
+            return Some(match open.await {
+                Ok(stream) => {
+                    self.stream = Some(stream);
+                    to_json(&"started")
+                }
+                Err(error) => Err(error),
+            });
+        }
+        let event = match caught(self.stream.as_mut()?.next()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => Err(Error::internal("the stream ended without an end event")),
+            Err(fault) => Err(fault),
         };
-        next = to_json(&event)?;
-        if let Some(end) = gathered.push(event) {
-            let answer = last(gathered, end, started.elapsed().as_millis() as u64);
-            let _ = sender.send(to_json(&answer)).await;
-            return Ok(());
+        let told = event.and_then(|event| self.told(event));
+        if told.is_err() {
+            self.stream = None;
         }
+        Some(told)
+    }
+
+    /// An event as JSON; the last one as the whole answer.
+    fn told(&mut self, event: StreamEvent) -> Result<String> {
+        let told = to_json(&event)?;
+        let Some(end) = self.gathered.push(event) else {
+            return Ok(told);
+        };
+        self.stream = None;
+        let gathered = std::mem::take(&mut self.gathered);
+        let elapsed = self.started.elapsed().as_millis() as u64;
+        to_json(&(self.last)(gathered, end, elapsed))
     }
 }
 

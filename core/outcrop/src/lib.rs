@@ -7,6 +7,7 @@
 mod agents;
 mod bench;
 mod buckets;
+mod caught;
 mod desk;
 mod device;
 mod feed;
@@ -17,6 +18,7 @@ mod model;
 pub mod operations;
 mod options;
 mod prefix;
+mod reader;
 mod registry;
 mod request;
 mod runtime;
@@ -28,6 +30,7 @@ pub use agents::{
 };
 pub use bench::Measurement;
 pub use buckets::Bucket;
+pub use caught::{Caught, caught, caught_call};
 pub use desk::{Called, Desk, Embedded, Record, request_id};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};
@@ -47,6 +50,7 @@ pub use outcrop_models::{
     Resolution,
 };
 pub use prefix::Prefix;
+pub use reader::{Reader, Source};
 pub use request::{conversation, filter, from_json};
 pub use runtime::runtime;
 pub use session::Session;

@@ -25,6 +25,8 @@ pub(crate) async fn handle(
     request: &HttpRequest,
 ) -> Option<HttpResponse> {
     let vendor = Vendor::of(&request.path, &request.headers)?;
+    // Lists of models and texts to embed are long: whoever polls, maybe an event loop, goes on first.
+    tokio::task::yield_now().await;
     let answer = match vendor {
         Vendor::OpenAi => openai::answer(session, caller, request).await,
         Vendor::Anthropic => anthropic::answer(session, caller, request).await,

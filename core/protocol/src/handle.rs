@@ -2,11 +2,10 @@
 
 use outcrop::governance::Caller;
 use outcrop::operations::{Operation, Service};
-use outcrop::{Error, Session};
+use outcrop::{Error, Session, caught};
 use serde_json::{Map, Value};
 
 use crate::bind::{Bound, bind};
-use crate::caught::caught;
 use crate::error_response::{WireError, wire_error};
 use crate::facades;
 use crate::http::{HttpRequest, HttpResponse};
@@ -22,12 +21,12 @@ pub const MODEL_HEADER: &str = "x-outcrop-model-id";
 /// Answers one request of `caller`: it is routed, bound to its operation's members, checked against
 /// their shapes, and called at the desk. It never fails: what goes wrong is in the response.
 pub async fn handle(session: &Session, caller: Caller, request: HttpRequest) -> HttpResponse {
-    let answered = caught(async {
+    let answered = caught(Box::pin(async {
         match facades::handle(session, &caller, &request).await {
             Some(response) => response,
             None => answer(session, caller, request).await,
         }
-    });
+    }));
     answered.await.unwrap_or_else(|error| {
         let error = WireError::plain(error.kind().name(), 500, error.message());
         told(unbind_error(error), None)
@@ -121,9 +120,7 @@ fn service_of_host(host: &str) -> Option<&'static str> {
 /// The response with what every response tells: its id and its time.
 fn told(mut response: HttpResponse, request_id: Option<String>) -> HttpResponse {
     let request_id = request_id.unwrap_or_else(outcrop::request_id);
-    let date = chrono::Utc::now()
-        .format("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string();
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
     let headers = &mut response.headers;
     headers.push(("x-amzn-RequestId".to_string(), request_id));
     headers.push(("Date".to_string(), date));

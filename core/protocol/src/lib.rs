@@ -1,7 +1,6 @@
 //! The AWS wire: HTTP request in, HTTP response or event stream out.
 
 mod bind;
-mod caught;
 pub mod cli;
 mod constraint;
 mod coverage;

@@ -1,10 +1,10 @@
 //! From an operation's answer to an HTTP response: members to headers and body, events to frames.
 
 use outcrop::api::{BoxFuture, ErrorKind};
+use outcrop::caught;
 use outcrop::operations::{Answer, OperationEvents};
 use serde_json::{Map, Value};
 
-use crate::caught::caught;
 use crate::error_response::{WireError, stream_error};
 use crate::frame::{self, EVENT_STREAM};
 use crate::http::{Body, Chunks, HttpResponse};

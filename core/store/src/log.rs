@@ -21,6 +21,9 @@ pub struct Log {
     open: Arc<Mutex<Option<Day>>>,
 }
 
+/// Bytes of most lines.
+const LINE: usize = 1024;
+
 /// The file of one day.
 #[derive(Debug)]
 struct Day {
@@ -47,22 +50,23 @@ impl Log {
     /// # Errors
     /// `Io`, naming the file; the line is then not counted on by anybody.
     pub fn append(&self, day: &str, record: &impl Serialize) -> Result<()> {
-        let path = self.folder.join(format!("{day}.jsonl"));
-        let failed = |source: serde_json::Error| StoreError::io("write", &path)(source.into());
-        let mut line = serde_json::to_vec(record).map_err(failed)?;
+        let path = || self.folder.join(format!("{day}.jsonl"));
+        let mut line = Vec::with_capacity(LINE);
+        serde_json::to_writer(&mut line, record)
+            .map_err(|source| StoreError::io("write", &path())(source.into()))?;
         line.push(b'\n');
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let day = match open.take() {
             Some(open) if open.day == day => open,
             _ => Day {
                 day: day.to_string(),
-                file: self.open_file(&path)?,
+                file: self.open_file(&path())?,
             },
         };
         let day = open.insert(day);
         day.file
             .write_all(&line)
-            .map_err(StoreError::io("write", &path))
+            .map_err(|source| StoreError::io("write", &path())(source))
     }
 
     /// Every line of the log, the oldest first; a last line that a full disk cut off is left out.

@@ -56,6 +56,8 @@ impl QuoteModel {
     }
 
     async fn answer(&self, request: ConverseRequest) -> Result<VecDeque<StreamEvent>> {
+        // Passages may be long: whoever polls, maybe an event loop, goes on first.
+        tokio::task::yield_now().await;
         let (passages, question) = passages::read(&request, &self.id)?;
         let (picks, read) = score::pick(self.embedder.as_ref(), &passages, &question).await?;
         let limit = request

@@ -123,6 +123,13 @@ impl Operation {
                 .any(|verb| self.name.starts_with(verb))
     }
 
+    /// Whether it begins on the thread that polls it, maybe an event loop's: it runs a model, and
+    /// what is long of that is done elsewhere. The others read the home first, or compute.
+    pub(crate) fn begins_at_once(&self) -> bool {
+        self.service == Service::BedrockRuntime
+            && (self.name.starts_with("Converse") || self.name.starts_with("InvokeModel"))
+    }
+
     /// What a request of it is asked of: the value of its path's last label; empty where the path
     /// has none.
     pub(crate) fn resource_of<'a>(&self, input: &'a serde_json::Value) -> &'a str {

@@ -87,6 +87,10 @@ pub(super) async fn start_on(
     input: &Value,
     started: Instant,
 ) -> Result<Exchange> {
+    if request::has_document(input) {
+        // It is parsed: whoever polls, maybe an event loop, goes on first.
+        tokio::task::yield_now().await;
+    }
     let Asked {
         request,
         marks_cache,

@@ -64,6 +64,17 @@ pub fn read(input: &Value, cites: bool) -> Result<Asked> {
     })
 }
 
+/// Whether a message, or a tool's result in one, holds a document.
+pub fn has_document(input: &Value) -> bool {
+    let messages = blocks::list(input.get("messages"));
+    let mut content = messages.flat_map(|message| blocks::list(message.get("content")));
+    content.any(|block| {
+        let result = blocks::list(block.pointer("/toolResult/content"));
+        let mut blocks = std::iter::once(block).chain(result);
+        blocks.any(|block| block.get("document").is_some())
+    })
+}
+
 /// The error of a member that the model cannot honour.
 pub fn unsupported(member: &str, why: &str) -> Error {
     Error::validation(format!(

@@ -145,6 +145,8 @@ async fn prompt(model: &Model, mut request: GenerateRequest, started: Instant) -
     request.scheduling = Scheduling::default();
     let stream = match model.engine() {
         Ok(engine) => {
+            // A long prompt takes long to read: whoever polls, maybe an event loop, goes on first.
+            tokio::task::yield_now().await;
             request.prompt = text_format::with_one_start(request.prompt, engine.tokenizer())?;
             engine.generate_stream(request).await?
         }
