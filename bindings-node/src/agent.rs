@@ -25,7 +25,7 @@ impl Agent {
     pub fn info<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let agent = self.agent.clone();
         promise(
@@ -40,7 +40,7 @@ impl Agent {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, AgentRun>> {
         let agent = self.agent.clone();
         promise(env, cancellation, async move {
@@ -54,7 +54,7 @@ impl Agent {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, AgentRun>> {
         let agent = self.agent.clone();
         promise(env, cancellation, async move {
@@ -69,7 +69,7 @@ impl Agent {
         env: &'env Env,
         session_id: String,
         reason: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, AgentRun>> {
         let agent = self.agent.clone();
         promise(env, cancellation, async move {
@@ -83,7 +83,7 @@ impl Agent {
         env: &'env Env,
         session_id: String,
         to_step: Option<u32>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let agent = self.agent.clone();
         promise(env, cancellation, async move {
@@ -100,7 +100,7 @@ impl Agent {
         step: Option<u32>,
         edit: Option<String>,
         new_session_id: Option<String>,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let agent = self.agent.clone();
         promise(env, cancellation, async move {
@@ -121,7 +121,7 @@ impl AgentRun {
     /// The events that are there, at least one, as a JSON array; null at the end.
     #[napi(ts_return_type = "Promise<string | null>")]
     pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Option<String>>> {
-        promise(env, &Cancellation::default(), self.0.next())
+        promise(env, None, self.0.next())
     }
 
     /// Gives the result of a call; false where its time was over before.

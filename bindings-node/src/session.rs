@@ -187,7 +187,7 @@ impl Session {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Agent>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -201,7 +201,7 @@ impl Session {
         &self,
         env: &'env Env,
         name: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, Agent>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -213,7 +213,7 @@ impl Session {
     pub fn agents<'env>(
         &self,
         env: &'env Env,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -226,7 +226,7 @@ impl Session {
         &self,
         env: &'env Env,
         name: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
