@@ -1002,18 +1002,40 @@ export class KnowledgeBase {
   /** The documents of the knowledge base. */
   documents(): Promise<DocumentInfo[]>;
   /**
-   * The k passages nearest to a query, best first, by exact search; of those documents alone that
-   * pass the filter, where there is one. Default k: 5.
+   * The passages nearest to a query, best first; of those documents alone that pass the filter,
+   * where there is one.
    */
-  retrieve(
-    query: string,
-    options?: CallOptions & { k?: number; filter?: RetrievalFilter },
-  ): Promise<Passage[]>;
-  /** Answers a question from the documents. Default model: `outcrop.quote-v1`; default k: 5. */
-  ask(
-    question: string,
-    options?: CallOptions & { k?: number; model?: string | Model; filter?: RetrievalFilter },
-  ): Promise<Answer>;
+  retrieve(query: string, options?: CallOptions & RetrieveOptions): Promise<Passage[]>;
+  /** Answers a question from the documents, with citations that were checked. */
+  ask(question: string, options?: CallOptions & AskOptions): Promise<Answer>;
+}
+
+/** How passages are looked for. */
+export interface RetrieveOptions {
+  /** How many, 1 to 100. Default 5. */
+  k?: number;
+  /** What the documents' metadata must fulfil. */
+  filter?: RetrievalFilter;
+  /**
+   * `semantic` (the default): by the cosine of the vectors, which is the score, -1 to 1. `keyword`:
+   * by the query's words, those that are rare above all; the score is BM25, above 0, and a passage
+   * with none of the words is not found. `hybrid`: by both, fused by reciprocal rank; the score is 1
+   * for the first of both.
+   */
+  search?: "semantic" | "keyword" | "hybrid";
+  /** A reranking model: it puts the passages in another order; its relevance, 0 to 1, is the score. */
+  rerank?: string | Model;
+}
+
+/** How a question is answered. */
+export interface AskOptions extends RetrieveOptions {
+  /** A chat model. Default `outcrop.quote-v1`. */
+  model?: string | Model;
+  /**
+   * A conversation of your own naming: the model is shown the questions and answers before this
+   * one, which are kept in the home. Default: none.
+   */
+  sessionId?: string;
 }
 
 /** A function that an agent may call; `tool` makes one. */

@@ -22,10 +22,20 @@ function metadataOf(field, metadata) {
   return plain(field, object(field, metadata));
 }
 
-/** A filter's JSON. */
-function filterOf(filter) {
-  if (absent(filter)) return undefined;
-  return JSON.stringify(plain("filter", object("filter", filter, "a filter")));
+/** The options that say how passages are looked for. */
+const RETRIEVAL = ["k", "filter", "search", "rerank"];
+
+function filterOf(field, filter) {
+  return plain(field, object(field, filter, "a filter"));
+}
+
+function retrievalOf({ k, filter, search, rerank }) {
+  return {
+    k: Number(optional(integer, "k", k, MOST) ?? 5),
+    filter: optional(filterOf, "filter", filter),
+    search: optional(textOf, "search", search),
+    rerank: modelOf("rerank", rerank),
+  };
 }
 
 /** A document's JSON. */
@@ -42,13 +52,9 @@ function documentOf(document, index) {
   });
 }
 
-function modelOf(model) {
+function modelOf(field, model) {
   if (absent(model)) return null;
-  return model instanceof Model ? model.id : textOf("model", model);
-}
-
-function passagesWanted(k) {
-  return Number(optional(integer, "k", k, MOST) ?? 5);
+  return model instanceof Model ? model.id : textOf(field, model);
 }
 
 async function infoOf(handle) {
@@ -132,22 +138,23 @@ class KnowledgeBase {
   }
 
   async retrieve(query, options) {
-    const given = checkOptions(options, ["k", "filter", "signal"], "retrieve");
-    const [text, k] = [textOf("query", query), passagesWanted(given.k)];
-    const filter = filterOf(given.filter);
+    const given = checkOptions(options, [...RETRIEVAL, "signal"], "retrieve");
+    const [text, json] = [textOf("query", query), JSON.stringify(retrievalOf(given))];
     return JSON.parse(
-      await call(signalOf(options, "retrieve"), (c) => this.#native.retrieve(text, k, filter, c)),
+      await call(signalOf(options, "retrieve"), (c) => this.#native.retrieve(text, json, c)),
     );
   }
 
   async ask(question, options) {
-    const given = checkOptions(options, ["k", "model", "filter", "signal"], "ask");
-    const [text, k] = [textOf("question", question), passagesWanted(given.k)];
-    const model = modelOf(given.model);
-    const filter = filterOf(given.filter);
-    return JSON.parse(
-      await call(signalOf(options, "ask"), (c) => this.#native.ask(text, model, k, filter, c)),
-    );
+    const known = [...RETRIEVAL, "model", "sessionId", "signal"];
+    const given = checkOptions(options, known, "ask");
+    const text = textOf("question", question);
+    const json = JSON.stringify({
+      ...retrievalOf(given),
+      model: modelOf("model", given.model),
+      sessionId: optional(textOf, "sessionId", given.sessionId),
+    });
+    return JSON.parse(await call(signalOf(options, "ask"), (c) => this.#native.ask(text, json, c)));
   }
 
   [Symbol.for("nodejs.util.inspect.custom")]() {

@@ -2,7 +2,7 @@
 
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
-use outcrop::{Document, Feed, from_json, to_json};
+use outcrop::{AskOptions, Document, Feed, RetrieveOptions, from_json, to_json};
 use serde_json::json;
 
 use crate::call::{Cancellation, promise, to_napi};
@@ -135,14 +135,13 @@ impl KnowledgeBase {
         &self,
         env: &'env Env,
         query: String,
-        k: u32,
-        filter: Option<String>,
+        options: String,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
-            let filter = outcrop::filter(filter.as_deref())?;
-            to_json(&knowledge_base.retrieve(query, k as usize, filter).await?)
+            let options = RetrieveOptions::from_json(&options)?;
+            to_json(&knowledge_base.retrieve(query, options).await?)
         })
     }
 
@@ -151,16 +150,13 @@ impl KnowledgeBase {
         &self,
         env: &'env Env,
         question: String,
-        model: Option<String>,
-        k: u32,
-        filter: Option<String>,
+        options: String,
         cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let knowledge_base = self.knowledge_base.clone();
         promise(env, cancellation, async move {
-            let filter = outcrop::filter(filter.as_deref())?;
-            let answer = knowledge_base.ask(question, model, k as usize, filter);
-            to_json(&answer.await?)
+            let options = AskOptions::from_json(&options)?;
+            to_json(&knowledge_base.ask(question, options).await?)
         })
     }
 }

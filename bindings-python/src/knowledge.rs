@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use outcrop::{Document, Meter};
+use outcrop::{AskOptions, Document, Meter, RetrieveOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -85,36 +85,37 @@ impl KnowledgeBase {
         run_json(py, awaitable, async move { desk.delete(ids).await })
     }
 
-    /// The nearest passages, as a JSON list. `filter` is JSON.
+    /// The nearest passages, as a JSON list. `options` is JSON.
     fn retrieve(
         &self,
         py: Python<'_>,
         query: String,
-        k: usize,
-        filter: Option<&str>,
+        options: &str,
         awaitable: bool,
     ) -> PyResult<Object> {
-        let filter = outcrop::filter(filter).map_err(|error| raise(py, error))?;
+        let options = RetrieveOptions::from_json(options).map_err(|error| raise(py, error))?;
         let desk = self.0.handle(py)?;
-        run_json(py, awaitable, async move {
-            desk.retrieve(query, k, filter).await
-        })
+        run_json(
+            py,
+            awaitable,
+            async move { desk.retrieve(query, options).await },
+        )
     }
 
-    /// An answer from the documents, as JSON. `filter` is JSON.
+    /// An answer from the documents, as JSON. `options` is JSON.
     fn ask(
         &self,
         py: Python<'_>,
         question: String,
-        model: Option<String>,
-        k: usize,
-        filter: Option<&str>,
+        options: &str,
         awaitable: bool,
     ) -> PyResult<Object> {
-        let filter = outcrop::filter(filter).map_err(|error| raise(py, error))?;
+        let options = AskOptions::from_json(options).map_err(|error| raise(py, error))?;
         let desk = self.0.handle(py)?;
-        run_json(py, awaitable, async move {
-            desk.ask(question, model, k, filter).await
-        })
+        run_json(
+            py,
+            awaitable,
+            async move { desk.ask(question, options).await },
+        )
     }
 }

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 from . import checks
 from .checks import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from . import _native
     from .session import Session
 
+Search = Literal["semantic", "keyword", "hybrid"]
 Documents = Iterable[Union[Document, Mapping[str, Any], str]]
 
 
@@ -161,31 +162,48 @@ class KnowledgeBase(Handle):
         return int(json.loads(await self._native.delete(checks.texts("ids", ids), True)))
 
     def retrieve(
-        self, query: str, k: int = 5, filter: Mapping[str, Any] | None = None
+        self,
+        query: str,
+        k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+        search: Search = "semantic",
+        rerank: Model | Path | None = None,
     ) -> PassageList:
-        """The `k` passages nearest to the query, best first.
+        """The passages nearest to the query, best first.
 
         Args:
             query: What they are to be near.
-            k: How many; where fewer pass the filter, all of those.
+            k: How many, 1 to 100; where fewer pass the filter, all of those.
             filter: What the documents' metadata must fulfil, in Bedrock's form:
                 `{"equals": {"key": "year", "value": 2024}}`. Operators: `equals`, `notEquals`,
                 `greaterThan`, `greaterThanOrEquals`, `lessThan`, `lessThanOrEquals`, `in`, `notIn`,
                 `startsWith`, `stringContains`, `listContains`; `andAll` and `orAll` take a list of
                 filters. An absent attribute passes `notEquals` only.
+            search: `"semantic"`: by the cosine of the vectors, which is the score, -1 to 1.
+                `"keyword"`: by the query's words, those that are rare above all; the score is BM25,
+                above 0, and a passage with none of the words is not found. `"hybrid"`: by both,
+                fused by reciprocal rank; the score is 1 for the first of both.
+            rerank: A reranking model, or its name: it puts the `k` passages in another order, and
+                its relevance, 0 to 1, is the score.
 
         Raises:
-            ValidationException: An empty query, a `k` outside 1..=100, or what is no filter.
+            ValidationException: An empty query, a `k` outside 1..=100, what is no filter, no kind
+                of search, or a model that does not rerank.
         """
-        query, k = checks.text("query", query), checks.integer("k", k)
-        return _passages(self._native.retrieve(query, k, _filter(filter), False))
+        query, options = checks.text("query", query), _retrieval(k, filter, search, rerank)
+        return _passages(self._native.retrieve(query, json.dumps(options), False))
 
     async def aretrieve(
-        self, query: str, k: int = 5, filter: Mapping[str, Any] | None = None
+        self,
+        query: str,
+        k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+        search: Search = "semantic",
+        rerank: Model | Path | None = None,
     ) -> PassageList:
         """The awaitable twin of :meth:`retrieve`."""
-        query, k = checks.text("query", query), checks.integer("k", k)
-        return _passages(await self._native.retrieve(query, k, _filter(filter), True))
+        query, options = checks.text("query", query), _retrieval(k, filter, search, rerank)
+        return _passages(await self._native.retrieve(query, json.dumps(options), True))
 
     def ask(
         self,
@@ -193,6 +211,10 @@ class KnowledgeBase(Handle):
         model: Model | Path | None = None,
         k: int = 5,
         filter: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        *,
+        search: Search = "semantic",
+        rerank: Model | Path | None = None,
     ) -> Answer:
         """Answers a question from the `k` nearest passages, with citations.
 
@@ -204,14 +226,18 @@ class KnowledgeBase(Handle):
                 documents' own words or says that they do not answer.
             k: How many passages the model is given.
             filter: What the documents' metadata must fulfil, as in :meth:`retrieve`.
+            session_id: A conversation of your own naming: the model is shown the questions and
+                answers before this one, which are kept in the home. Default: none.
+            search: How passages are looked for, as in :meth:`retrieve`.
+            rerank: What puts them in another order, as in :meth:`retrieve`.
 
         Raises:
-            ValidationException: An empty question, a `k` outside 1..=100, what is no filter, or one
-                that no document passes.
+            ValidationException: An empty question, a `k` outside 1..=100, what is no filter, one
+                that no document passes, or the session of another knowledge base.
         """
-        question, k = checks.text("question", question), checks.integer("k", k)
-        answer = self._native.ask(question, _model_name(model), k, _filter(filter), False)
-        return Answer._from(json.loads(answer))
+        question = checks.text("question", question)
+        options = _asking(_retrieval(k, filter, search, rerank), model, session_id)
+        return Answer._from(json.loads(self._native.ask(question, options, False)))
 
     async def aask(
         self,
@@ -219,11 +245,15 @@ class KnowledgeBase(Handle):
         model: Model | Path | None = None,
         k: int = 5,
         filter: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        *,
+        search: Search = "semantic",
+        rerank: Model | Path | None = None,
     ) -> Answer:
         """The awaitable twin of :meth:`ask`."""
-        question, k = checks.text("question", question), checks.integer("k", k)
-        answer = await self._native.ask(question, _model_name(model), k, _filter(filter), True)
-        return Answer._from(json.loads(answer))
+        question = checks.text("question", question)
+        options = _asking(_retrieval(k, filter, search, rerank), model, session_id)
+        return Answer._from(json.loads(await self._native.ask(question, options, True)))
 
     def __repr__(self) -> str:
         return f"<outcrop.KnowledgeBase {self._name} ({self._id})>"
@@ -236,14 +266,33 @@ class KnowledgeBase(Handle):
             return escape(f"{self!r}: {error}")
 
 
-def _filter(filter: Mapping[str, Any] | None) -> str | None:
-    return None if filter is None else checks.encode("filter", filter)
+def _retrieval(
+    k: int, filter: Mapping[str, Any] | None, search: Search, rerank: Model | Path | None
+) -> dict[str, Any]:
+    return {
+        "k": checks.integer("k", k),
+        "filter": None if filter is None else json.loads(checks.encode("filter", filter)),
+        "search": checks.text("search", search),
+        "rerank": _model_name("rerank", rerank),
+    }
 
 
-def _model_name(model: Model | Path | None) -> str | None:
+def _asking(
+    retrieval: dict[str, Any], model: Model | Path | None, session_id: str | None
+) -> str:
+    return json.dumps(
+        {
+            **retrieval,
+            "model": _model_name("model", model),
+            "sessionId": None if session_id is None else checks.text("session_id", session_id),
+        }
+    )
+
+
+def _model_name(field: str, model: Model | Path | None) -> str | None:
     if model is None:
         return None
-    return model._name if isinstance(model, Model) else checks.model_name("model", model)
+    return model._name if isinstance(model, Model) else checks.model_name(field, model)
 
 
 def _source_name(source: SourceInfo | Path) -> str:

@@ -98,7 +98,7 @@ impl<'a> FlatIndex<'a> {
     /// # Errors
     /// `RowSet` where there are fewer bits than rows.
     pub fn with_live(mut self, live: &'a [u64]) -> Result<Self, IndexError> {
-        self.check_row_set("live", live)?;
+        IndexError::check_row_set("live", self.rows, live)?;
         self.live = Some(live);
         Ok(self)
     }
@@ -129,7 +129,7 @@ impl<'a> FlatIndex<'a> {
             return Err(IndexError::Value { value });
         }
         if let Some(allow) = allow {
-            self.check_row_set("allow", allow)?;
+            IndexError::check_row_set("allow", self.rows, allow)?;
         }
         let k = k.min(self.rows);
         let batches = queries.chunks(BATCH_QUERIES * self.dims);
@@ -214,24 +214,26 @@ impl<'a> FlatIndex<'a> {
     }
 
     fn is_wanted(&self, row: usize, allow: Option<&[u64]>) -> bool {
-        let has = |set: &[u64]| {
-            set.get(row / 64)
-                .is_some_and(|word| word >> (row % 64) & 1 == 1)
-        };
+        let has = |set| has_row(set, row);
         self.live.is_none_or(has) && allow.is_none_or(has)
     }
 
     fn any_wanted(&self, mut rows: Range<usize>, allow: Option<&[u64]>) -> bool {
         (self.live.is_none() && allow.is_none()) || rows.any(|row| self.is_wanted(row, allow))
     }
+}
 
-    fn check_row_set(&self, field: &'static str, set: &[u64]) -> Result<(), IndexError> {
-        if set.len() < self.rows.div_ceil(64) {
-            return Err(IndexError::RowSet {
-                field,
-                rows: self.rows,
-                len: set.len(),
-            });
+/// Whether the bit of `row` is set.
+pub(crate) fn has_row(set: &[u64], row: usize) -> bool {
+    set.get(row / 64)
+        .is_some_and(|word| word >> (row % 64) & 1 == 1)
+}
+
+impl IndexError {
+    pub(crate) fn check_row_set(field: &'static str, rows: usize, set: &[u64]) -> Result<(), Self> {
+        if set.len() < rows.div_ceil(64) {
+            let len = set.len();
+            return Err(Self::RowSet { field, rows, len });
         }
         Ok(())
     }

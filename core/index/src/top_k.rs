@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 pub struct Hit {
     /// The row's number.
     pub row: u32,
-    /// Its dot product with the query.
+    /// How well it fits the query: a dot product, or BM25.
     pub score: f32,
 }
 

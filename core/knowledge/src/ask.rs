@@ -18,40 +18,79 @@ After each claim, name the search results that it rests on by their numbers in s
 such as [1] or [2][3]. Add nothing that they do not say. If they do not answer the question, reply \
 with exactly this sentence: The documents do not answer this question.";
 
+/// A question, as a model is asked it.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Its text.
+    pub text: String,
+    /// Whether it is of those documents alone that pass a filter.
+    pub filtered: bool,
+    /// The turns of the conversation before it.
+    pub before: Vec<api::Message>,
+}
+
 impl KnowledgeBase {
-    /// Answers a question from the passages nearest to it. The model gets them as numbered search
-    /// results, best first; it sees all of them, or its own error says that they do not fit.
+    /// Answers a question from the passages nearest to it: [`KnowledgeBase::search`], then
+    /// [`KnowledgeBase::answer`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn ask(
+        &self,
+        embedder: Arc<dyn api::Embedder>,
+        chat: Arc<dyn api::ChatModel>,
+        mut query: Query,
+    ) -> api::Result<api::Answer> {
+        query.field = "question";
+        let question = Question {
+            text: query.text.clone(),
+            filtered: query.filter.is_some(),
+            before: Vec::new(),
+        };
+        let retrieved = self.search(embedder, query).await?;
+        self.answer(chat, retrieved, question).await
+    }
+
+    /// Answers a question from what was retrieved for it. The model gets the passages as numbered
+    /// search results, best first; it sees all of them, or its own error says that they do not fit.
     ///
     /// Each citation is checked: its passage is read from the store again, a quote must stand there
     /// word for word, a number must be one of the passages'. One that does not check out is left out.
     ///
     /// # Errors
-    /// As [`KnowledgeBase::retrieve`]; `ValidationException` where there are no documents; those of
-    /// the model.
-    pub async fn ask(
+    /// `ValidationException` where nothing was retrieved; those of the model.
+    pub async fn answer(
         &self,
-        embedder: Arc<dyn api::Embedder>,
         chat: Arc<dyn api::ChatModel>,
-        mut question: Query,
+        retrieved: Retrieved,
+        question: Question,
     ) -> api::Result<api::Answer> {
-        question.field = "question";
-        let (text, filtered) = (question.text.clone(), question.filter.is_some());
-        let retrieved = self.search(embedder, question).await?;
-        if retrieved.found.is_empty() && filtered && self.readable()?.chunk_count() > 0 {
-            return Err(api::Error::validation(
-                "filter: expected one that some documents pass, to answer from; none does",
-            ));
-        }
         if retrieved.found.is_empty() {
-            return Err(api::Error::validation(format!(
+            return Err(self.nothing_found(&question));
+        }
+        let reply = chat.converse(request(&retrieved, question)).await?;
+        let model = chat.id().to_owned();
+        blocking(move || Ok(answer(&retrieved, &reply, model))).await
+    }
+
+    /// Why there is nothing to answer from.
+    fn nothing_found(&self, question: &Question) -> api::Error {
+        let held = self.readable().map(|snapshot| snapshot.chunk_count());
+        match held {
+            Err(error) => error,
+            Ok(0) => api::Error::validation(format!(
                 "knowledge base {:?} holds no documents: expected some to answer from; add a source \
                  and sync it",
                 self.name()
-            )));
+            )),
+            Ok(_) if question.filtered => api::Error::validation(
+                "filter: expected one that some documents pass, to answer from; none does",
+            ),
+            Ok(_) => api::Error::validation(
+                "question: expected words that stand in some document, for a search by keywords; \
+                 none does",
+            ),
         }
-        let reply = chat.converse(request(&retrieved, &text)).await?;
-        let model = chat.id().to_owned();
-        blocking(move || Ok(answer(&retrieved, &reply, model))).await
     }
 }
 
@@ -103,14 +142,16 @@ pub struct Cited {
     pub passages: Vec<usize>,
 }
 
-fn request(retrieved: &Retrieved, question: &str) -> api::ConverseRequest {
+fn request(retrieved: &Retrieved, question: Question) -> api::ConverseRequest {
     let mut content = retrieved.search_results();
-    content.push(api::ContentBlock::Text(question.to_owned()));
+    content.push(api::ContentBlock::Text(question.text));
+    let mut messages = question.before;
+    messages.push(api::Message {
+        role: api::Role::User,
+        content,
+    });
     api::ConverseRequest {
-        messages: vec![api::Message {
-            role: api::Role::User,
-            content,
-        }],
+        messages,
         system: Some(INSTRUCTION.to_owned()),
         ..api::ConverseRequest::default()
     }

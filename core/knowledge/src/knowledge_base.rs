@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunking;
 use crate::document::{DocumentFacts, DocumentInfo};
+use crate::keywords::Keywords;
 use crate::record::{Embedding, RECORDS, Record, find, new_id, not_found};
 use crate::scan::SourceInfo;
 
@@ -72,6 +73,7 @@ struct Inner {
     embedding_model: String,
     chunking: Chunking,
     collection: Mutex<Option<Collection>>,
+    keywords: Keywords,
 }
 
 impl KnowledgeBase {
@@ -174,7 +176,7 @@ impl KnowledgeBase {
         Ok(Self::of(home, &record))
     }
 
-    fn of(home: &Home, record: &Record) -> Self {
+    pub(crate) fn of(home: &Home, record: &Record) -> Self {
         Self {
             inner: Arc::new(Inner {
                 home: home.clone(),
@@ -183,8 +185,25 @@ impl KnowledgeBase {
                 embedding_model: record.embedding_model.clone(),
                 chunking: record.chunking,
                 collection: Mutex::new(None),
+                keywords: Keywords::default(),
             }),
         }
+    }
+
+    /// Whether this is what `record` says.
+    pub(crate) fn is_of(&self, record: &Record) -> bool {
+        let Inner {
+            name,
+            embedding_model,
+            chunking,
+            ..
+        } = &*self.inner;
+        (name, embedding_model, chunking)
+            == (&record.name, &record.embedding_model, &record.chunking)
+    }
+
+    pub(crate) fn keywords(&self) -> &Keywords {
+        &self.inner.keywords
     }
 
     /// Its id.

@@ -1,11 +1,12 @@
 //! Finds the passages nearest to a query, in one generation of the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use outcrop_api as api;
-use outcrop_index::{FlatIndex, Hit, IndexError, Pool};
+use outcrop_index::{FlatIndex, Hit, IndexError, KeywordIndex, Pool, keyword_search};
 use outcrop_store::Snapshot;
+use serde::{Deserialize, Serialize};
 
 use crate::document::{DocumentFacts, StoredChunk, sha256};
 use crate::filter::Filter;
@@ -14,6 +15,27 @@ use crate::sync::blocking;
 
 /// Most passages of one query, as in Bedrock.
 const MAX_PASSAGES: usize = 100;
+/// How much the first places of a ranking stand out when two are fused: the value of Cormack, Clarke
+/// and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
+/// (2009).
+const FUSION: f32 = 60.0;
+/// Fewest places of each ranking that is fused.
+const FUSED: usize = 50;
+
+/// How passages are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Search {
+    /// By the cosine of their vectors to the query's, which is the score, -1 to 1.
+    #[default]
+    Semantic,
+    /// By the query's words, those that are rare in the knowledge base above all. The score is BM25,
+    /// above 0; a passage with none of the words is not found.
+    Keyword,
+    /// By both rankings, fused by reciprocal rank. The score is 1 for the first of both, and falls to
+    /// 0 with the places.
+    Hybrid,
+}
 
 /// What is searched for.
 #[derive(Clone, Debug)]
@@ -26,6 +48,8 @@ pub struct Query {
     pub k: usize,
     /// What the documents' metadata must fulfil; the `k` nearest of those that do are found.
     pub filter: Option<Filter>,
+    /// How they are looked for.
+    pub search: Search,
 }
 
 impl Query {
@@ -36,7 +60,15 @@ impl Query {
             text: text.into(),
             k,
             filter: None,
+            search: Search::default(),
         }
+    }
+
+    /// The same query, looked for in another way.
+    #[must_use]
+    pub fn with_search(mut self, search: Search) -> Self {
+        self.search = search;
+        self
     }
 
     /// The same query of those documents alone that pass the filter.
@@ -103,7 +135,7 @@ impl KnowledgeBase {
         Ok(retrieved.into_passages())
     }
 
-    /// The passages nearest to the query by cosine, with what an answer needs of them.
+    /// The passages nearest to the query, with what an answer needs of them.
     ///
     /// # Errors
     /// `ValidationException` for an empty query, one longer than the model reads, or a `k` outside
@@ -116,9 +148,43 @@ impl KnowledgeBase {
     ) -> api::Result<Retrieved> {
         query.check()?;
         let (base, model) = (self.clone(), embedder.clone());
-        let (query, snapshot, rows) = blocking(move || {
-            let snapshot = base.readable()?;
-            base.pin(&*model)?;
+        let (query, asked) = blocking(move || {
+            let asked = base.open_for(&*model, &query)?;
+            Ok((query, asked))
+        })
+        .await?;
+        if asked.is_empty() {
+            return Ok(Retrieved {
+                snapshot: Some(asked.snapshot),
+                found: Vec::new(),
+                input_tokens: 0,
+            });
+        }
+        let embedded = match query.search {
+            Search::Keyword => None,
+            Search::Semantic | Search::Hybrid => {
+                let options = api::EmbedOptions::with_prompt(api::QUERY_PROMPT);
+                let text = std::slice::from_ref(&query.text);
+                Some(embedder.embed(text, options).await?)
+            }
+        };
+        blocking(move || {
+            let vector = embedded.as_ref().map(|embedded| &*embedded.values);
+            let found = asked.distinct(&query, vector)?;
+            Ok(Retrieved {
+                snapshot: Some(asked.snapshot),
+                found,
+                input_tokens: embedded.map_or(0, |embedded| embedded.input_tokens),
+            })
+        })
+        .await
+    }
+
+    /// What a query is asked of: the newest state, and the rows that may be found.
+    fn open_for(&self, model: &dyn api::Embedder, query: &Query) -> api::Result<Asked> {
+        let snapshot = self.readable()?;
+        if query.search != Search::Keyword {
+            self.pin(model)?;
             let (tokens, limit) = (model.count_tokens(&query.text)?, model.max_tokens());
             if tokens > limit {
                 return Err(api::Error::validation(format!(
@@ -127,36 +193,126 @@ impl KnowledgeBase {
                     model.id()
                 )));
             }
-            let rows = query
-                .filter
-                .as_ref()
-                .map(|f| f.rows(&snapshot))
-                .transpose()?;
-            Ok((query, snapshot, rows))
-        })
-        .await?;
-        let none_wanted = rows
-            .as_ref()
-            .is_some_and(|rows| rows.iter().all(|&word| word == 0));
-        if snapshot.chunk_count() == 0 || none_wanted {
-            return Ok(Retrieved {
-                snapshot: Some(snapshot),
-                found: Vec::new(),
-                input_tokens: 0,
-            });
         }
-        let options = api::EmbedOptions::with_prompt(api::QUERY_PROMPT);
-        let embedded = embedder.embed(&[query.text], options).await?;
-        blocking(move || {
-            let found = distinct(&snapshot, &embedded.values, query.k, rows.as_deref())?;
-            Ok(Retrieved {
-                snapshot: Some(snapshot),
-                found,
-                input_tokens: embedded.input_tokens,
-            })
+        let rows = query.filter.as_ref().map(|f| f.rows(&snapshot));
+        let keywords = match query.search {
+            Search::Semantic => Vec::new(),
+            Search::Keyword | Search::Hybrid => self.keywords().of(&snapshot)?,
+        };
+        Ok(Asked {
+            rows: rows.transpose()?,
+            snapshot,
+            keywords,
         })
-        .await
     }
+}
+
+/// What a query is asked of.
+struct Asked {
+    snapshot: Arc<Snapshot>,
+    /// A bit for each row that passes the filter, where there is one.
+    rows: Option<Vec<u64>>,
+    /// The words of each segment, where they are asked for.
+    keywords: Vec<Arc<KeywordIndex>>,
+}
+
+impl Asked {
+    /// Whether nothing can be found.
+    fn is_empty(&self) -> bool {
+        let none_wanted = |rows: &Vec<u64>| rows.iter().all(|&word| word == 0);
+        self.snapshot.chunk_count() == 0 || self.rows.as_ref().is_some_and(none_wanted)
+    }
+
+    /// The `k` nearest passages, each once: small chunks of one larger chunk are found as that, with
+    /// the score of the nearest of them.
+    fn distinct(&self, query: &Query, vector: Option<&[f32]>) -> api::Result<Vec<Found>> {
+        let mut wanted = query.k;
+        loop {
+            let hits = self
+                .ranked(query, vector, wanted)
+                .map_err(|error| api::Error::internal(format!("search: {error}")))?;
+            let all = hits.len() < wanted;
+            let mut places = BTreeSet::new();
+            let mut found = Vec::with_capacity(query.k);
+            for hit in hits {
+                let one = passage(&self.snapshot, hit)?;
+                let at = &one.passage.location;
+                let place = (one.source.clone(), at.document.clone(), at.start, at.end);
+                if found.len() < query.k && places.insert(place) {
+                    found.push(one);
+                }
+            }
+            if found.len() == query.k || all {
+                return Ok(found);
+            }
+            wanted *= 2;
+        }
+    }
+
+    /// The best `wanted` rows, or as many as there are.
+    fn ranked(
+        &self,
+        query: &Query,
+        vector: Option<&[f32]>,
+        wanted: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        let vector = vector.unwrap_or_default();
+        match query.search {
+            Search::Semantic => self.nearest(vector, wanted),
+            Search::Keyword => self.by_words(&query.text, wanted),
+            Search::Hybrid => {
+                let places = wanted.max(FUSED);
+                let rankings = [
+                    self.nearest(vector, places)?,
+                    self.by_words(&query.text, places)?,
+                ];
+                Ok(fuse(&rankings, wanted))
+            }
+        }
+    }
+
+    /// Of the live rows that may be found, those nearest to a vector, best first.
+    fn nearest(&self, vector: &[f32], k: usize) -> Result<Vec<Hit>, IndexError> {
+        let snapshot = &self.snapshot;
+        let dimensions = snapshot.dims().unwrap_or_default();
+        let index = FlatIndex::new(dimensions, snapshot.matrices())?;
+        let index = index.with_live(snapshot.live_rows())?;
+        let hits = index.search(Pool::global(), vector, k, self.rows.as_deref())?;
+        let mut hits = hits.into_iter().next().unwrap_or_default();
+        for hit in &mut hits {
+            // Rounding may carry a cosine a little beyond its range.
+            hit.score = hit.score.clamp(-1.0, 1.0);
+        }
+        Ok(hits)
+    }
+
+    /// The same by the words of a text.
+    fn by_words(&self, text: &str, k: usize) -> Result<Vec<Hit>, IndexError> {
+        let pieces: Vec<&KeywordIndex> = self.keywords.iter().map(|index| &**index).collect();
+        let live = self.snapshot.live_rows();
+        keyword_search(&pieces, text, k, live, self.rows.as_deref())
+    }
+}
+
+/// The best `k` rows by their places in several rankings. Each place p, from 1, counts
+/// `1 / (FUSION + p)`; the sum is told in parts of what the first place in all of them is.
+fn fuse(rankings: &[Vec<Hit>], k: usize) -> Vec<Hit> {
+    let mut sums: BTreeMap<u32, f32> = BTreeMap::new();
+    for ranking in rankings {
+        for (place, hit) in ranking.iter().enumerate() {
+            *sums.entry(hit.row).or_default() += 1.0 / (FUSION + 1.0 + place as f32);
+        }
+    }
+    let most = rankings.len() as f32 / (FUSION + 1.0);
+    let hit = |(row, sum): (u32, f32)| Hit {
+        row,
+        score: sum / most,
+    };
+    let mut hits: Vec<Hit> = sums.into_iter().map(hit).collect();
+    // A stable sort: of equal ones, the lower row first.
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+    hits.truncate(k);
+    hits
 }
 
 impl Retrieved {
@@ -166,51 +322,9 @@ impl Retrieved {
     }
 }
 
-/// The `k` nearest passages, each once: small chunks of one larger chunk are found as that, with the
-/// score of the nearest of them.
-fn distinct(
-    snapshot: &Snapshot,
-    query: &[f32],
-    k: usize,
-    allow: Option<&[u64]>,
-) -> api::Result<Vec<Found>> {
-    let mut wanted = k;
-    loop {
-        let hits = nearest(snapshot, query, wanted, allow)
-            .map_err(|error| api::Error::internal(format!("search: {error}")))?;
-        let all = hits.len() < wanted;
-        let mut places = BTreeSet::new();
-        let mut found = Vec::with_capacity(k);
-        for hit in hits {
-            let one = passage(snapshot, hit.row, hit.score)?;
-            let at = &one.passage.location;
-            let place = (one.source.clone(), at.document.clone(), at.start, at.end);
-            if found.len() < k && places.insert(place) {
-                found.push(one);
-            }
-        }
-        if found.len() == k || all {
-            return Ok(found);
-        }
-        wanted *= 2;
-    }
-}
-
-/// Of the live rows that `allow` has a bit for, those nearest to one query, best first.
-fn nearest(
-    snapshot: &Snapshot,
-    query: &[f32],
-    k: usize,
-    allow: Option<&[u64]>,
-) -> Result<Vec<Hit>, IndexError> {
-    let dimensions = snapshot.dims().unwrap_or_default();
-    let index = FlatIndex::new(dimensions, snapshot.matrices())?.with_live(snapshot.live_rows())?;
-    let hits = index.search(Pool::global(), query, k, allow)?;
-    Ok(hits.into_iter().next().unwrap_or_default())
-}
-
-/// The passage at `row`.
-fn passage(snapshot: &Snapshot, row: u32, score: f32) -> api::Result<Found> {
+/// The passage that was hit.
+fn passage(snapshot: &Snapshot, hit: Hit) -> api::Result<Found> {
+    let Hit { row, score } = hit;
     let broken = |what: &str| api::Error::internal(format!("row {row}: {what}"));
     let chunk = snapshot
         .chunk(row)
@@ -229,8 +343,7 @@ fn passage(snapshot: &Snapshot, row: u32, score: f32) -> api::Result<Found> {
         passage: api::Passage {
             id: format!("{key}#{}", chunk.ordinal),
             text,
-            // Rounding may carry a cosine a little beyond its range.
-            score: score.clamp(-1.0, 1.0),
+            score,
             location: api::Location {
                 document: facts.id,
                 uri: facts.uri,

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use outcrop_api::{Answer, Embedder, Error, Passage, Result};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::{
-    Chunking, Document, DocumentInfo, Filter, KnowledgeBaseInfo, KnowledgeBaseSpec, Query,
-    SourceInfo, SyncProgress, SyncReport,
+    Chunking, Document, DocumentInfo, KnowledgeBaseInfo, KnowledgeBaseSpec, Query, Question,
+    Retrieved, SourceInfo, SyncProgress, SyncReport,
 };
 use outcrop_models::{DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::Conversation;
 use crate::desk::Record;
+use crate::operations::retrieval::by_relevance;
+use crate::question::{AskOptions, RetrieveOptions};
 use crate::session::{Session, blocking};
 
 /// Most passages that one query may ask for, as in Bedrock.
@@ -208,50 +211,99 @@ impl KnowledgeBase {
         .await
     }
 
-    /// The `k` passages nearest to the query, best first, of those documents that pass the filter.
+    /// The passages nearest to the query, best first, of those documents that pass the filter.
     ///
     /// # Errors
-    /// `ValidationException` for an empty query or a `k` outside 1..=100.
-    pub async fn retrieve(
-        &self,
-        query: String,
-        k: usize,
-        filter: Option<Filter>,
-    ) -> Result<Vec<Passage>> {
-        validate_query("query", &query, k)?;
-        let work = async {
-            let embedder = self.embedder().await?;
-            let query = Query::new(query, k).with_filter(filter);
-            Ok(self.stored.search(embedder, query).await?.into_passages())
-        };
-        self.record("Retrieve")?.run(work).await
-    }
-
-    /// Answers a question from the `k` nearest passages, with citations that were checked against
-    /// the stored text. `model`: a chat model; default `outcrop.quote-v1`.
-    ///
-    /// # Errors
-    /// As [`KnowledgeBase::retrieve`], and those of the model.
-    pub async fn ask(
-        &self,
-        question: String,
-        model: Option<String>,
-        k: usize,
-        filter: Option<Filter>,
-    ) -> Result<Answer> {
-        validate_query("question", &question, k)?;
-        let reader = model.as_deref().unwrap_or(DEFAULT_READER);
-        let record = self.record("RetrieveAndGenerate")?;
+    /// `ValidationException` for an empty query, a `k` outside 1..=100, or a model that does not
+    /// rerank.
+    pub async fn retrieve(&self, query: String, options: RetrieveOptions) -> Result<Vec<Passage>> {
+        validate_query("query", &query, options.k)?;
+        let record = self.record("Retrieve")?;
         let noted = record.clone();
         let work = async {
-            let chat = self.session.resolve(reader).await?.chat()?;
-            noted.model(chat.id());
-            let embedder = self.embedder().await?;
-            let question = Query::new(question, k).with_filter(filter);
-            let answer = self.stored.ask(embedder, chat, question).await;
-            answer.inspect(|answer| noted.usage(&answer.usage))
+            let retrieved = self.search("query", query, options, &noted).await?;
+            Ok(retrieved.into_passages())
         };
         record.run(work).await
+    }
+
+    /// Answers a question from the nearest passages, with citations that were checked against the
+    /// stored text.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::retrieve`], and those of the model; `ValidationException` for the session
+    /// of another knowledge base.
+    pub async fn ask(&self, question: String, options: AskOptions) -> Result<Answer> {
+        validate_query("question", &question, options.retrieval.k)?;
+        let record = self.record("RetrieveAndGenerate")?;
+        let noted = record.clone();
+        record.run(self.answer(question, options, &noted)).await
+    }
+
+    async fn answer(
+        &self,
+        question: String,
+        options: AskOptions,
+        noted: &Record,
+    ) -> Result<Answer> {
+        let reader = options.model.as_deref().unwrap_or(DEFAULT_READER);
+        let chat = self.session.resolve(reader).await?.chat()?;
+        noted.model(chat.id());
+        let (session, about) = (self.session.clone(), self.stored.id().to_string());
+        let conversation = blocking(move || {
+            let id = options.session_id.as_deref();
+            id.map(|id| Conversation::open_or_begin(&session, id, &about))
+                .transpose()
+        })
+        .await?;
+        let filtered = options.retrieval.filter.is_some();
+        let retrieved = self
+            .search("question", question.clone(), options.retrieval, noted)
+            .await?;
+        let before = conversation.as_ref().map(Conversation::messages);
+        let asked = self.stored.answer(
+            chat,
+            retrieved,
+            Question {
+                text: question.clone(),
+                filtered,
+                before: before.unwrap_or_default(),
+            },
+        );
+        let answer = asked.await?;
+        noted.usage(&answer.usage);
+        if let Some(conversation) = conversation {
+            let told = answer.text.clone();
+            blocking(move || conversation.keep(question, &told)).await?;
+        }
+        Ok(answer)
+    }
+
+    /// What is found for `text`, which errors call `field`.
+    async fn search(
+        &self,
+        field: &'static str,
+        text: String,
+        options: RetrieveOptions,
+        noted: &Record,
+    ) -> Result<Retrieved> {
+        let mut query = Query::new(text.clone(), options.k)
+            .with_filter(options.filter)
+            .with_search(options.search);
+        query.field = field;
+        let mut retrieved = self.stored.search(self.embedder().await?, query).await?;
+        let Some(model) = options.rerank.filter(|_| !retrieved.found.is_empty()) else {
+            return Ok(retrieved);
+        };
+        let reranker = self.session.resolve(&model).await?.reranker()?;
+        noted.fact("rerankingModel", reranker.id());
+        let texts = retrieved
+            .found
+            .iter()
+            .map(|found| found.passage.text.clone());
+        let scores = reranker.rerank(&text, &texts.collect::<Vec<_>>()).await?;
+        retrieved.found = by_relevance(scores, retrieved.found);
+        Ok(retrieved)
     }
 
     async fn embedder(&self) -> Result<Arc<dyn Embedder>> {

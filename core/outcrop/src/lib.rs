@@ -8,6 +8,7 @@ mod agents;
 mod bench;
 mod buckets;
 mod caught;
+mod conversation;
 mod desk;
 mod device;
 mod feed;
@@ -18,6 +19,7 @@ mod model;
 pub mod operations;
 mod options;
 mod prefix;
+mod question;
 mod reader;
 mod registry;
 mod request;
@@ -42,7 +44,7 @@ pub use outcrop_api as api;
 pub use outcrop_api::{Error, ErrorKind, Result};
 pub use outcrop_governance as governance;
 pub use outcrop_knowledge::{
-    Chunking, Document, DocumentInfo, Filter, KnowledgeBaseInfo, SourceInfo, SyncProgress,
+    Chunking, Document, DocumentInfo, Filter, KnowledgeBaseInfo, Search, SourceInfo, SyncProgress,
     SyncReport,
 };
 pub use outcrop_models::{
@@ -50,7 +52,8 @@ pub use outcrop_models::{
     Resolution,
 };
 pub use prefix::Prefix;
+pub use question::{AskOptions, RetrieveOptions};
 pub use reader::{Reader, Source};
-pub use request::{conversation, filter, from_json};
+pub use request::{conversation, from_json};
 pub use runtime::runtime;
 pub use session::Session;

@@ -1,7 +1,6 @@
 //! Requests as JSON text, with errors that name the member that is wrong.
 
 use outcrop_api::{ContentBlock, ConverseRequest, Error, Message, Result};
-use outcrop_knowledge::Filter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,15 +12,6 @@ use serde_json::Value;
 pub fn from_json<T: DeserializeOwned>(field: &str, json: &str) -> Result<T> {
     serde_json::from_str(json)
         .map_err(|error| Error::validation(format!("{field}: {error}")).with_source(error))
-}
-
-/// A filter on documents' metadata, of JSON in Bedrock's form.
-///
-/// # Errors
-/// `ValidationException` that says what is wrong in it.
-pub fn filter(json: Option<&str>) -> Result<Option<Filter>> {
-    let read = |json| Filter::from_json(&from_json("filter", json)?);
-    json.map(read).transpose()
 }
 
 /// A conversation.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use outcrop_api::{Error, Result};
 use outcrop_governance::{AccessKeys, Principal};
 use outcrop_knowledge as knowledge;
-use outcrop_knowledge::KnowledgeBaseInfo;
+use outcrop_knowledge::{KnowledgeBaseInfo, OpenKnowledgeBases};
 use outcrop_models::{
     Alias, CatalogueEntry, LoadOptions, ModelDirectory, ModelSummary, Progress, Resolution, Shelf,
     ShelfOptions,
@@ -47,6 +47,7 @@ struct Inner {
     path: PathBuf,
     device: &'static str,
     shelf: Shelf,
+    bases: OpenKnowledgeBases,
     desk: Desk,
     closed: AtomicBool,
     pid: u32,
@@ -68,6 +69,7 @@ impl Session {
         let session = Self {
             inner: Arc::new(Inner {
                 shelf: Shelf::new(home.clone(), shelf),
+                bases: OpenKnowledgeBases::default(),
                 desk: Desk::new(&home)?,
                 home,
                 path,
@@ -318,9 +320,17 @@ impl Session {
     /// `ResourceNotFoundException` where there is none.
     pub async fn knowledge_base(&self, name_or_id: &str) -> Result<KnowledgeBase> {
         self.check()?;
-        let (home, name) = (self.inner.home.clone(), name_or_id.to_string());
-        let stored = blocking(move || knowledge::KnowledgeBase::open(&home, &name)).await?;
+        let (session, name) = (self.clone(), name_or_id.to_string());
+        let stored = blocking(move || session.stored_base(&name)).await?;
         Ok(KnowledgeBase::new(self.clone(), stored))
+    }
+
+    /// The knowledge base as the store has it.
+    ///
+    /// # Errors
+    /// As [`Session::knowledge_base`].
+    pub(crate) fn stored_base(&self, name_or_id: &str) -> Result<knowledge::KnowledgeBase> {
+        self.inner.bases.get(&self.inner.home, name_or_id)
     }
 
     /// The knowledge bases of the home, by name.

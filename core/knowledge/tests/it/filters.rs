@@ -1,6 +1,6 @@
 //! Filters are part of the search: what they leave is searched exactly.
 
-use outcrop_knowledge::{Document, Filter, Query};
+use outcrop_knowledge::{Document, Filter, Query, Search};
 use serde_json::{Value, json};
 
 use crate::doubles::{Numbers, embedder, fixture};
@@ -95,4 +95,50 @@ async fn a_document_is_also_found_by_its_uri() {
         .into_passages();
     let ids: Vec<&str> = found.iter().map(|p| p.location.document.as_str()).collect();
     assert_eq!(ids, ["bees.txt"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_find_what_vectors_do_not_and_both_are_fused() {
+    let f = fixture();
+    f.write("zebras.md", "Zebras graze by the river at noon.");
+    f.write("forms.txt", "Form K-4711 is for herders.");
+    f.base.sync(embedder(), |_| {}).await.unwrap();
+    f.write("bees.txt", "Bees by the river hum at noon.");
+    f.base.sync(embedder(), |_| {}).await.unwrap();
+    let find = async |text: &str, search: Search, filter: Option<Value>| {
+        let filter = filter.map(|filter| Filter::from_json(&filter).unwrap());
+        let query = Query::new(text, 3).with_search(search).with_filter(filter);
+        let found = f.base.search(embedder(), query).await.unwrap();
+        let read = found.input_tokens;
+        let found = found.into_passages().into_iter();
+        let found: Vec<_> = found.map(|p| (p.location.document, p.score)).collect();
+        (found, read)
+    };
+    let ids = |found: &[(String, f32)]| -> Vec<String> {
+        found.iter().map(|(id, _)| id.clone()).collect()
+    };
+    let (found, read) = find("4711?", Search::Keyword, None).await;
+    assert_eq!((ids(&found), read), (vec!["forms.txt".to_string()], 0));
+    assert!(find("mortgage", Search::Keyword, None).await.0.is_empty());
+    // Over two segments.
+    let (found, _) = find("river noon bees", Search::Keyword, None).await;
+    assert_eq!(ids(&found), ["bees.txt", "zebras.md"]);
+    let uri = json!({"stringContains": {"key": "x-amz-bedrock-kb-source-uri", "value": "zebras"}});
+    let (found, _) = find("river noon bees", Search::Keyword, Some(uri)).await;
+    assert_eq!(ids(&found), ["zebras.md"]);
+
+    let (semantic, read) = find("herders 4711", Search::Semantic, None).await;
+    let (hybrid, again) = find("herders 4711", Search::Hybrid, None).await;
+    assert_eq!((semantic.len(), hybrid.len()), (3, 3));
+    assert!(read > 0 && read == again);
+    let place = |found: &[(String, f32)]| ids(found).iter().position(|id| id == "forms.txt");
+    let vectors = place(&semantic).unwrap() as f32;
+    let score = hybrid[place(&hybrid).unwrap()].1;
+    // The first by words, and wherever it is by vectors.
+    let expected = (1.0 + 61.0 / (61.0 + vectors)) / 2.0;
+    assert!((score - expected).abs() < 1e-6, "{score} {expected}");
+
+    // A document that is gone is not found by its words either.
+    f.base.delete_documents(&["forms.txt".into()]).unwrap();
+    assert!(find("4711", Search::Keyword, None).await.0.is_empty());
 }

@@ -185,8 +185,8 @@ impl Driver {
                 .map_or(0, |turn| turn.passages.len());
             Ok((results, known + 1))
         })?;
-        let (home, base) = (self.session.store().clone(), id.clone());
-        let opened = crate::session::blocking(move || knowledge::KnowledgeBase::open(&home, &base));
+        let (session, base) = (self.session.clone(), id.clone());
+        let opened = crate::session::blocking(move || session.stored_base(&base));
         let base = opened.await?;
         let embedder = self
             .session

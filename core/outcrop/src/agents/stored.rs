@@ -2,7 +2,6 @@
 
 use outcrop_agents::{AgentDefinition, Collaborator, KnowledgeBaseLink};
 use outcrop_api::{Error, Result};
-use outcrop_knowledge::KnowledgeBase;
 use serde_json::{Map, json};
 
 use super::request::AgentRequest;
@@ -67,7 +66,7 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
 /// What a request says an agent is made of, with what it names looked up.
 fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinition> {
     let knowledge_bases = request.knowledge_bases.iter().map(|name| {
-        let base = KnowledgeBase::open(session.store(), name)?;
+        let base = session.stored_base(name)?;
         Ok(KnowledgeBaseLink {
             id: base.id().to_string(),
             name: base.name().to_string(),

@@ -24,7 +24,7 @@ mod model_import;
 mod model_invocation_jobs;
 mod prompt_routers;
 mod prompts;
-mod retrieval;
+pub(crate) mod retrieval;
 mod sessions;
 mod tags;
 

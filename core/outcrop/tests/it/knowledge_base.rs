@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use outcrop::{Document, ErrorKind, KnowledgeBaseRequest, Session, SessionOptions, runtime};
+use outcrop::{
+    AskOptions, Document, ErrorKind, KnowledgeBaseRequest, RetrieveOptions, Session,
+    SessionOptions, runtime,
+};
 
 use crate::session;
 
@@ -25,6 +28,13 @@ fn documents() -> tempfile::TempDir {
         "Loans\n\nA borrower may repay a loan early, with thirty days of notice.\n",
     );
     folder
+}
+
+fn options(k: usize) -> RetrieveOptions {
+    RetrieveOptions {
+        k,
+        ..RetrieveOptions::default()
+    }
 }
 
 #[test]
@@ -51,12 +61,12 @@ fn sync_retrieve_and_ask_cite_what_is_stored() {
         assert_eq!(ids, ["note"]);
         assert_eq!(base.documents().await.unwrap().len(), 3);
         let passages = base
-            .retrieve("What does a card cost?".into(), 2, None)
+            .retrieve("What does a card cost?".into(), options(2))
             .await
             .unwrap();
         assert_eq!(passages.len(), 2);
         let answer = base
-            .ask("What does a card cost?".into(), None, 3, None)
+            .ask("What does a card cost?".into(), AskOptions::default())
             .await
             .unwrap();
         assert_eq!(answer.model, "outcrop.quote-v1");
@@ -123,7 +133,10 @@ fn wrong_requests_are_named() {
         assert_eq!(error.kind(), ErrorKind::ConflictException);
         let base = session.knowledge_base("a").await.unwrap();
         for (k, question) in [(0, "q"), (101, "q"), (5, " ")] {
-            let error = base.retrieve(question.into(), k, None).await.unwrap_err();
+            let error = base
+                .retrieve(question.into(), options(k))
+                .await
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ValidationException);
         }
     });
@@ -154,7 +167,7 @@ fn the_reader_answers_the_demo_questions() {
         let (mut answerable, mut right, mut said_no, mut refused, mut unanswerable) = (0, 0, 0, 0, 0);
         for question in &questions {
             let asked = question["question"].as_str().unwrap();
-            let answer = base.ask(asked.into(), None, 5, None).await.unwrap();
+            let answer = base.ask(asked.into(), AskOptions::default()).await.unwrap();
             if question["answerable"] == false {
                 unanswerable += 1;
                 refused += usize::from(!answer.answered);

@@ -14,7 +14,7 @@ mod sessions;
 
 use std::path::{Path, PathBuf};
 
-use outcrop::{Session, SessionOptions};
+use outcrop::{AskOptions, Session, SessionOptions};
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -65,6 +65,6 @@ fn handles_and_futures_are_send() {
     send(&async move {
         let base = owned.knowledge_base("x").await?;
         base.sync(|_| {}).await?;
-        base.ask("q".into(), None, 5, None).await
+        base.ask("q".into(), AskOptions::default()).await
     });
 }

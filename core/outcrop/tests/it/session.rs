@@ -4,7 +4,7 @@ use outcrop::api::{
     ConverseRequest, EmbedOptions, GenerateRequest, InferenceConfig, Message, Prompt, Role,
     StreamEvent,
 };
-use outcrop::{ErrorKind, KnowledgeBaseRequest, Session, SessionOptions, runtime};
+use outcrop::{ErrorKind, KnowledgeBaseRequest, RetrieveOptions, Session, SessionOptions, runtime};
 
 use crate::{fixture, session};
 
@@ -134,7 +134,9 @@ fn a_closed_session_gives_its_models_back_and_refuses() {
                 .unwrap_err(),
             session.knowledge_bases().await.unwrap_err(),
             base.info().await.unwrap_err(),
-            base.retrieve("q".into(), 5, None).await.unwrap_err(),
+            base.retrieve("q".into(), RetrieveOptions::default())
+                .await
+                .unwrap_err(),
         ];
         for error in errors {
             assert_eq!(error.message(), "session is closed");

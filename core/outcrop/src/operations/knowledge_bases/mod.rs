@@ -161,7 +161,7 @@ pub(super) fn open(call: &Call, identifier: &str) -> Result<KnowledgeBase> {
         _ => identifier,
     };
     call.record.resource(KNOWLEDGE_BASES.arn_of(id));
-    let found = KnowledgeBase::open(call.session.store(), id).ok();
+    let found = call.session.stored_base(id).ok();
     // By its id alone: names are native.
     found.filter(|found| found.id() == id).ok_or_else(|| {
         Error::not_found(format!("Knowledge Base with id {id} does not exist")).with_resource(id)

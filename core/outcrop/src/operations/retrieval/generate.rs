@@ -9,10 +9,10 @@ use outcrop_knowledge::parse::Format;
 use outcrop_knowledge::{Cited, NO_ANSWER, Retrieved, joined_text};
 use serde_json::{Map, Value, json};
 
-use super::conversation::{Conversation, about};
 use super::prompt::Prompt;
 use super::reference;
 use super::search::Search;
+use crate::conversation::Conversation;
 use crate::desk::Record;
 use crate::operations::converse::note_model;
 use crate::operations::knowledge_bases::documents::read_file;
@@ -266,6 +266,14 @@ async fn retrieve(
         Retrieved::of_document(id, format, data)
     })
     .await
+}
+
+/// What a conversation is about, by the configuration that a request has.
+fn about(configuration: &Value) -> String {
+    match configuration["knowledgeBaseConfiguration"]["knowledgeBaseId"].as_str() {
+        Some(id) => id.to_string(),
+        None => "EXTERNAL_SOURCES".to_string(),
+    }
 }
 
 fn unread(place: &str, what: &str) -> Error {

@@ -1,6 +1,5 @@
 //! Asking knowledge bases: passages, answers from them with citations, and the order of texts.
 
-mod conversation;
 mod generate;
 mod prompt;
 pub(super) mod rerank;
@@ -11,6 +10,7 @@ use outcrop_knowledge::{DATA_SOURCE_ID, Found, SOURCE_URI};
 use serde_json::{Value, json};
 
 pub(super) use generate::{retrieve_and_generate, retrieve_and_generate_stream};
+pub(crate) use rerank::by_relevance;
 pub(super) use rerank::rerank;
 
 use super::{Answer, Call};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use outcrop_api::{Reranker, Result};
+use outcrop_knowledge::Found;
 use serde_json::{Value, json};
 
 use crate::operations::converse::runtime_model;
@@ -51,6 +52,18 @@ pub(super) async fn reranker(call: &Call, model: &str) -> Result<Arc<dyn Reranke
 /// A model's raw score on the scale from 0 to 1: its logistic function, which keeps the order.
 pub(in crate::operations) fn relevance(score: f32) -> f32 {
     1.0 / (1.0 + (-score).exp())
+}
+
+/// Passages by the scores that a reranking model gave them, whose relevance becomes theirs.
+pub(crate) fn by_relevance(scores: Vec<f32>, found: Vec<Found>) -> Vec<Found> {
+    let mut scored: Vec<(f32, Found)> = scores.into_iter().zip(found).collect();
+    // A stable sort: of equal ones, the nearer first.
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let with_score = |(score, mut found): (f32, Found)| {
+        found.passage.score = relevance(score);
+        found
+    };
+    scored.into_iter().map(with_score).collect()
 }
 
 /// The texts of sources; a JSON document is its text.

@@ -6,7 +6,7 @@ use outcrop_api::{Error, Result, Usage};
 use outcrop_knowledge::{Filter, Found, KnowledgeBase, Query, Retrieved};
 use serde_json::{Map, Value};
 
-use super::rerank::{relevance, reranker};
+use super::rerank::{by_relevance, reranker};
 use crate::operations::Call;
 use crate::operations::knowledge_bases::refuse;
 
@@ -15,6 +15,7 @@ const DEFAULT_RESULTS: usize = 5;
 
 /// What a `retrievalConfiguration` says.
 pub(super) struct Search {
+    search: outcrop_knowledge::Search,
     results: usize,
     filter: Option<Filter>,
     rerank: Option<Rerank>,
@@ -44,17 +45,16 @@ impl Search {
         let vector = &configuration["vectorSearchConfiguration"];
         let place = format!("{place}.vectorSearchConfiguration");
         refuse(vector, &place, &["implicitFilterConfiguration"])?;
-        if vector["overrideSearchType"] == "HYBRID" {
-            return Err(Error::validation(format!(
-                "{place}.overrideSearchType: HYBRID search is not supported for the vector store of \
-                 this knowledge base. Use SEMANTIC."
-            )));
-        }
+        let search = match vector["overrideSearchType"].as_str() {
+            Some("HYBRID") => outcrop_knowledge::Search::Hybrid,
+            _ => outcrop_knowledge::Search::Semantic,
+        };
         let read = |filter| {
             Filter::from_json(filter)
                 .map_err(|error| Error::validation(format!("{place}.{}", error.message())))
         };
         Ok(Self {
+            search,
             results: number(vector, "numberOfResults").unwrap_or(DEFAULT_RESULTS),
             filter: vector.get("filter").map(read).transpose()?,
             rerank: Rerank::read(&vector["rerankingConfiguration"], &place)?,
@@ -78,7 +78,9 @@ impl Search {
             .await?
             .embedder()?;
         call.record.model(embedder.id());
-        let mut query = Query::new(text.clone(), self.results).with_filter(self.filter);
+        let mut query = Query::new(text.clone(), self.results)
+            .with_search(self.search)
+            .with_filter(self.filter);
         query.field = field;
         let mut retrieved = base.search(embedder, query).await?;
         call.record.usage(&Usage::new(retrieved.input_tokens, 0));
@@ -140,15 +142,9 @@ impl Rerank {
         };
         let texts: Vec<String> = found.iter().map(text).collect();
         let scores = reranker.rerank(query, &texts).await?;
-        let mut scored: Vec<(f32, Found)> = scores.into_iter().zip(found).collect();
-        // A stable sort: of equal ones, the nearer first.
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        scored.truncate(self.results.unwrap_or(scored.len()));
-        let with_score = |(score, mut found): (f32, Found)| {
-            found.passage.score = relevance(score);
-            found
-        };
-        Ok(scored.into_iter().map(with_score).collect())
+        let mut found = by_relevance(scores, found);
+        found.truncate(self.results.unwrap_or(found.len()));
+        Ok(found)
     }
 }
 

@@ -55,6 +55,17 @@ fn passages_come_back_filtered_and_reranked() {
         "{scores:?}"
     );
 
+    // The only document with the query's rare words is the first by words; by both, its score says
+    // whether it is also the first by vectors.
+    let hybrid = json!({"overrideSearchType": "HYBRID", "numberOfResults": 2});
+    let found = p.ask("Retrieve", query(hybrid))["retrievalResults"].clone();
+    assert_eq!(
+        found[0]["location"]["s3Location"]["uri"],
+        "s3://bank-docs/fees.md"
+    );
+    let score = found[0]["score"].as_f64().unwrap();
+    assert!((0.97..=1.0).contains(&score), "{score}");
+
     let ranked = p.ask("Rerank", json!({"queries": [{"type": "TEXT", "textQuery": {"text": "bees?"}}],
         "sources": [
             {"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": "cards"}}},

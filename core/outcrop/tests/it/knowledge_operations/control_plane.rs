@@ -141,8 +141,6 @@ fn what_is_not_here_is_refused_by_name() {
         json!({"knowledgeBaseId": base, "retrievalQuery": {"text": "fees"},
             "retrievalConfiguration": {"vectorSearchConfiguration": configuration}})
     };
-    let hybrid = query(json!({"overrideSearchType": "HYBRID"}));
-    assert!(p.wrong(RUNTIME, "Retrieve", hybrid).contains("HYBRID"));
     let implicit = query(json!({"implicitFilterConfiguration": {}}));
     assert!(
         p.wrong(RUNTIME, "Retrieve", implicit)

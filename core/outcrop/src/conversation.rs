@@ -2,7 +2,6 @@
 
 use outcrop_api::{Error, Message, Result, Role};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::desk::request_id;
 use crate::registry::now;
@@ -30,7 +29,7 @@ struct Turn {
 
 /// A conversation that goes on.
 #[derive(Clone)]
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     session: Session,
     /// Its id.
     pub id: String,
@@ -39,30 +38,49 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// The conversation by its id, or a new one where there is none.
+    /// The conversation by its id, or a new one where no id is given.
     ///
     /// # Errors
     /// `ValidationException` for an id that is not known, or of a conversation about something else.
     pub fn open(session: &Session, id: Option<&str>, about: &str) -> Result<Self> {
-        let conversation = |id: String, turns| Self {
+        let Some(id) = id else {
+            return Ok(Self::new(session, request_id(), about));
+        };
+        Self::find(session, id, about)?.ok_or_else(|| {
+            let message = format!("Session with Id {id} is not valid. Please check and try again.");
+            Error::validation(message).with_resource(id)
+        })
+    }
+
+    /// The conversation by its id, which its caller has chosen; a new one where it is not known.
+    ///
+    /// # Errors
+    /// `ValidationException` for the id of a conversation about something else.
+    pub fn open_or_begin(session: &Session, id: &str, about: &str) -> Result<Self> {
+        let found = Self::find(session, id, about)?;
+        Ok(found.unwrap_or_else(|| Self::new(session, id.to_string(), about)))
+    }
+
+    fn new(session: &Session, id: String, about: &str) -> Self {
+        Self {
             session: session.clone(),
             id,
             about: about.to_string(),
-            turns,
-        };
-        let Some(id) = id else {
-            return Ok(conversation(request_id(), Vec::new()));
-        };
+            turns: Vec::new(),
+        }
+    }
+
+    fn find(session: &Session, id: &str, about: &str) -> Result<Option<Self>> {
         let stored: Option<Record> = session.store().get_record(CONVERSATIONS, id)?;
         match stored {
-            None => Err(Error::validation(format!(
-                "Session with Id {id} is not valid. Please check and try again."
-            ))
-            .with_resource(id)),
+            None => Ok(None),
             Some(stored) if stored.about != about => Err(Error::validation(
                 "Knowledge base configurations cannot be modified for an ongoing session.",
             )),
-            Some(stored) => Ok(conversation(id.to_string(), stored.turns)),
+            Some(stored) => Ok(Some(Self {
+                turns: stored.turns,
+                ..Self::new(session, id.to_string(), about)
+            })),
         }
     }
 
@@ -98,13 +116,5 @@ impl Conversation {
         let store = self.session.store();
         store.put_record(CONVERSATIONS, &self.id, &record)?;
         Ok(())
-    }
-}
-
-/// What a conversation is about, by the configuration that a request has.
-pub(super) fn about(configuration: &Value) -> String {
-    match configuration["knowledgeBaseConfiguration"]["knowledgeBaseId"].as_str() {
-        Some(id) => id.to_string(),
-        None => "EXTERNAL_SOURCES".to_string(),
     }
 }
