@@ -154,3 +154,39 @@ test("filters choose the documents", async () => {
   await assert.rejects(kb.ask("vault?", { filter: 5 }), { message: /^filter: expected a filter/ });
   await session.close();
 });
+
+test("words find what vectors do not, and a conversation goes on", async () => {
+  const session = openSession();
+  const kb = await session.createKnowledgeBase("words", { embeddingModel });
+  await kb.add([
+    { id: "form", text: "Form K-4711 closes an account." },
+    { id: "river", text: "The river froze." },
+    { id: "bees", text: "Bees hum." },
+  ]);
+  const ids = (found) => found.map((passage) => passage.location.document);
+  assert.deepEqual(ids(await kb.retrieve("4711", { search: "keyword" })), ["form"]);
+  assert.deepEqual(await kb.retrieve("mortgage", { search: "keyword" }), []);
+  const hybrid = await kb.retrieve("form 4711", { search: "hybrid" });
+  assert.equal(hybrid.length, 3);
+  assert.ok(hybrid[0].score <= 1 && hybrid[2].score > 0);
+  const rerank = [
+    { text: { contains: "Bees" }, score: 2 },
+    { text: { regex: "." }, score: -2 },
+  ];
+  await session.registerModel("acme.rerank-v1", { rerank });
+  const [best] = await kb.retrieve("form", { rerank: "acme.rerank-v1" });
+  assert.equal(best.location.document, "bees");
+  assert.ok(Math.abs(best.score - 1 / (1 + Math.exp(-2))) < 1e-6);
+  await assert.rejects(kb.retrieve("x", { search: "fuzzy" }), { message: /^search: expected "semantic"/ });
+
+  const script = [
+    { match: { turn: 1 }, answer: "Form K-4711 [1]." },
+    { match: { turn: 2 }, answer: "As I said [1]." },
+  ];
+  await session.registerModel("acme.reader-v1", { script });
+  const ask = async (options) => (await kb.ask("Which form?", { model: "acme.reader-v1", ...options })).text;
+  assert.equal(await ask({ sessionId: "ada" }), "Form K-4711 [1].");
+  assert.equal(await ask({}), "Form K-4711 [1].");
+  assert.equal(await ask({ sessionId: "ada" }), "As I said [1].");
+  await session.close();
+});

@@ -219,6 +219,52 @@ def test_answers_quote_the_documents(own_session, minilm, notes):
     assert asyncio.run(kb.aask("What do I pay for a card?")) == answer
 
 
+def test_words_find_what_vectors_do_not(kb, own_session):
+    kb.add(
+        [
+            Document("Form K-4711 closes an account.", id="form"),
+            Document("The river froze.", id="river"),
+            Document("Bees hum.", id="bees"),
+        ]
+    )
+    (found,) = kb.retrieve("4711", search="keyword")
+    assert found.location.document == "form" and found.score > 0
+    assert kb.retrieve("mortgage", search="keyword") == []
+    hybrid = kb.retrieve("form 4711", k=3, search="hybrid")
+    assert len(hybrid) == 3 and 0 < hybrid[-1].score < hybrid[0].score <= 1
+    assert asyncio.run(kb.aretrieve("form 4711", k=3, search="hybrid")) == hybrid
+    scores = [({"contains": "Bees"}, 2.0), ({"regex": "."}, -2.0)]
+    spec = {"rerank": [{"text": text, "score": score} for text, score in scores]}
+    own_session.register_model("acme.rerank-v1", spec)
+    reranked = kb.retrieve("form", k=3, rerank="acme.rerank-v1")
+    assert reranked[0].location.document == "bees"
+    assert reranked[0].score == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+    with pytest.raises(ValidationException, match='search: expected "semantic"'):
+        kb.retrieve("x", search="fuzzy")
+    own_session.register_model("acme.reader-v1", {"script": [{"answer": "Yes [1]."}]})
+    with pytest.raises(ValidationException, match="question: expected words"):
+        kb.ask("mortgage", "acme.reader-v1", search="keyword")
+
+
+def test_a_question_goes_on_with_its_conversation(kb, own_session):
+    kb.add([Document("A card costs 20 euro.", id="fees")])
+    script = [
+        {"match": {"turn": 1}, "answer": "20 euro [1]."},
+        {"match": {"turn": 2}, "answer": "As I said, 20 euro [1]."},
+    ]
+    own_session.register_model("acme.reader-v1", {"script": script})
+
+    def ask(**options):
+        return kb.ask("What does a card cost?", "acme.reader-v1", **options).text
+
+    assert ask(session_id="ada") == ask() == ask(session_id="bob") == "20 euro [1]."
+    assert ask(session_id="ada") == "As I said, 20 euro [1]."
+    other = own_session.create_knowledge_base("other", EMBEDDER)
+    other.add("A note.")
+    with pytest.raises(ValidationException, match="ongoing session"):
+        other.ask("What?", "acme.reader-v1", session_id="ada")
+
+
 def test_a_decoder_may_answer(kb, llama):
     kb.add([Document("The river froze.", id="river")])
     answer = kb.ask("What froze?", model=llama, k=1)
