@@ -34,7 +34,7 @@ PACKAGES = {
     "nvidia-cuda-cuobjdump": "13.2.86",
     "nvidia-cuda-nvdisasm": "13.2.86",
 }
-ARCHITECTURES = ["sm_80", "sm_90"]
+ARCHITECTURES = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "compute_80"]
 # Kernels of files with this ending use what only Hopper has.
 HOPPER = "_sm90"
 OPTIONS = ["-std=c++17", "--extra-device-vectorization", "-default-device"]
@@ -79,11 +79,19 @@ def digest(of_files):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def with_headers(source):
+    """A source's text and that of every header of ours that it includes."""
+    text, names = source.read_text(), []
+    for name in re.findall(r'#include "([\w.]+)"', text):
+        if (SOURCES / name).exists():
+            names += with_headers(SOURCES / name)
+    return [text, *names]
+
+
 def compile_unit(source, target):
     """An image, and what the compiler said. Kept in the toolchain's folder by what went into it."""
-    headers = "".join(file.read_text() for file in sorted(SOURCES.glob("*.cuh")))
-    text = source.read_text()
-    key = hashlib.sha256("\0".join([*PACKAGES.values(), *OPTIONS, target, headers, text]).encode())
+    text, *headers = with_headers(source)
+    key = hashlib.sha256("\0".join([*PACKAGES.values(), *OPTIONS, target, text, *headers]).encode())
     kept = TOOLCHAIN / "cache" / f"{source.stem}.{target}.{key.hexdigest()[:16]}"
     log = kept.with_suffix(kept.suffix + ".log")
     if kept.exists() and log.exists():
@@ -114,7 +122,10 @@ def compile_unit(source, target):
 
 
 def resources(image):
-    """Registers, stack and shared bytes of each kernel of a cubin."""
+    """Registers, stack, shared bytes and instructions of each kernel of a cubin, kept beside it."""
+    known = Path(f"{image}.json")
+    if known.exists():
+        return json.loads(known.read_text())
     environment = {**os.environ, "PATH": f"{find('cu13/bin')}:{os.environ['PATH']}"}
     tool = find("cu13/bin/cuobjdump")
 
@@ -136,6 +147,7 @@ def resources(image):
         kernel = made[name.strip()]
         kernel["spills"] = counts.pop("STL") + counts.pop("LDL")
         kernel["instructions"] = {word: count for word, count in counts.items() if count}
+    known.write_text(json.dumps(made))
     return made
 
 

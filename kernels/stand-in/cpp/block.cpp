@@ -54,11 +54,13 @@ static void start_block(Worker& w) {
     f.state = State::Ready;
     f.groups.clear();
     f.open.clear();
+    f.products.assign(1, {});
     f.clock = 1;
     f.seen.reset();
     f.fenced = f.fenced_registers = false;
     init_fiber(w, f);
   }
+  w.group_arrived.assign(w.threads / 128 + 1, 0);
   w.live = w.threads;
   start_checks(w);
 }

@@ -75,6 +75,24 @@ void load_matrices(uint32_t* out, uint32_t address, bool transposed, std::source
 void multiply(void* c, const uint32_t* a, const uint32_t* b, Element element,
               std::source_location l);
 uint32_t shared_address_of(const void* p, std::source_location l);
+void mbarrier_init(uint32_t barrier, unsigned arrivals, std::source_location l);
+void mbarrier_arrive(uint32_t barrier, unsigned bytes, std::source_location l);
+void mbarrier_wait(uint32_t barrier, unsigned parity, std::source_location l);
+void tensor_load(uint32_t to, const void* map, uint32_t barrier, const int* coordinates,
+                 unsigned rank, std::source_location l);
+// One product of a warpgroup: c(64, n) += a * b. `a` are registers, or null: then `a_tile`.
+struct GroupProduct {
+  float* c;
+  unsigned n;
+  const uint32_t* a;
+  uint64_t a_tile, b_tile;
+  bool b_is_transposed, accumulates;
+  Element element;
+};
+void group_multiply(const GroupProduct& product, std::source_location l);
+void group_fence();
+void group_commit();
+void group_wait(unsigned groups_left, std::source_location l);
 uint32_t e4m3x2_to_f16(uint16_t pair);
 uint8_t f32_to_e4m3(float x);
 void register_kernel(const char* name, const char* file, void (*call)(void**),
@@ -85,10 +103,10 @@ struct Registration;
 template <class... A, void (*F)(A...)>
 struct Registration<F> {
   template <size_t... I>
-  __attribute__((no_sanitize("thread"))) static void call_with(void** a, std::index_sequence<I...>) {
+  __attribute__((no_sanitize("thread", "undefined"))) static void call_with(void** a, std::index_sequence<I...>) {
     F(*(std::remove_reference_t<A>*)a[I]...);
   }
-  __attribute__((no_sanitize("thread"))) static void call(void** a) {
+  __attribute__((no_sanitize("thread", "undefined"))) static void call(void** a) {
     call_with(a, std::index_sequence_for<A...>{});
   }
   Registration(const char* name, const char* file) {
@@ -205,5 +223,51 @@ inline void oc_mma_f16_16816(float (&c)[4], const uint32_t (&a)[4], const uint32
 inline void oc_mma_s8_16832(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], OC_L) {
   oc::multiply(c, a, b, oc::Element::S8, l);
 }
+
+// ---- sm_90: barriers in memory, tensor copies, products of warpgroups
+struct alignas(64) OcTensorMap {
+  uint64_t words[16];
+};
+inline void oc_mbarrier_init(uint32_t barrier, unsigned arrivals, OC_L) {
+  oc::mbarrier_init(barrier, arrivals, l);
+}
+inline void oc_mbarrier_arrive(uint32_t barrier, OC_L) { oc::mbarrier_arrive(barrier, 0, l); }
+inline void oc_mbarrier_expect(uint32_t barrier, unsigned bytes, OC_L) {
+  oc::mbarrier_arrive(barrier, bytes, l);
+}
+inline void oc_mbarrier_wait(uint32_t barrier, unsigned parity, OC_L) {
+  oc::mbarrier_wait(barrier, parity, l);
+}
+inline void oc_fence_mbarrier_init() {}
+inline void oc_fence_async_shared() {}
+inline void oc_tensor_load_4d(uint32_t to, const OcTensorMap* map, uint32_t barrier, int c0, int c1,
+                              int c2, int c3, OC_L) {
+  int coordinates[4] = {c0, c1, c2, c3};
+  oc::tensor_load(to, map, barrier, coordinates, 4, l);
+}
+template <int R>
+inline void oc_registers_more() {}
+template <int R>
+inline void oc_registers_fewer() {}
+inline void oc_wgmma_fence() { oc::group_fence(); }
+inline void oc_wgmma_commit() { oc::group_commit(); }
+template <int N>
+inline void oc_wgmma_wait(OC_L) {
+  oc::group_wait(N, l);
+}
+template <class Element, int N>
+inline void oc_wgmma_ss(float (&c)[N / 2], uint64_t a, uint64_t b, bool accumulates, OC_L) {
+  oc::group_multiply({c, N, nullptr, a, b, false, accumulates, Element::ELEMENT}, l);
+}
+template <class Element, int N>
+inline void oc_wgmma_rs(float (&c)[N / 2], const uint32_t (&a)[4], uint64_t b, OC_L) {
+  oc::group_multiply({c, N, a, 0, b, true, true, Element::ELEMENT}, l);
+}
+struct oc_bf16 {
+  static constexpr oc::Element ELEMENT = oc::Element::Bf16;
+};
+struct oc_f16 {
+  static constexpr oc::Element ELEMENT = oc::Element::F16;
+};
 
 #include "arithmetic_on_cpu.hpp"

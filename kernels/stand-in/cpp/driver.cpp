@@ -233,6 +233,29 @@ CU cuMemsetD8Async(uint64_t d, unsigned char v, size_t n, void* s) { return fill
 CU cuMemsetD16Async(uint64_t d, unsigned short v, size_t n, void* s) { return fill(s, d, v, n); }
 CU cuMemsetD32Async(uint64_t d, unsigned v, size_t n, void* s) { return fill(s, d, v, n); }
 
+// ---- tensor maps: the stand-in's own form, see runtime.hpp
+
+CU cuTensorMapEncodeTiled(void* to, int type, unsigned rank, void* address, const uint64_t* sizes,
+                          const uint64_t* strides, const uint32_t* box, const uint32_t* steps,
+                          int interleave, int swizzle, int, int) {
+  // By the enumerators of CUtensorMapDataType and CUtensorMapSwizzle.
+  static const unsigned widths[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
+  if (type < 0 || type > 12 || rank < 1 || rank > 5 || interleave || (swizzle && swizzle != 3))
+    return INVALID_VALUE;
+  TensorMap map{TensorMap::MARK, rank, widths[type], swizzle ? 128u : 0u, (uint64_t)address, {}, {}, {}};
+  for (unsigned i = 0; i < rank; i++) {
+    if (!box[i] || box[i] > 256 || steps[i] != 1 || !sizes[i] || sizes[i] > 1ull << 32)
+      return INVALID_VALUE;
+    if (i > 0 && strides[i - 1] % 16) return INVALID_VALUE;
+    map.sizes[i] = (uint32_t)sizes[i];
+    map.box[i] = box[i];
+    if (i > 0) map.strides[i - 1] = strides[i - 1];
+  }
+  unsigned run = box[0] * widths[type];
+  if ((uint64_t)address % 16 || run % 16 || (swizzle && run > 128)) return INVALID_VALUE;
+  return memcpy(to, &map, sizeof map), OK;
+}
+
 // ---- streams and events
 
 CU cuStreamCreate(void** s, unsigned) { return *s = new Stream, sticky; }

@@ -33,20 +33,12 @@ HOOK void __tsan_init() {}
 HOOK void __tsan_func_entry(void*) {}
 HOOK void __tsan_func_exit() {}
 
-// Undefined arithmetic and misaligned pointers: the compiler hands over where, as its first word.
-namespace {
-struct Undefined {
-  const char* file;
-  uint32_t line, column;
-};
-void report(const Undefined* what, const char* message) {
-  if (!oc::current) return;
-  std::string where = std::string(" at ") + what->file + ":" + std::to_string(what->line);
-  oc::fault(message + where + ", reached", oc::site_of_code(__builtin_return_address(0)));
+// Undefined arithmetic and misaligned pointers.
+static void report(const char* message, oc::Site site) {
+  if (oc::current) oc::fault(message, site);
 }
-}  // namespace
 #define UNDEFINED(name, message) \
-  HOOK void __ubsan_handle_##name(const Undefined* what) { report(what, message); }
+  HOOK void __ubsan_handle_##name(void*) { report(message, HERE); }
 UNDEFINED(type_mismatch_v1, "misaligned pointer")
 UNDEFINED(out_of_bounds, "out of bounds: an index beyond its array")
 UNDEFINED(shift_out_of_bounds, "a shift by more than the word has bits, or by less than none")

@@ -191,7 +191,7 @@ void copy_async_wait(unsigned groups_left) {
     for (const PendingCopy& copy : groups[i]) {
       if (copy.zeroes) memset(copy.to, 0, copy.size);
       else memcpy(copy.to, copy.from, copy.size);
-      if (checking) clear_in_flight(copy.to, copy.size);
+      if (checking) clear_in_flight(copy.to, copy.size, true);
     }
   groups.erase(groups.begin(), groups.begin() + (ptrdiff_t)count);
 }

@@ -1,6 +1,5 @@
 // A stand-in for libcuda: modules, launches, graphs, and what tests set and read.
-#include <array>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "driver.hpp"
@@ -43,10 +42,27 @@ static int read_image(const void* image, Module& module) {
   return known ? OK : INVALID_IMAGE;
 }
 
+// Arguments as the call had them, each aligned as any type of a kernel may ask.
+struct Arguments {
+  static constexpr size_t ALIGNED = 128;
+  std::shared_ptr<char> bytes;
+  std::vector<size_t> at;
+
+  Arguments(void** from, const std::vector<size_t>& sizes) {
+    size_t end = 0;
+    for (size_t size : sizes) {
+      at.push_back(end);
+      end += (size + ALIGNED - 1) / ALIGNED * ALIGNED;
+    }
+    bytes.reset((char*)aligned_alloc(ALIGNED, end + ALIGNED), free);
+    for (size_t i = 0; i < sizes.size(); i++) memcpy(bytes.get() + at[i], from[i], sizes[i]);
+  }
+};
+
 static int launch(const Function& f, Dim3 grid, Dim3 block, size_t shared,
-                  std::vector<std::vector<char>> values) {
+                  const Arguments& arguments) {
   std::vector<void*> pointers;
-  for (auto& v : values) pointers.push_back(v.data());
+  for (size_t at : arguments.at) pointers.push_back(arguments.bytes.get() + at);
   auto call = f.kernel->call;
   std::function<void()> body = [&] { call(pointers.data()); };
   std::string report = run_grid(f.name, grid, block, shared, body);
@@ -102,11 +118,7 @@ CU cuLaunchKernel(void* fp, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
       gx > 2147483647u || threads > 1024 || !threads || bz > 64)
     return INVALID_VALUE;
   // The driver copies the arguments at the call.
-  std::vector<std::vector<char>> values;
-  for (size_t i = 0; i < f.kernel->sizes.size(); i++) {
-    auto* from = (const char*)arguments[i];
-    values.emplace_back(from, from + f.kernel->sizes[i]);
-  }
+  Arguments values(arguments, f.kernel->sizes);
   launches++;
   return run_step(stream, [&f, gx, gy, gz, bx, by, bz, shared, values] {
     return launch(f, {gx, gy, gz}, {bx, by, bz}, shared, values);

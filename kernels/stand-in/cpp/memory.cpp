@@ -248,15 +248,15 @@ void mark_in_flight(const void* address, size_t size, Site site) {
   for (size_t i = 0; i < size; i++) place.shadow->at(place.offset + i).in_flight = worker->block_stamp;
 }
 
-void clear_in_flight(const void* address, size_t size) {
+void clear_in_flight(const void* address, size_t size, bool by_wait) {
   Place place;
   locate(*worker, (uintptr_t)address, size, place);
   if (!place.shadow) return;
   for (size_t i = 0; i < size; i++) {
     Cell& c = place.shadow->at(place.offset + i);
     c.in_flight = 0;
-    // What arrived belongs to the thread's present, not to the moment of the request.
-    if (c.writer == current->linear) c.write_clock = current->clock;
+    // What a thread waited for belongs to its present; what came by itself, to its request.
+    if (by_wait && c.writer == current->linear) c.write_clock = current->clock;
   }
 }
 

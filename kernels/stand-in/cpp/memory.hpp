@@ -10,7 +10,7 @@ enum class Access : uint8_t { Read, Write, Atomic };
 void check_access(const void* address, size_t size, Access access, Site site);
 // Bytes that an asynchronous copy is about to write: nobody may touch them until it arrives.
 void mark_in_flight(const void* address, size_t size, Site site);
-void clear_in_flight(const void* address, size_t size);
+void clear_in_flight(const void* address, size_t size, bool by_wait);
 
 // Order between threads of a block.
 void order_threads(Worker& w, const std::vector<unsigned>& members);

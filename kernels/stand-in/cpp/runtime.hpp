@@ -44,6 +44,16 @@ struct PendingCopy {
   Site site;
 };
 
+// A warpgroup's product as one of its threads issued it.
+struct Product {
+  float* c;
+  unsigned n;
+  bool has_registers, b_is_transposed, accumulates, is_bf16;
+  uint32_t a[4];
+  uint64_t a_tile, b_tile;
+  Site site;
+};
+
 struct Fiber {
   void* stack_pointer = nullptr;
   unsigned x = 0, y = 0, z = 0, linear = 0, lane = 0, warp = 0;
@@ -57,7 +67,8 @@ struct Fiber {
   // cp.async: groups issued and not yet waited for, and the open one.
   std::vector<std::vector<PendingCopy>> groups;
   std::vector<PendingCopy> open;
-  // wgmma: whether its fence came since the last wait.
+  // wgmma: products issued and not yet waited for, by group; whether the fence came.
+  std::vector<std::vector<Product>> products;
   bool fenced_registers = false;
   // Checking: this thread's own clock, and whether a fence came before its next atomic.
   uint32_t clock = 1;
@@ -100,7 +111,8 @@ struct Worker {
   const std::function<void()>* body = nullptr;
   std::string error;
   uint64_t random = 1;
-  std::shared_ptr<void> hopper;  // state of mbarriers, TMA and wgmma: hopper.cpp
+  std::shared_ptr<struct Hopper> hopper;  // mbarriers and tensor copies: see hopper.cpp
+  std::vector<unsigned> group_arrived;    // threads of each warpgroup that wait for its products
   Worker();
   ~Worker();
 };
@@ -130,6 +142,16 @@ void release_barrier(Worker& w, unsigned id);
 // A shared-memory address as PTX has it, and back. Checks bounds and alignment.
 uint32_t shared_address(const void* p, Site site);
 unsigned char* shared_pointer(uint32_t address, unsigned size, Site site);
+
+// What the driver makes of a tensor for tensor_load: the stand-in's own form of a CUtensorMap.
+struct TensorMap {
+  static constexpr uint32_t MARK = 0x54434f01;
+  uint32_t mark, rank, element_bytes, swizzle_bytes;
+  uint64_t address;
+  uint64_t strides[4];
+  uint32_t sizes[5], box[5];
+};
+static_assert(sizeof(TensorMap) <= 128);
 
 // Moves asynchronous copies forward; whether anything arrived.
 bool advance_hopper(Worker& w);
