@@ -45,13 +45,19 @@ fn main() -> Result<()> {
     let mut trainer = Trainer::new(decoder, options, (examples, Vec::new()), None)?;
     let mut out = std::io::stdout();
     let mut say = |text: String| {
-        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| failed(&error))
+        writeln!(out, "{text}")
+            .and_then(|()| out.flush())
+            .map_err(|error| failed(&error))
     };
     say("ready".to_owned())?;
     for _ in std::io::stdin().lock().lines() {
         let started = Instant::now();
         let loss = trainer.advance(&pool)?.loss;
-        say(format!("{} {loss} {}", started.elapsed().as_secs_f64(), peak_memory()))?;
+        say(format!(
+            "{} {loss} {}",
+            started.elapsed().as_secs_f64(),
+            peak_memory()
+        ))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outcrop_agents::{
-    AgentDefinition, Beginning, CallAnswer, Conversation, Edit, Entry, Execution, Fact,
+    AgentDefinition, Answer, Beginning, CallAnswer, Conversation, Edit, Entry, Execution, Fact,
 };
 use outcrop_api::{Error, Result};
 use outcrop_governance::Principal;
@@ -14,7 +14,7 @@ use super::request::{AgentRequest, InvokeRequest, ResumeRequest};
 use super::result::{AgentInfo, AgentResult};
 use super::run::{Open, Run};
 use super::stored;
-use crate::desk::request_id;
+use crate::desk::{Record, request_id};
 use crate::feed::Feed;
 use crate::session::{Session, blocking};
 
@@ -23,6 +23,8 @@ use crate::session::{Session, blocking};
 pub struct Agent {
     session: Session,
     definition: AgentDefinition,
+    /// Who asks it, by an operation whose record is open; otherwise the owner does.
+    caller: Option<(Principal, Record)>,
 }
 
 impl Session {
@@ -79,7 +81,14 @@ impl Agent {
         Self {
             session,
             definition,
+            caller: None,
         }
+    }
+
+    /// The same, asked by the caller of an operation.
+    pub(crate) fn asked_by(mut self, principal: Principal, record: Record) -> Self {
+        self.caller = Some((principal, record));
+        self
     }
 
     /// Its id.
@@ -141,15 +150,31 @@ impl Agent {
     /// `ResourceNotFoundException` where the session has no turn; `ConflictException` where the turn
     /// has ended, is under way elsewhere, or does not wait for one of the answers.
     pub async fn resume(&self, request: ResumeRequest) -> Result<Run> {
-        let by = Principal::owner().arn;
+        self.answer(request.session_id, |_| Ok(request.answers))
+            .await
+    }
+
+    /// Goes on with a turn by what `answers` says of where it stands.
+    ///
+    /// # Errors
+    /// As [`Agent::resume`]; those of `answers`.
+    pub(crate) async fn answer(
+        &self,
+        session_id: String,
+        answers: impl FnOnce(&AgentResult) -> Result<Vec<Answer>> + Send + 'static,
+    ) -> Result<Run> {
+        let by = match &self.caller {
+            Some((principal, _)) => principal.arn.clone(),
+            None => Principal::owner().arn,
+        };
         let limit = self.definition.limits.max_result_chars;
-        self.drive(request.session_id, move |recorded| {
-            recorded.result()?;
+        self.drive(session_id, move |recorded| {
+            let answers = answers(&recorded.result()?)?;
             recorded.lose_what_was_started()?;
-            if request.answers.is_empty() {
+            if answers.is_empty() {
                 return Ok(());
             }
-            let answers = request.answers.into_iter().map(|mut answer| {
+            let answers = answers.into_iter().map(|mut answer| {
                 answer.by = Some(by.clone());
                 if let CallAnswer::Result(outcome) = answer.answer {
                     answer.answer = CallAnswer::Result(outcome.bounded(limit));
@@ -246,9 +271,15 @@ impl Agent {
         begin: impl FnOnce(&mut Recorded) -> Result<()> + Send + 'static,
     ) -> Result<Run> {
         let name = Name::new(self.id(), &session_id)?;
-        let record = self
-            .session
-            .open_record("InvokeAgent", "agentId", self.id())?;
+        let (user, record) = match &self.caller {
+            Some(caller) => caller.clone(),
+            None => {
+                let open = self
+                    .session
+                    .open_record("InvokeAgent", "agentId", self.id());
+                (Principal::owner(), open?)
+            }
+        };
         let (session, opened) = (self.session.clone(), name.clone());
         let begun = blocking(move || {
             let mut recorded = Recorded::open(session.store(), opened)?;
@@ -270,7 +301,7 @@ impl Agent {
                 sender,
                 request_id: record.request_id(),
                 record,
-                user: Principal::owner(),
+                user,
                 agent_id: name.agent_id,
                 session_id: name.session_id,
                 failure: None,

@@ -1,6 +1,6 @@
 //! The operations of `bedrock-agent-runtime`: asking knowledge bases, agents and flows.
 
-use super::{operations, retrieval, sessions, tags};
+use super::{agents, operations, retrieval, sessions, tags};
 
 operations! { BedrockAgentRuntime;
     AgenticRetrieveStream, POST "/agenticRetrieveStream" 200;
@@ -18,7 +18,7 @@ operations! { BedrockAgentRuntime;
     GetIngestedDocumentAcl, POST "/knowledgebases/{knowledgeBaseId}/datasources/{dataSourceId}/get-ingested-document-acl" 200;
     GetInvocationStep, POST "/sessions/{sessionIdentifier}/invocationSteps/{invocationStepId}" 200 -> sessions::get_step;
     GetSession, GET "/sessions/{sessionIdentifier}/" 200 -> sessions::get;
-    InvokeAgent, POST "/agents/{agentId}/agentAliases/{agentAliasId}/sessions/{sessionId}/text" 200;
+    InvokeAgent, POST "/agents/{agentId}/agentAliases/{agentAliasId}/sessions/{sessionId}/text" 200 => agents::invoke::invoke;
     InvokeFlow, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}" 200;
     InvokeInlineAgent, POST "/agents/{sessionId}" 200;
     ListFlowExecutionEvents, GET "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}/events" 200;

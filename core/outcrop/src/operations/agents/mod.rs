@@ -4,12 +4,16 @@ pub(super) mod action_groups;
 pub(super) mod agent;
 pub(super) mod aliases;
 pub(super) mod collaborators;
+mod control;
 mod convert;
+pub(super) mod invoke;
+mod invoke_events;
 pub(super) mod knowledge_bases;
 mod native;
 mod overrides;
 mod parts;
 pub(super) mod prepare;
+mod trace;
 pub(super) mod versions;
 
 use outcrop_api::{Error, Result};

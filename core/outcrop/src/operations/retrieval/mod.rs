@@ -5,7 +5,7 @@ mod prompt;
 pub(super) mod rerank;
 mod search;
 
-use outcrop_api::{Error, Result};
+use outcrop_api::{Error, Passage, Result};
 use outcrop_knowledge::{DATA_SOURCE_ID, Found, SOURCE_URI};
 use serde_json::{Value, json};
 
@@ -69,7 +69,11 @@ fn result(found: &Found) -> Value {
 
 /// A passage as a reference of an answer.
 fn reference(found: &Found) -> Value {
-    let passage = &found.passage;
+    reference_to(&found.passage, found.source.as_deref())
+}
+
+/// A passage as a reference, with the data source that it is of, where that is known.
+pub(super) fn reference_to(passage: &Passage, source: Option<&str>) -> Value {
     let uri = &passage.location.uri;
     let location = if uri.starts_with("s3://") {
         json!({"type": "S3", "s3Location": {"uri": uri}})
@@ -81,7 +85,7 @@ fn reference(found: &Found) -> Value {
     metadata.retain(|name, _| (1..=100).contains(&name.chars().count()));
     metadata.insert(SOURCE_URI.into(), json!(uri));
     metadata.insert(CHUNK_ID.into(), json!(passage.id));
-    if let Some(source) = &found.source {
+    if let Some(source) = source {
         metadata.insert(DATA_SOURCE_ID.into(), json!(source));
     }
     if let Some(page) = passage.location.page {

@@ -1,0 +1,171 @@
+//! `InvokeAgent`: one turn of an agent, or what follows on a return of control.
+
+use std::collections::BTreeMap;
+
+use outcrop_agents::{AgentDefinition, Execution};
+use outcrop_api::{Error, Result};
+use serde_json::{Value, json};
+
+use super::invoke_events::Invoking;
+use super::{DRAFT, aliases, control};
+use crate::agents::{Agent, InvokeRequest, find_definition};
+use crate::operations::{Answer, Call};
+use crate::registry::AGENT_ALIASES;
+use crate::session::blocking;
+
+/// `InvokeAgent`.
+pub(in crate::operations) async fn invoke(call: Call) -> Result<Answer> {
+    check(&call)?;
+    let (call, definition) = blocking(move || {
+        let definition = runs(&call)?;
+        Ok((call, definition))
+    })
+    .await?;
+    let session_id = call.required("sessionId")?.to_string();
+    let traced = (call.input["enableTrace"] == json!(true)).then(|| about(&call, &definition));
+    let agent = Agent::new(call.session.clone(), definition.clone())
+        .asked_by(call.principal.clone(), call.record.clone());
+    let state = &call.input["sessionState"];
+    let run = if state.get("returnControlInvocationResults").is_some() {
+        let (state, definition) = (state.clone(), definition.clone());
+        let answers = agent.answer(session_id.clone(), move |result| {
+            control::answers(&definition, &state, &result.pending)
+        });
+        answers.await?
+    } else {
+        let attributes = |name: &str| -> BTreeMap<String, String> {
+            let given = state[name].as_object().into_iter().flatten();
+            given
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string())))
+                .collect()
+        };
+        let request = InvokeRequest {
+            input: call.text("inputText").unwrap_or_default().into(),
+            session_id: Some(session_id.clone()),
+            session_attributes: attributes("sessionAttributes"),
+            prompt_session_attributes: attributes("promptSessionAttributes"),
+            runs: None,
+        };
+        agent.invoke(request).await?
+    };
+    let mut answer = Answer::stream(Box::new(Invoking::new(run, definition, traced)));
+    answer
+        .output
+        .insert("contentType".into(), json!("application/json"));
+    answer.output.insert("sessionId".into(), json!(session_id));
+    Ok(answer)
+}
+
+/// Refuses members that are not honoured.
+fn check(call: &Call) -> Result<()> {
+    call.refuse(&["memoryId"], "an agent here remembers within a session")?;
+    call.refuse(
+        &["promptCreationConfigurations"],
+        "a session's turns are all told to its model",
+    )?;
+    if call.input["endSession"] == json!(true) {
+        return Err(Error::validation(
+            "endSession is not supported: a session here stays, and is left by not using it.",
+        ));
+    }
+    if call.input["streamingConfigurations"]["streamFinalResponse"] == json!(true) {
+        return Err(Error::validation(
+            "streamingConfigurations.streamFinalResponse is not supported: an answer is told once \
+             its citations are checked.",
+        ));
+    }
+    let state = &call.input["sessionState"];
+    for (name, why) in [
+        ("files", "an agent here reads no files"),
+        (
+            "conversationHistory",
+            "a session's history is what happened in it",
+        ),
+    ] {
+        if state.get(name).is_some() {
+            return Err(Error::validation(format!(
+                "sessionState.{name} is not supported: {why}."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The definition that the alias of a call leads to, as this turn runs it.
+fn runs(call: &Call) -> Result<AgentDefinition> {
+    let agent = super::agent_of(call)?;
+    let alias = aliases::find(&call.session, &agent, call.required("agentAliasId")?)?;
+    if alias.text("aliasInvocationState") == "REJECT_INVOCATIONS" {
+        return Err(Error::validation(format!(
+            "Alias {} of agent {} rejects invocations.",
+            alias.id, agent.id
+        )));
+    }
+    let version = aliases::version_of(&alias).unwrap_or(DRAFT);
+    let found = find_definition(&call.session, &agent.id, version)?;
+    let mut definition = found.ok_or_else(|| match version {
+        DRAFT => Error::validation(format!(
+            "Agent {} is not prepared: prepare it before it is invoked.",
+            agent.id
+        )),
+        number => Error::not_found(format!(
+            "Agent version {number}, which alias {} is routed to, does not exist.",
+            alias.id
+        ))
+        .with_resource(&alias.arn),
+    })?;
+    for group in &mut definition.action_groups {
+        // Nobody's loop stands behind an operation: its caller is handed each call.
+        group.execution = Execution::ReturnControl;
+    }
+    let configurations = call.input["sessionState"]["knowledgeBaseConfigurations"].as_array();
+    for (at, configuration) in configurations.into_iter().flatten().enumerate() {
+        let place = format!("sessionState.knowledgeBaseConfigurations[{at}]");
+        configure(&mut definition, configuration, &place)?;
+    }
+    Ok(definition)
+}
+
+/// Has a look-up in a knowledge base give as many passages as a request says.
+fn configure(definition: &mut AgentDefinition, configuration: &Value, place: &str) -> Result<()> {
+    let id = &configuration["knowledgeBaseId"];
+    let mut links = definition.knowledge_bases.iter_mut();
+    let link = links.find(|link| *id == json!(link.id)).ok_or_else(|| {
+        Error::validation(format!(
+            "{place}.knowledgeBaseId: expected a knowledge base of the agent, got {id}"
+        ))
+    })?;
+    let retrieval = configuration["retrievalConfiguration"].as_object();
+    for (name, search) in retrieval.into_iter().flatten() {
+        let unknown = search.as_object().into_iter().flatten();
+        let mut unknown = unknown.filter(|(member, _)| *member != "numberOfResults");
+        if name != "vectorSearchConfiguration" {
+            return Err(Error::validation(format!(
+                "{place}.retrievalConfiguration.{name} is not supported."
+            )));
+        }
+        if let Some((member, _)) = unknown.next() {
+            return Err(Error::validation(format!(
+                "{place}.retrievalConfiguration.{name}.{member} is not supported in an agent's \
+                 look-ups: of them, numberOfResults can be said."
+            )));
+        }
+        if let Some(results) = search["numberOfResults"].as_u64() {
+            link.results = results as usize;
+        }
+    }
+    Ok(())
+}
+
+/// What every event of a trace says of the agent that it is of.
+fn about(call: &Call, definition: &AgentDefinition) -> Value {
+    let alias = call.text("agentAliasId").unwrap_or_default();
+    let arn = AGENT_ALIASES.arn_of(&format!("{}/{alias}", definition.id));
+    json!({
+        "agentId": definition.id,
+        "agentAliasId": alias,
+        "agentVersion": definition.version,
+        "sessionId": call.text("sessionId"),
+        "callerChain": [{"agentAliasArn": arn}],
+    })
+}

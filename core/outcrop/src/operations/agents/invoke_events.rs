@@ -1,0 +1,164 @@
+//! The events of `InvokeAgent`: the answer with its citations, a return of control, and the trace.
+
+use std::collections::VecDeque;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use outcrop_agents::{AgentDefinition, Pending, TraceEvent};
+use outcrop_api::{BoxFuture, Citation, Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{control, trace};
+use crate::agents::Run;
+use crate::operations::OperationEvents;
+use crate::operations::retrieval::reference_to;
+
+/// An event's member of the stream, and its value.
+type Event = (&'static str, Value);
+
+/// Most bytes of one chunk, as the shape says.
+const MAX_CHUNK: usize = 1_000_000;
+
+/// A turn as the events of its answer.
+pub(super) struct Invoking {
+    run: Run,
+    definition: AgentDefinition,
+    /// What every event of the trace says of the agent; none where no trace is asked for.
+    traced: Option<Value>,
+    waiting: VecDeque<Event>,
+    is_done: bool,
+    /// Told when all that came before it was.
+    failed: Option<Error>,
+}
+
+impl Invoking {
+    pub fn new(run: Run, definition: AgentDefinition, traced: Option<Value>) -> Self {
+        Self {
+            run,
+            definition,
+            traced,
+            waiting: VecDeque::new(),
+            is_done: false,
+            failed: None,
+        }
+    }
+
+    /// Adds what one of the run's events becomes.
+    fn push(&mut self, mut event: Value) -> Result<()> {
+        if let Some(event) = event.get_mut("trace") {
+            let event: TraceEvent = read(event.take())?;
+            if let Some(about) = &self.traced {
+                for told in trace::of(&self.definition, &event) {
+                    let mut part = about.clone();
+                    part["eventTime"] = json!(event.time);
+                    part["trace"] = told;
+                    self.waiting.push_back(("trace", part));
+                }
+            }
+        }
+        match event.get_mut("result") {
+            Some(result) => self.finish(result.take()),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the answer, or what the turn is paused for.
+    fn finish(&mut self, mut result: Value) -> Result<()> {
+        self.is_done = true;
+        let pending: Vec<Pending> = read(result["pending"].take())?;
+        if !pending.is_empty() {
+            let event = control::event(&self.definition, &pending);
+            self.waiting.push_back(("returnControl", event));
+            return Ok(());
+        }
+        let message = result["message"].as_str().unwrap_or_default();
+        if !message.is_empty() {
+            return Err(ended_early(&result["stopReason"], message));
+        }
+        let text = result["text"].as_str().unwrap_or_default().to_string();
+        let citations: Vec<Citation> = read(result["citations"].take())?;
+        for (at, part) in parts(&text).enumerate() {
+            let mut chunk = json!({"bytes": STANDARD.encode(part)});
+            if at == 0 && !citations.is_empty() {
+                let citations = citations.iter().map(|one| citation(&text, one));
+                chunk["attribution"] = json!({"citations": citations.collect::<Vec<_>>()});
+            }
+            self.waiting.push_back(("chunk", chunk));
+        }
+        Ok(())
+    }
+}
+
+impl OperationEvents for Invoking {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Event>>> {
+        Box::pin(async move {
+            loop {
+                if let Some(event) = self.waiting.pop_front() {
+                    return Some(Ok(event));
+                }
+                if self.is_done {
+                    return self.failed.take().map(Err);
+                }
+                let told = match self.run.next().await {
+                    Ok(Some(batch)) => serde_json::from_str::<Vec<Value>>(&batch)
+                        .map_err(|error| Error::internal(error.to_string()).with_source(error)),
+                    Ok(None) => Err(Error::internal("a turn ended without a result")),
+                    Err(error) => Err(error),
+                };
+                let pushed = told
+                    .and_then(|events| events.into_iter().try_for_each(|event| self.push(event)));
+                if let Err(error) = pushed {
+                    self.is_done = true;
+                    self.failed = Some(error);
+                }
+            }
+        })
+    }
+}
+
+/// The error of a turn that ended before its answer.
+fn ended_early(reason: &Value, message: &str) -> Error {
+    let kind = match reason.as_str().unwrap_or_default() {
+        "max_steps" | "token_limit" | "time_limit" | "cost_limit" => {
+            ErrorKind::ServiceQuotaExceededException
+        }
+        "stopped" | "interrupted" => ErrorKind::ConflictException,
+        _ => ErrorKind::DependencyFailedException,
+    };
+    Error::new(kind, format!("The turn ended before its answer: {message}"))
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value)
+        .map_err(|error| Error::internal(format!("an agent's event: {error}")).with_source(error))
+}
+
+/// The text in parts of at most as many bytes as a chunk holds; one where it is empty.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = text.floor_char_boundary(MAX_CHUNK);
+        let (part, after) = text.split_at(end);
+        rest = (!after.is_empty()).then_some(after);
+        Some(part)
+    })
+}
+
+fn citation(text: &str, citation: &Citation) -> Value {
+    let length = citation.span.end.saturating_sub(citation.span.start);
+    let part: String = text
+        .chars()
+        .skip(citation.span.start)
+        .take(length)
+        .collect();
+    let passages = citation.passages.iter();
+    json!({
+        "generatedResponsePart": {"textResponsePart": {
+            "text": part,
+            "span": {"start": citation.span.start, "end": citation.span.end},
+        }},
+        "retrievedReferences": passages.map(|one| reference_to(one, None)).collect::<Vec<_>>(),
+    })
+}

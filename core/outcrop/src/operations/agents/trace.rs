@@ -1,0 +1,165 @@
+//! The trace of a turn in Bedrock's form. What that form has no member for is in the session's own
+//! trace only.
+
+use outcrop_agents::{AgentDefinition, CallSummary, Event, Outcome, Target, TraceEvent};
+use serde_json::{Value, json};
+
+use super::control;
+use crate::operations::retrieval::reference_to;
+
+/// The `trace` members that an event of a turn's trace is told as, in order.
+pub(super) fn of(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
+    let id = format!("{}.{}", event.turn, event.step);
+    let orchestration = |member: &str, mut told: Value| {
+        told["traceId"] = json!(id);
+        vec![json!({"orchestrationTrace": {member: told}})]
+    };
+    match &event.event {
+        Event::ModelInvocationInput { model, text } => orchestration(
+            "modelInvocationInput",
+            json!({"type": "ORCHESTRATION", "foundationModel": model, "text": text}),
+        ),
+        Event::ModelInvocationOutput {
+            content,
+            usage,
+            took_ms,
+            ..
+        } => orchestration(
+            "modelInvocationOutput",
+            json!({
+                "rawResponse": {"content": json!(content).to_string()},
+                "metadata": {
+                    "usage": {"inputTokens": usage.input_tokens, "outputTokens": usage.output_tokens},
+                    "totalTimeMs": took_ms,
+                },
+            }),
+        ),
+        Event::Rationale { text } => orchestration("rationale", json!({"text": text})),
+        Event::ApprovalRequest { pending } => {
+            let invocation = control::invocation_id(pending);
+            let inputs = pending.iter().flat_map(|one| {
+                let call = control::summary(&one.call);
+                orchestration(
+                    "invocationInput",
+                    input(definition, &call, Some(&invocation)),
+                )
+            });
+            inputs.collect()
+        }
+        Event::InvocationInput { call } => {
+            orchestration("invocationInput", input(definition, call, None))
+        }
+        Event::Observation {
+            call,
+            outcome,
+            took_ms,
+        } => orchestration("observation", observation(call, outcome, *took_ms)),
+        Event::FinalResponse { text, .. } => orchestration(
+            "observation",
+            json!({"type": "FINISH", "finalResponse": {"text": text}}),
+        ),
+        Event::Failure { message, .. } => {
+            vec![json!({"failureTrace": {"traceId": id, "failureReason": message}})]
+        }
+        Event::Input { .. }
+        | Event::Decision { .. }
+        | Event::ApprovalResponse { .. }
+        | Event::Edited {} => Vec::new(),
+    }
+}
+
+fn input(definition: &AgentDefinition, call: &CallSummary, invocation: Option<&str>) -> Value {
+    match &call.target {
+        Some(Target::KnowledgeBase { id }) => json!({
+            "invocationType": "KNOWLEDGE_BASE",
+            "knowledgeBaseLookupInput": {"knowledgeBaseId": id, "text": call.arguments["query"]},
+        }),
+        Some(Target::Collaborator { name }) => json!({
+            "invocationType": "AGENT_COLLABORATOR",
+            "agentCollaboratorInvocationInput": {
+                "agentCollaboratorName": name,
+                "input": {"type": "TEXT", "text": call.arguments["message"]},
+            },
+        }),
+        _ => {
+            let function = control::function_of(definition, call);
+            let (group, name) = control::names(call);
+            let mut about = json!({"actionGroupName": group});
+            if let Some(invocation) = invocation {
+                about["executionType"] = json!("RETURN_CONTROL");
+                about["invocationId"] = json!(invocation);
+            }
+            let (outside, body) = control::split(&call.arguments, function);
+            about["parameters"] = outside;
+            match function.and_then(|function| function.api.as_ref()) {
+                Some(api) => {
+                    about["apiPath"] = json!(api.path);
+                    about["verb"] = json!(api.method);
+                }
+                None => about["function"] = json!(name),
+            }
+            if let Some((media, properties)) = body {
+                about["requestBody"] = json!({"content": {media: properties}});
+            }
+            json!({"invocationType": "ACTION_GROUP", "actionGroupInvocationInput": about})
+        }
+    }
+}
+
+fn observation(call: &CallSummary, outcome: &Outcome, took_ms: u64) -> Value {
+    let metadata = json!({"totalTimeMs": took_ms});
+    let text = text_of(outcome);
+    if !outcome.ran() {
+        let source = match (&call.target, outcome) {
+            (_, Outcome::Malformed { .. }) | (None, _) => "PARSER",
+            (Some(Target::KnowledgeBase { .. }), _) => "KNOWLEDGE_BASE",
+            _ => "ACTION_GROUP",
+        };
+        return json!({"type": "REPROMPT", "repromptResponse": {"source": source, "text": text}});
+    }
+    match (&call.target, outcome) {
+        (_, Outcome::Found { passages, .. }) => {
+            let found = passages.iter().map(|passage| reference_to(passage, None));
+            json!({
+                "type": "KNOWLEDGE_BASE",
+                "knowledgeBaseLookupOutput": {
+                    "retrievedReferences": found.collect::<Vec<_>>(),
+                    "metadata": metadata,
+                },
+            })
+        }
+        (Some(Target::Collaborator { name }), _) => json!({
+            "type": "AGENT_COLLABORATOR",
+            "agentCollaboratorInvocationOutput": {
+                "agentCollaboratorName": name,
+                "output": {"type": "TEXT", "text": text},
+                "metadata": metadata,
+            },
+        }),
+        (Some(Target::KnowledgeBase { .. }), _) => json!({
+            "type": "REPROMPT",
+            "repromptResponse": {"source": "KNOWLEDGE_BASE", "text": text},
+        }),
+        _ => json!({
+            "type": "ACTION_GROUP",
+            "actionGroupInvocationOutput": {"text": text, "metadata": metadata},
+        }),
+    }
+}
+
+/// What came of a call, in words.
+fn text_of(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Returned(Value::String(text)) => text.clone(),
+        Outcome::Returned(value) => value.to_string(),
+        Outcome::Cut { text, chars, .. } => format!("{text} [cut: {chars} characters came]"),
+        Outcome::Failed { error } => error.clone(),
+        Outcome::TimedOut { seconds } => format!("It took longer than {seconds} seconds."),
+        Outcome::Unknown {} => "Whether it was done is not known.".into(),
+        Outcome::Denied { rule } => format!("It is not allowed: {rule}."),
+        Outcome::Rejected { reason } => format!("It was refused: {reason}."),
+        Outcome::Malformed { fault } => fault.clone(),
+        Outcome::Repeated { times } => format!("The same call was made {times} times before."),
+        Outcome::Found { .. } => String::new(),
+    }
+}
