@@ -20,7 +20,7 @@ operations! { BedrockAgentRuntime;
     GetSession, GET "/sessions/{sessionIdentifier}/" 200 -> sessions::get;
     InvokeAgent, POST "/agents/{agentId}/agentAliases/{agentAliasId}/sessions/{sessionId}/text" 200 => agents::invoke::invoke;
     InvokeFlow, POST "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}" 200;
-    InvokeInlineAgent, POST "/agents/{sessionId}" 200;
+    InvokeInlineAgent, POST "/agents/{sessionId}" 200 => agents::inline::invoke;
     ListFlowExecutionEvents, GET "/flows/{flowIdentifier}/aliases/{flowAliasIdentifier}/executions/{executionIdentifier}/events" 200;
     ListFlowExecutions, GET "/flows/{flowIdentifier}/executions" 200;
     ListInvocationSteps, POST "/sessions/{sessionIdentifier}/invocationSteps/" 200 -> sessions::list_steps;

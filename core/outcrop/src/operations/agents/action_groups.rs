@@ -1,6 +1,6 @@
 //! Action groups: the functions that an agent may call.
 
-use outcrop_agents::AgentDefinition;
+use outcrop_agents::{ActionGroup, AgentDefinition};
 use outcrop_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -100,50 +100,60 @@ fn members_of(call: &Call, name: &str) -> Result<Map<String, Value>> {
     let mut members = given(&call.input, &MEMBERS);
     let state = call.text(STATE).unwrap_or("ENABLED");
     members.insert(STATE.into(), json!(state));
-    match call.text(SIGNATURE) {
-        Some(USER_INPUT) => {
-            let why = "a group of the signature AMAZON.UserInput has none";
-            call.refuse(
-                &[
-                    "actionGroupExecutor",
-                    "apiSchema",
-                    "functionSchema",
-                    "description",
-                ],
-                why,
-            )?;
+    match described(call, name, &call.input)? {
+        // A schema that no agent could be prepared with is refused at once.
+        Some(group) => AgentDefinition {
+            model: "any".into(),
+            action_groups: vec![group],
+            ..AgentDefinition::default()
+        }
+        .validate()?,
+        None => {
             members.insert(SIGNATURE.into(), json!(USER_INPUT));
-            return Ok(members);
+        }
+    }
+    Ok(members)
+}
+
+/// The group that `asked` describes; none where it only lets the agent ask its user.
+///
+/// # Errors
+/// `ValidationException` for what is missing, or what an agent here cannot have.
+pub(super) fn described(call: &Call, name: &str, asked: &Value) -> Result<Option<ActionGroup>> {
+    let has = |name: &str| asked.get(name).is_some();
+    let wrong = |expected: &str| {
+        Err(Error::validation(format!(
+            "Action group {name}: expected {expected}."
+        )))
+    };
+    match asked[SIGNATURE].as_str() {
+        Some(USER_INPUT) => {
+            let told = [
+                "actionGroupExecutor",
+                "apiSchema",
+                "functionSchema",
+                "description",
+            ];
+            return match told.iter().find(|name| has(name)) {
+                Some(told) => wrong(&format!("no {told} with the signature {USER_INPUT}")),
+                None => Ok(None),
+            };
         }
         Some(other) => {
             return Err(Error::validation(format!(
                 "parentActionGroupSignature {other} is not supported: of AWS's own action groups an \
-                 agent here has AMAZON.UserInput only."
+                 agent here has {USER_INPUT} only."
             )));
         }
         None => {}
     }
-    let has = |name: &str| call.input.get(name).is_some();
     if has("apiSchema") == has("functionSchema") {
-        return Err(Error::validation(format!(
-            "Action group {name}: expected one of apiSchema and functionSchema."
-        )));
+        return wrong("one of apiSchema and functionSchema");
     }
     if !has("actionGroupExecutor") {
-        return Err(Error::validation(format!(
-            "Action group {name}: expected an actionGroupExecutor, a Lambda function's ARN or \
-             RETURN_CONTROL."
-        )));
+        return wrong("an actionGroupExecutor, a Lambda function's ARN or RETURN_CONTROL");
     }
-    // A schema that no agent could be prepared with is refused at once.
-    let group = convert::described(&call.session, &call.principal, name, &members)?;
-    let alone = AgentDefinition {
-        model: "any".into(),
-        action_groups: vec![group],
-        ..AgentDefinition::default()
-    };
-    alone.validate()?;
-    Ok(members)
+    convert::described(&call.session, &call.principal, name, asked).map(Some)
 }
 
 fn whole(agent: &Resource, group: &Resource, version: &str) -> Result<Answer> {

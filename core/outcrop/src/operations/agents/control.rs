@@ -126,7 +126,8 @@ pub(super) fn summary(call: &Call) -> CallSummary {
     }
 }
 
-/// What `returnControlInvocationResults` answer of the calls that a turn waits for. Of several calls
+/// What the `returnControlInvocationResults` of a session's state, at `member` of its request,
+/// answer of the calls that a turn waits for. Of several calls
 /// of one function, the first result is of the first.
 ///
 /// # Errors
@@ -134,6 +135,7 @@ pub(super) fn summary(call: &Call) -> CallSummary {
 pub(super) fn answers(
     definition: &AgentDefinition,
     state: &Value,
+    member: &str,
     pending: &[Pending],
 ) -> Result<Vec<Answer>> {
     let id = invocation_id(pending);
@@ -142,7 +144,7 @@ pub(super) fn answers(
         .is_some_and(|given| given != id)
     {
         return Err(Error::validation(format!(
-            "sessionState.invocationId: expected {id}, which the session waits for, got {}",
+            "{member}.invocationId: expected {id}, which the session waits for, got {}",
             state["invocationId"]
         )));
     }
@@ -150,7 +152,7 @@ pub(super) fn answers(
     let mut answers = Vec::new();
     let results = state["returnControlInvocationResults"].as_array();
     for (at, result) in results.into_iter().flatten().enumerate() {
-        let place = format!("sessionState.returnControlInvocationResults[{at}]");
+        let place = format!("{member}.returnControlInvocationResults[{at}]");
         let result = match result.get("functionResult") {
             Some(result) => result,
             None => &result["apiResult"],

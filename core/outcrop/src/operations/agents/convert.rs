@@ -65,16 +65,23 @@ fn action_group(call: &Call, group: &Resource) -> Result<ActionGroup> {
         return Ok(own);
     }
     let name = group.name.as_deref().unwrap_or_default();
-    let mut described = described(&call.session, &call.principal, name, &group.members)?;
-    let executor = group.members.get("actionGroupExecutor");
-    if let Some(lambda) = executor.and_then(|executor| executor["lambda"].as_str()) {
-        return Err(Error::validation(format!(
-            "Action group {name}: the Lambda function {lambda} is not mapped to anything of this \
+    let members = Value::Object(group.members.clone());
+    check_executor(name, &members)?;
+    described(&call.session, &call.principal, name, &members)
+}
+
+/// Refuses an executor that nothing of this machine stands for.
+///
+/// # Errors
+/// `ValidationException` that names the Lambda function.
+pub(super) fn check_executor(group: &str, members: &Value) -> Result<()> {
+    match members["actionGroupExecutor"]["lambda"].as_str() {
+        None => Ok(()),
+        Some(lambda) => Err(Error::validation(format!(
+            "Action group {group}: the Lambda function {lambda} is not mapped to anything of this \
              machine: let the group return control, or give its functions natively."
-        )));
+        ))),
     }
-    described.execution = Execution::ReturnControl;
-    Ok(described)
 }
 
 /// An action group with the functions that its members describe.
@@ -85,14 +92,9 @@ pub(super) fn described(
     session: &Session,
     principal: &Principal,
     name: &str,
-    members: &Map<String, Value>,
+    members: &Value,
 ) -> Result<ActionGroup> {
-    let text = |name: &str| {
-        members
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |name: &str| members[name].as_str().unwrap_or_default();
     let functions = match (members.get("functionSchema"), members.get("apiSchema")) {
         (Some(schema), _) => functions(schema),
         (None, Some(schema)) => openapi::functions(&schema_text(session, principal, schema)?)

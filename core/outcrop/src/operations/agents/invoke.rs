@@ -13,51 +13,78 @@ use crate::operations::{Answer, Call};
 use crate::registry::AGENT_ALIASES;
 use crate::session::blocking;
 
+/// The member of a request that has the session's state.
+const STATE: &str = "sessionState";
+
 /// `InvokeAgent`.
 pub(in crate::operations) async fn invoke(call: Call) -> Result<Answer> {
-    check(&call)?;
+    check(&call, STATE)?;
     let (call, definition) = blocking(move || {
         let definition = runs(&call)?;
         Ok((call, definition))
     })
     .await?;
+    let traced = about(&call, &definition);
+    turn(&call, definition, STATE, traced).await
+}
+
+/// Begins a turn of an agent, or goes on with one where the state of the session at `member` has
+/// results of a return of control. `traced` is what every event of its trace says of the agent.
+///
+/// # Errors
+/// As [`Agent::invoke`] and [`Agent::resume`].
+pub(super) async fn turn(
+    call: &Call,
+    mut definition: AgentDefinition,
+    member: &str,
+    traced: Value,
+) -> Result<Answer> {
+    for group in &mut definition.action_groups {
+        // Nobody's loop stands behind an operation: its caller is handed each call.
+        group.execution = Execution::ReturnControl;
+    }
     let session_id = call.required("sessionId")?.to_string();
-    let traced = (call.input["enableTrace"] == json!(true)).then(|| about(&call, &definition));
+    let traced = (call.input["enableTrace"] == json!(true)).then_some(traced);
     let agent = Agent::new(call.session.clone(), definition.clone())
         .asked_by(call.principal.clone(), call.record.clone());
-    let state = &call.input["sessionState"];
+    let state = &call.input[member];
     let run = if state.get("returnControlInvocationResults").is_some() {
-        let (state, definition) = (state.clone(), definition.clone());
+        let (state, place) = (state.clone(), member.to_string());
+        let definition = definition.clone();
         let answers = agent.answer(session_id.clone(), move |result| {
-            control::answers(&definition, &state, &result.pending)
+            control::answers(&definition, &state, &place, &result.pending)
         });
         answers.await?
     } else {
-        let attributes = |name: &str| -> BTreeMap<String, String> {
-            let given = state[name].as_object().into_iter().flatten();
-            given
-                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string())))
-                .collect()
-        };
         let request = InvokeRequest {
             input: call.text("inputText").unwrap_or_default().into(),
             session_id: Some(session_id.clone()),
-            session_attributes: attributes("sessionAttributes"),
-            prompt_session_attributes: attributes("promptSessionAttributes"),
+            session_attributes: attributes(state, "sessionAttributes"),
+            prompt_session_attributes: attributes(state, "promptSessionAttributes"),
             runs: None,
         };
         agent.invoke(request).await?
     };
     let mut answer = Answer::stream(Box::new(Invoking::new(run, definition, traced)));
-    answer
-        .output
-        .insert("contentType".into(), json!("application/json"));
-    answer.output.insert("sessionId".into(), json!(session_id));
+    let headers = [
+        ("contentType", "application/json"),
+        ("sessionId", &session_id),
+    ];
+    for (name, value) in headers {
+        answer.output.insert(name.into(), json!(value));
+    }
     Ok(answer)
 }
 
-/// Refuses members that are not honoured.
-fn check(call: &Call) -> Result<()> {
+fn attributes(state: &Value, name: &str) -> BTreeMap<String, String> {
+    let given = state[name].as_object().into_iter().flatten();
+    given
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string())))
+        .collect()
+}
+
+/// Refuses members that are not honoured, of a request and of the session's state at `member`.
+pub(super) fn check(call: &Call, member: &str) -> Result<()> {
     call.refuse(&["memoryId"], "an agent here remembers within a session")?;
     call.refuse(
         &["promptCreationConfigurations"],
@@ -74,7 +101,6 @@ fn check(call: &Call) -> Result<()> {
              its citations are checked.",
         ));
     }
-    let state = &call.input["sessionState"];
     for (name, why) in [
         ("files", "an agent here reads no files"),
         (
@@ -82,9 +108,9 @@ fn check(call: &Call) -> Result<()> {
             "a session's history is what happened in it",
         ),
     ] {
-        if state.get(name).is_some() {
+        if call.input[member].get(name).is_some() {
             return Err(Error::validation(format!(
-                "sessionState.{name} is not supported: {why}."
+                "{member}.{name} is not supported: {why}."
             )));
         }
     }
@@ -114,20 +140,23 @@ fn runs(call: &Call) -> Result<AgentDefinition> {
         ))
         .with_resource(&alias.arn),
     })?;
-    for group in &mut definition.action_groups {
-        // Nobody's loop stands behind an operation: its caller is handed each call.
-        group.execution = Execution::ReturnControl;
-    }
-    let configurations = call.input["sessionState"]["knowledgeBaseConfigurations"].as_array();
+    let configurations = call.input[STATE]["knowledgeBaseConfigurations"].as_array();
     for (at, configuration) in configurations.into_iter().flatten().enumerate() {
-        let place = format!("sessionState.knowledgeBaseConfigurations[{at}]");
+        let place = format!("{STATE}.knowledgeBaseConfigurations[{at}]");
         configure(&mut definition, configuration, &place)?;
     }
     Ok(definition)
 }
 
 /// Has a look-up in a knowledge base give as many passages as a request says.
-fn configure(definition: &mut AgentDefinition, configuration: &Value, place: &str) -> Result<()> {
+///
+/// # Errors
+/// `ValidationException` for a knowledge base that the agent has not, or what is not honoured.
+pub(super) fn configure(
+    definition: &mut AgentDefinition,
+    configuration: &Value,
+    place: &str,
+) -> Result<()> {
     let id = &configuration["knowledgeBaseId"];
     let mut links = definition.knowledge_bases.iter_mut();
     let link = links.find(|link| *id == json!(link.id)).ok_or_else(|| {

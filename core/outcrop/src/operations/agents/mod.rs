@@ -6,6 +6,7 @@ pub(super) mod aliases;
 pub(super) mod collaborators;
 mod control;
 mod convert;
+pub(super) mod inline;
 pub(super) mod invoke;
 mod invoke_events;
 pub(super) mod knowledge_bases;
