@@ -1,5 +1,10 @@
 //! A decoder with its tokenizer, chat template and scheduler: what chats and continues prompts.
 
+mod events;
+mod limits;
+mod place;
+mod thread;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,17 +12,13 @@ use std::time::Instant;
 
 use outcrop_api::{
     BoxFuture, ChatModel, Completion, ConverseRequest, Error, EventStream, GenerateRequest,
-    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, Scheduling, Speculation,
-    StreamEvent,
+    InferenceConfig, ModelInfo, ModelKind, OutputFormat, Prompt, Result, Speculation, StreamEvent,
 };
-use outcrop_tensor::Pool;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
 
-use crate::backlog::Backlog;
-use crate::block_pool::BlockPool;
 use crate::chat_template::ChatTemplate;
-use crate::decoder::{Decoder, DecoderRunner};
+use crate::decoder::Decoder;
 use crate::decoder_config::DecoderConfig;
 use crate::detokenizer::Detokenizer;
 use crate::draft::load_draft;
@@ -26,25 +27,23 @@ use crate::engine_stream::{ConverseStream, GenerateStream};
 use crate::engine_thread::EngineThread;
 use crate::grammar::{Constraint, Grammars};
 use crate::inbox::{Inbox, stopped};
-use crate::kv_cache::KvCache;
 use crate::lora::{Adapter, Adapters};
 use crate::model_identity::identity;
 use crate::reply::ReplyPlan;
 use crate::sampler::{Sampler, SamplerScratch};
-use crate::scheduler::{Scheduler, StepLimits};
 use crate::sequence::{Generation, Sequence, SequenceEvent};
-use crate::speculation::Speculator;
 use crate::statistics::EngineStatistics;
 use crate::stop::StopBuffer;
 use crate::tokenizer::Tokenizer;
 use crate::tool_calls::{self, ToolFormat};
 use crate::weights::{Checkpoint, ModelSource};
 
+pub(crate) use events::SequenceEvents;
+use place::Place;
+use thread::thread;
+
 /// A constraint at the beginning of an output, with the tokens that the output must begin with.
 type Form = (Constraint, Vec<u32>);
-
-/// Tokens to generate where the request does not say.
-const DEFAULT_MAX_TOKENS: usize = 512;
 
 /// A loaded decoder that serves concurrent calls by continuous batching. Clones share it; when the
 /// last clone and the last stream are gone, its thread ends and its memory is given back.
@@ -72,28 +71,6 @@ struct Shared {
     /// What a saved prefix is bound to.
     identity: String,
     thread: EngineThread,
-}
-
-/// The events of a submitted sequence. It keeps the engine alive.
-pub(crate) struct SequenceEvents {
-    receiver: UnboundedReceiver<Result<SequenceEvent>>,
-    backlog: Backlog,
-    /// The scheduler that is to go on when its reader has caught up; none where all was sent.
-    inbox: Option<Arc<Inbox>>,
-    _engine: Arc<Shared>,
-}
-
-impl SequenceEvents {
-    /// The next event. An engine that broke down is an `InternalServerException`.
-    pub async fn next(&mut self) -> Result<SequenceEvent> {
-        let Some(event) = self.receiver.recv().await else {
-            return Err(stopped());
-        };
-        if let (true, Some(inbox)) = (self.backlog.taken(), &self.inbox) {
-            inbox.wake();
-        }
-        event
-    }
 }
 
 impl Engine {
@@ -389,47 +366,6 @@ impl Engine {
             _engine: self.shared.clone(),
         })
     }
-
-    /// Checks that there are ids and that the vocabulary has each.
-    pub(crate) fn check_prompt(&self, field: &str, ids: &[u32]) -> Result<()> {
-        let vocabulary = self.shared.info.vocabulary.unwrap_or(0);
-        if ids.is_empty() {
-            return Err(Error::validation(format!(
-                "{field}: expected at least 1 token, got 0"
-            )));
-        }
-        match ids.iter().position(|&id| id as usize >= vocabulary) {
-            Some(at) => Err(Error::validation(format!(
-                "{field}[{at}]: expected a token id below {vocabulary}, got {}",
-                ids[at]
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Most tokens to generate after a prompt of `prompt` tokens.
-    fn max_tokens(&self, prompt: usize, requested: Option<usize>) -> Result<usize> {
-        let context = self.shared.info.context_length;
-        if prompt >= context {
-            return Err(self.too_long("prompt", prompt));
-        }
-        let room = context - prompt;
-        match requested {
-            Some(max_tokens) if max_tokens > room => Err(Error::validation(format!(
-                "max_tokens: expected at most {room} after a prompt of {prompt} tokens in a context of {context}, got {max_tokens}"
-            ))),
-            Some(max_tokens) => Ok(max_tokens),
-            None => Ok(room.min(DEFAULT_MAX_TOKENS)),
-        }
-    }
-
-    /// The error of a prompt that the context does not hold.
-    fn too_long(&self, field: &str, tokens: usize) -> Error {
-        let context = self.shared.info.context_length;
-        Error::validation(format!(
-            "{field}: expected fewer tokens than the context of {context}, got {tokens}"
-        ))
-    }
 }
 
 impl ChatModel for Engine {
@@ -462,69 +398,4 @@ impl ChatModel for Engine {
             Ok(Box::new(ConverseStream::new(events, reader)) as Box<dyn EventStream>)
         })
     }
-}
-
-/// How a sequence is served, whatever it is for.
-struct Place {
-    adapter: Option<Arc<Adapter>>,
-    scheduling: Scheduling,
-    speculation: Speculation,
-}
-
-impl Place {
-    fn new(
-        engine: &Engine,
-        adapter: Option<&str>,
-        scheduling: Scheduling,
-        speculation: Option<Speculation>,
-    ) -> Result<Self> {
-        let speculation = speculation.unwrap_or(engine.shared.speculation);
-        if speculation == Speculation::Draft && !engine.shared.has_draft {
-            return Err(Error::validation(format!(
-                "speculation: expected off or prompt_lookup, got draft: model {} was opened without a draft model",
-                engine.shared.id
-            )));
-        }
-        Ok(Self {
-            speculation,
-            adapter: engine.shared.adapters.get(adapter)?,
-            scheduling,
-        })
-    }
-
-    fn apply(self, sequence: Sequence) -> Sequence {
-        sequence
-            .with_adapter(self.adapter)
-            .scheduled(self.scheduling)
-            .with_speculation(self.speculation)
-    }
-}
-
-/// The engine's scheduler thread, which starts at the first call.
-fn thread(
-    (decoder, draft): (Arc<Decoder>, Option<Arc<Decoder>>),
-    kv_tokens: usize,
-    options: &EngineOptions,
-) -> EngineThread {
-    let limits = StepLimits {
-        max_batch: options.max_batch,
-        step_tokens: options.step_tokens,
-    };
-    let (threads, kv_dtype) = (options.threads, options.kv_dtype);
-    EngineThread::new(options.max_batch + options.queue, move |inbox| {
-        let (decoder, draft) = (decoder.clone(), draft.clone());
-        std::thread::Builder::new()
-            .name("outcrop-engine".to_owned())
-            .spawn(move || {
-                let blocks = BlockPool::new(kv_tokens);
-                let pool = threads.map(|threads| Arc::new(Pool::new(threads)));
-                let runner = |decoder: Arc<Decoder>| {
-                    let cache = KvCache::of_dtype(decoder.config(), blocks.capacity(), kv_dtype);
-                    DecoderRunner::new(decoder, cache, pool.clone())
-                };
-                let speculator = Speculator::new(draft.map(|draft| Box::new(runner(draft)) as _));
-                let model = runner(decoder);
-                Scheduler::new(model, speculator, inbox, blocks, limits).run();
-            })
-    })
 }

@@ -10,10 +10,11 @@ mod gguf_fields;
 mod gguf_split;
 mod gguf_value;
 mod model_file;
+mod open;
 pub mod safetensors;
+mod storage;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use error::WeightsError;
 pub(crate) use gguf_fields::GgufFields;
 pub use gguf_value::{GgufArray, GgufValue};
 pub(crate) use model_file::{read_json, read_text};
+use storage::{Storage, alignment};
 
 /// Where a checkpoint is from, with what its files say of the model.
 #[derive(Clone, Debug)]
@@ -52,15 +54,6 @@ struct Tensor {
     shape: Vec<usize>,
     start: usize,
     len: usize,
-}
-
-/// How a tensor is stored.
-#[derive(Clone, Copy, Debug)]
-enum Storage {
-    /// As numbers that the kernels read.
-    Numbers(DType),
-    /// In a way that only its size is known of; the name is the format's.
-    Other(&'static str),
 }
 
 /// A mapped file.
@@ -101,158 +94,6 @@ impl Checkpoint {
         } else {
             Self::open_gguf(path)
         }
-    }
-
-    fn open_folder(folder: &Path) -> Result<Self, WeightsError> {
-        let config = read_json(&folder.join("config.json"), "the model's configuration")?;
-        let mut checkpoint = Self {
-            path: folder.to_owned(),
-            source: ModelSource::HuggingFace {
-                folder: folder.to_owned(),
-                config,
-            },
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
-        for (file, names) in model_file::safetensors_files(folder)? {
-            checkpoint.add_safetensors(&file)?;
-            if let Some(name) = names.iter().find(|name| !checkpoint.contains(name)) {
-                return Err(WeightsError::NoTensor {
-                    file,
-                    name: name.clone(),
-                });
-            }
-        }
-        Ok(checkpoint)
-    }
-
-    /// Opens a PEFT adapter's folder: `adapter_config.json` beside `adapter_model.safetensors`.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`].
-    pub fn open_adapter(folder: &Path) -> Result<Self, WeightsError> {
-        if !folder.exists() {
-            return Err(WeightsError::NotFound {
-                path: folder.to_owned(),
-            });
-        }
-        let config = folder.join("adapter_config.json");
-        let mut checkpoint = Self {
-            path: folder.to_owned(),
-            source: ModelSource::HuggingFace {
-                folder: folder.to_owned(),
-                config: read_json(&config, "a LoRA adapter's configuration, as PEFT writes it")?,
-            },
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
-        let weights = folder.join("adapter_model.safetensors");
-        if !weights.exists() {
-            return Err(WeightsError::Missing {
-                file: weights,
-                expected: "a LoRA adapter's matrices, as PEFT writes them",
-            });
-        }
-        checkpoint.add_safetensors(&weights)?;
-        Ok(checkpoint)
-    }
-
-    fn add_safetensors(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let map = model_file::map(path)?;
-        let entries =
-            safetensors::read_header(&map).map_err(|detail| WeightsError::corrupt(path, detail))?;
-        self.add_file(path, map, |file| {
-            entries.into_iter().map(move |entry| {
-                let tensor = Tensor {
-                    file,
-                    dtype: Storage::of_element(entry.dtype),
-                    shape: entry.shape,
-                    start: entry.start,
-                    len: entry.len,
-                };
-                (entry.name, tensor)
-            })
-        })
-    }
-
-    fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
-        let mut checkpoint = Self {
-            path: path.to_owned(),
-            source: ModelSource::Gguf {
-                metadata: BTreeMap::new(),
-            },
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
-        let metadata = checkpoint.add_gguf(path)?;
-        for (file, number) in gguf_split::other_files(path, &metadata)?.iter().zip(1..) {
-            let own = checkpoint.add_gguf(file)?;
-            gguf_split::check_number(file, &own, number)?;
-        }
-        checkpoint.source = ModelSource::Gguf { metadata };
-        Ok(checkpoint)
-    }
-
-    /// Adds a file's tensors and gives its metadata.
-    fn add_gguf(&mut self, path: &Path) -> Result<BTreeMap<String, GgufValue>, WeightsError> {
-        let map = model_file::map(path)?;
-        let header =
-            gguf::read_header(&map).map_err(|detail| WeightsError::corrupt(path, detail))?;
-        self.add_file(path, map, |file| {
-            header.tensors.into_iter().map(move |t| {
-                let tensor = Tensor {
-                    file,
-                    dtype: Storage::of_ggml(t.dtype),
-                    shape: t.shape,
-                    start: t.start,
-                    len: t.len,
-                };
-                (t.name, tensor)
-            })
-        })?;
-        Ok(header.metadata)
-    }
-
-    /// Adds a mapped file with its tensors, whose names must be new.
-    fn add_file<I: Iterator<Item = (String, Tensor)>>(
-        &mut self,
-        path: &Path,
-        map: Arc<Mmap>,
-        tensors: impl FnOnce(usize) -> I,
-    ) -> Result<(), WeightsError> {
-        let file = self.files.len();
-        self.files.push(MappedFile {
-            path: path.to_owned(),
-            map,
-        });
-        for (name, tensor) in tensors(file) {
-            match self.tensors.entry(name) {
-                Entry::Vacant(place) => place.insert(tensor),
-                Entry::Occupied(other) => {
-                    return Err(WeightsError::corrupt(
-                        path,
-                        format!(
-                            "tensor {} also stands in {}",
-                            other.key(),
-                            self.files[other.get().file].path.display()
-                        ),
-                    ));
-                }
-            };
-        }
-        Ok(())
-    }
-
-    /// The checkpoint with `prefix` before the name of each tensor that does not begin with it.
-    pub(crate) fn with_prefix(mut self, prefix: &str) -> Self {
-        self.tensors = std::mem::take(&mut self.tensors)
-            .into_iter()
-            .map(|(name, tensor)| match name.starts_with(prefix) {
-                true => (name, tensor),
-                false => (format!("{prefix}{name}"), tensor),
-            })
-            .collect();
-        self
     }
 
     /// The path that it was opened by.
@@ -456,59 +297,5 @@ impl Checkpoint {
 impl Tensor {
     fn elements(&self) -> u64 {
         self.shape.iter().map(|&d| d as u64).product()
-    }
-}
-
-impl Storage {
-    fn of_element(dtype: safetensors::ElementType) -> Self {
-        use safetensors::ElementType as E;
-        match dtype {
-            E::F32 => Self::Numbers(DType::F32),
-            E::F16 => Self::Numbers(DType::F16),
-            E::Bf16 => Self::Numbers(DType::BF16),
-            E::Bool => Self::Other("BOOL"),
-            E::U8 => Self::Other("U8"),
-            E::I8 => Self::Other("I8"),
-            E::F8E5M2 => Self::Other("F8_E5M2"),
-            E::F8E4M3 => Self::Other("F8_E4M3"),
-            E::I16 => Self::Other("I16"),
-            E::U16 => Self::Other("U16"),
-            E::I32 => Self::Other("I32"),
-            E::U32 => Self::Other("U32"),
-            E::F64 => Self::Other("F64"),
-            E::I64 => Self::Other("I64"),
-            E::U64 => Self::Other("U64"),
-        }
-    }
-
-    fn of_ggml(dtype: gguf::GgmlType) -> Self {
-        use gguf::GgmlType as G;
-        match dtype {
-            G::F32 => Self::Numbers(DType::F32),
-            G::F16 => Self::Numbers(DType::F16),
-            G::BF16 => Self::Numbers(DType::BF16),
-            G::Q8_0 => Self::Numbers(DType::Q8_0),
-            G::Q4_0 => Self::Numbers(DType::Q4_0),
-            G::Q4_1 => Self::Numbers(DType::Q4_1),
-            G::Q5_0 => Self::Numbers(DType::Q5_0),
-            G::Q5_1 => Self::Numbers(DType::Q5_1),
-            G::IQ4_NL => Self::Numbers(DType::IQ4_NL),
-            G::MXFP4 => Self::Numbers(DType::MXFP4),
-            G::Q2_K => Self::Numbers(DType::Q2_K),
-            G::Q3_K => Self::Numbers(DType::Q3_K),
-            G::Q4_K => Self::Numbers(DType::Q4_K),
-            G::Q5_K => Self::Numbers(DType::Q5_K),
-            G::Q6_K => Self::Numbers(DType::Q6_K),
-            other => Self::Other(other.name()),
-        }
-    }
-}
-
-/// The alignment in bytes that a dtype's first byte must have to be read in place.
-fn alignment(dtype: DType) -> usize {
-    match dtype {
-        DType::F32 => 4,
-        DType::MXFP4 => 1,
-        _ => 2,
     }
 }
