@@ -137,11 +137,11 @@ impl Job<'_> {
                     let columns = Columns {
                         panel,
                         count,
-                        out: self.out.get().add(tile.first * rows + first),
+                        out: self.out.get().add(tile.start * rows + first),
                         stride: rows,
                         bias,
                     };
-                    quantized::run(isa, packed, tile.rows, x.records(*tile), &columns);
+                    quantized::run(isa, packed, tile.len(), x.records(tile), &columns);
                 }
             }
         }

@@ -6,17 +6,20 @@
 //! output's float by fused multiply-adds in their order: an output's bits depend on its own row of
 //! activations and row of weights only.
 
-mod activations;
+mod record;
 mod tile;
 
-use super::{LINE, PANEL};
+use super::{LINE, PANEL, activations};
 use crate::Pool;
 use crate::aligned::{AlignedFloats, SharedOut, with_scratch};
 use crate::isa::Isa;
-use activations::Activations;
+use record::Wide;
 
 /// Elements that share a scale.
 pub(crate) const BLOCK: usize = 128;
+
+/// Rows of activations as the kernels of this module read them.
+type Activations<'a> = activations::Activations<'a, Wide, BLOCK>;
 
 /// Tasks of a product for each thread, so that threads end together.
 const TASKS: usize = 4;

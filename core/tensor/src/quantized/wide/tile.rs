@@ -2,8 +2,8 @@
 
 use super::super::lanes::{Lanes, Portable};
 use super::super::{LINE, PANEL};
+use super::Activations;
 use super::BLOCK;
-use super::activations::ROW_BYTES;
 use crate::isa::Isa;
 
 /// Rows and panels of the largest tile.
@@ -91,7 +91,9 @@ unsafe fn product<L: Lanes, const R: usize, const Q: usize>(
     // SAFETY: the contract of `run`.
     unsafe {
         for block in 0..tile.blocks {
-            let record = tile.records.add(block.wrapping_mul(R * ROW_BYTES));
+            let record = tile
+                .records
+                .add(block.wrapping_mul(R * Activations::ROW_BYTES));
             let lines = tile.lines.add(block.wrapping_mul(BLOCK * PANEL));
             let ahead = match tile.ahead.is_null() {
                 true => (tile.ahead, 0),
