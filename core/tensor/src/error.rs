@@ -53,4 +53,7 @@ pub enum TensorError {
     /// `OUTCROP_THREADS` is not a number of threads.
     #[error("OUTCROP_THREADS: expected 1..=1024, got {0:?}")]
     BadThreads(String),
+    /// `OUTCROP_PIN` does not say whether threads stay on their cores.
+    #[error("OUTCROP_PIN: expected 0 or 1, got {0:?}")]
+    BadPin(String),
 }

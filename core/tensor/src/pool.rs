@@ -1,8 +1,9 @@
 //! Worker threads that share the tasks of one operation, and sleep when there is none.
 
+mod cores;
+
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -67,6 +68,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pool {
     /// A pool of `threads` (at least 1) that compute, the caller's own included. Where the system
     /// gives fewer, [`Pool::threads`] tells.
+    ///
+    /// A pool that takes all physical cores of the process keeps each worker on a core of its own,
+    /// on Linux, unless `OUTCROP_PIN` is 0. The caller runs where the system puts it.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),
@@ -78,12 +82,19 @@ impl Pool {
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
+        let mut places = cores::for_workers(threads).into_iter();
         let workers: Vec<_> = (1..threads)
             .filter_map(|i| {
-                let shared = Arc::clone(&shared);
+                let (shared, place) = (Arc::clone(&shared), places.next());
+                let work = move || {
+                    if let Some(core) = place {
+                        cores::stay_on(&core);
+                    }
+                    shared.work();
+                };
                 std::thread::Builder::new()
                     .name(format!("outcrop-{i}"))
-                    .spawn(move || shared.work())
+                    .spawn(work)
                     .ok()
             })
             .collect();
@@ -108,7 +119,7 @@ impl Pool {
         {
             return pool;
         }
-        let threads = Pool::default_threads().unwrap_or_else(|_| physical_cores());
+        let threads = Pool::default_threads().unwrap_or_else(|_| cores::physical_cores());
         let fresh = Box::into_raw(Box::new((process, Pool::new(threads))));
         match GLOBAL.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: leaked above, so it lives as long as the process.
@@ -126,10 +137,12 @@ impl Pool {
     /// The number of threads that [`Pool::global`] is made with.
     ///
     /// # Errors
-    /// [`TensorError::BadThreads`] if `OUTCROP_THREADS` is set to something else than 1..=1024.
+    /// [`TensorError::BadThreads`] if `OUTCROP_THREADS` is set to something else than 1..=1024;
+    /// [`TensorError::BadPin`] if `OUTCROP_PIN` is to something else than 0 or 1.
     pub fn default_threads() -> Result<usize, TensorError> {
+        cores::is_pinning()?;
         let Some(value) = std::env::var_os("OUTCROP_THREADS") else {
-            return Ok(physical_cores());
+            return Ok(cores::physical_cores());
         };
         let text = value.to_string_lossy().into_owned();
         match text.trim().parse() {
@@ -307,26 +320,6 @@ impl Shared {
         drop(guard);
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
         epoch
-    }
-}
-
-/// Physical cores that this process may use, at least 1: two threads of one core share the
-/// arithmetic units that these operations keep busy.
-fn physical_cores() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut cores = BTreeSet::new();
-    for cpu in 0..4096 {
-        let folder = format!("/sys/devices/system/cpu/cpu{cpu}/topology");
-        let read = |name| std::fs::read_to_string(format!("{folder}/{name}"));
-        let (Ok(package), Ok(core)) = (read("physical_package_id"), read("core_id")) else {
-            break;
-        };
-        cores.insert((package, core));
-    }
-    if cores.is_empty() {
-        allowed
-    } else {
-        allowed.min(cores.len())
     }
 }
 
