@@ -148,6 +148,9 @@ def flag(field: str, value: object) -> bool:
     return bool(value)
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+
+
 def encode(field: str, value: Any) -> str:
     """JSON text of an argument; the error names the member that has none."""
     try:
@@ -157,7 +160,7 @@ def encode(field: str, value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    form = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    form = _ENCODER.encode(value)
     form.encode()
     return form
 

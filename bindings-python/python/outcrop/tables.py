@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from html import escape
 from typing import Any, TypeVar
 
@@ -17,9 +18,16 @@ CELL = 72
 
 def record(kind: type[Record], value: Mapping[str, Any]) -> Record:
     """A flat dataclass of the API's camelCase members."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    snake = {re.sub("(?<!^)(?=[A-Z])", "_", name).lower(): item for name, item in value.items()}
-    return kind(**{name: item for name, item in snake.items() if name in names})
+    members = _members(kind)
+    return kind(**{members[name]: item for name, item in value.items() if name in members})
+
+
+@cache
+def _members(kind: type) -> dict[str, str]:
+    """The fields of a dataclass by the API's names of them."""
+    names = [field.name for field in fields(kind)]
+    camel = {re.sub("_([a-z])", lambda part: part[1].upper(), name): name for name in names}
+    return {**camel, **{name: name for name in names}}
 
 
 def cell(value: Any) -> str:
