@@ -27,7 +27,8 @@ report("model.stream, Node", delays);
 
 delays = [];
 const client = new BedrockRuntimeClient(session.clientConfig());
-const { stream } = await client.send(new ConverseStreamCommand({ modelId: MODEL, messages: HELLO }));
+const command = new ConverseStreamCommand({ modelId: MODEL, messages: HELLO });
+const { stream } = await client.send(command);
 for await (const { contentBlockDelta } of stream) {
   if (contentBlockDelta) delays.push(delay(contentBlockDelta.delta.text));
 }
