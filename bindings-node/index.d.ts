@@ -1085,6 +1085,8 @@ export interface AgentOptions extends CallOptions {
   knowledgeBases?: (string | KnowledgeBase)[];
   /** The agents that it may hand work to. */
   collaborators?: (string | Agent)[];
+  /** What its calls require beyond being in its action groups. */
+  rules?: AgentRule[];
   description?: string;
   temperature?: number;
   seed?: number;
@@ -1100,6 +1102,18 @@ export interface AgentOptions extends CallOptions {
   price?: { input: number; output: number };
   /** Take the place of another agent of this name. */
   replace?: boolean;
+}
+
+/** What calls of `function` require: `group.name`, `group.*` or `*`. */
+export interface AgentRule {
+  function: string;
+  require:
+    | { never: {} }
+    | { approval: {} }
+    | { approvalAfter: { kinds: ("function" | "document" | "agent")[] } }
+    | { atMost: { times: number; seconds?: number } }
+    | { sumAtMost: { argument: string; sum: number; seconds?: number } }
+    | { from: { arguments: string[]; sources: string[] } };
 }
 
 /** What is known of an agent. */

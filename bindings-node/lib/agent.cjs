@@ -11,7 +11,7 @@ const { compact } = require("./requests.cjs");
 const { groupOf } = require("./tools.cjs");
 
 const AGENT_OPTIONS = [
-  "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "description",
+  "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "rules", "description",
   "temperature", "seed", "maxSteps", "maxTokens", "maxSeconds", "maxCost", "price", "replace",
   "signal",
 ];
@@ -52,6 +52,7 @@ function agentRequest(name, options) {
     actionGroups: declarations,
     knowledgeBases: named("knowledgeBases", given.knowledgeBases),
     collaborators: named("collaborators", given.collaborators).map((agent) => ({ agent })),
+    rules: optional(plain, "rules", given.rules),
     inferenceConfig: compact({
       temperature: optional(real, "temperature", given.temperature),
       seed: count("seed"),

@@ -450,6 +450,7 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
         if arguments[name] is not None:
             limits[member] = checks.real(name, arguments[name])  # type: ignore[assignment]
     price = arguments["price"]
+    rules = list(arguments["rules"] or ())
     request = {
         "name": checks.text("name", arguments["name"]),
         "model": getattr(arguments["model"], "_name", None)
@@ -471,6 +472,7 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
             if arguments[name] is not None
         },
         "limits": limits,
+        "rules": [_rule(f"rules[{at}]", rule) for at, rule in enumerate(rules)],
         "replace": checks.flag("replace", arguments["replace"]),
     }
     if price is not None:
@@ -478,6 +480,28 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
             name: checks.real(f"price.{name}", price[name]) for name in ("input", "output")
         }
     return checks.encode("", request), tools
+
+
+#: The names of requirements whose form in JSON is another.
+_REQUIREMENTS = {
+    "approval_after": "approvalAfter",
+    "at_most": "atMost",
+    "sum_at_most": "sumAtMost",
+}
+
+
+def _rule(place: str, rule: Any) -> dict[str, Any]:
+    """A rule as the core reads it."""
+    if not isinstance(rule, Mapping) or set(rule) != {"function", "require"}:
+        raise checks.wrong(place, 'a dict of "function" and "require"', rule)
+    required = rule["require"]
+    if isinstance(required, str):
+        required = {required: {}}
+    if not isinstance(required, Mapping) or len(required) != 1:
+        raise checks.wrong(f"{place}.require", "one requirement", required)
+    ((name, detail),) = required.items()
+    function = checks.text(f"{place}.function", rule["function"])
+    return {"function": function, "require": {_REQUIREMENTS.get(name, name): detail}}
 
 
 def tools_of(groups: Iterable[ActionGroup] | None) -> dict[str, Tool]:

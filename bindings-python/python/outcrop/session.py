@@ -463,6 +463,7 @@ class Session(AwsFace, Handle):
         action_groups: Sequence[ActionGroup] | None = None,
         knowledge_bases: Sequence[KnowledgeBase | str] | None = None,
         collaborators: Sequence[Agent | str] | None = None,
+        rules: Sequence[Mapping[str, Any]] | None = None,
         description: str | None = None,
         temperature: float | None = None,
         seed: int | None = None,
@@ -482,6 +483,12 @@ class Session(AwsFace, Handle):
             action_groups: What it may call, and nothing else.
             knowledge_bases: Where it may look things up.
             collaborators: The agents that it may hand work to.
+            rules: What its calls require beyond being in its action groups: dicts of `function`
+                (`"group.name"`, `"group.*"`, `"*"`) and `require`, which is `"approval"`,
+                `"never"`, `{"at_most": {"times": 2, "seconds": 60}}`,
+                `{"sum_at_most": {"argument": "amount", "sum": 100}}`,
+                `{"approval_after": {"kinds": ["document", "function", "agent"]}}` or
+                `{"from": {"arguments": ["to"], "sources": ["user"]}}`.
             description: What it is for.
             temperature: As in :meth:`Model.converse`.
             seed: As in :meth:`Model.converse`.
@@ -510,6 +517,7 @@ class Session(AwsFace, Handle):
         action_groups: Sequence[ActionGroup] | None = None,
         knowledge_bases: Sequence[KnowledgeBase | str] | None = None,
         collaborators: Sequence[Agent | str] | None = None,
+        rules: Sequence[Mapping[str, Any]] | None = None,
         description: str | None = None,
         temperature: float | None = None,
         seed: int | None = None,

@@ -13,6 +13,7 @@ pub mod digest;
 mod fact;
 mod limits;
 pub mod openapi;
+mod origin;
 mod prompt;
 mod schema;
 mod step;
@@ -31,6 +32,7 @@ pub use fact::{
     Replied, Verdict,
 };
 pub use limits::{Limits, Price};
+pub use origin::{Origin, origins, read_from};
 pub use step::{Asks, EndReason, Ending, Pending, Spent, Step};
 pub use toolbox::Target;
 pub use trace::{CallSummary, Event, TraceEvent};

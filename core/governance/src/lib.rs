@@ -4,6 +4,7 @@
 //! is who asks, a [`Policy`] decides, and a [`Trail`] keeps the decision and the record of the call.
 
 mod access_key;
+mod agent_rules;
 mod audit;
 mod caller;
 mod invocation_log;
@@ -14,6 +15,7 @@ mod tool_call;
 mod trail;
 
 pub use access_key::{AccessKey, AccessKeySummary, AccessKeys, NewAccessKey};
+pub use agent_rules::{AgentRule, CallFacts, Requirement, decide_by_rules};
 pub use audit::{AuditRecord, Outcome};
 pub use caller::{ACCOUNT, Caller, Principal, REGION};
 pub use invocation_log::InvocationLog;

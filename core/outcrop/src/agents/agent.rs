@@ -282,11 +282,12 @@ impl Agent {
         };
         let (session, opened) = (self.session.clone(), name.clone());
         let begun = blocking(move || {
+            let rules = stored::rules(&session, &opened.agent_id)?;
             let mut recorded = Recorded::open(session.store(), opened)?;
-            begin(&mut recorded).map(|()| recorded)
+            begin(&mut recorded).map(|()| (recorded, rules))
         });
-        let recorded = match begun.await {
-            Ok(recorded) => recorded,
+        let (recorded, rules) = match begun.await {
+            Ok(begun) => begun,
             Err(error) => {
                 record.close(Some(&error))?;
                 return Err(error);
@@ -304,6 +305,7 @@ impl Agent {
                 user,
                 agent_id: name.agent_id,
                 session_id: name.session_id,
+                rules,
                 failure: None,
             }
             .run()

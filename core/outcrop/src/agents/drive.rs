@@ -7,7 +7,7 @@ use outcrop_agents::{Call, EndReason, Fact, ModelReply, Outcome, Replied, Step, 
 use outcrop_api::{
     Citation, ContentBlock, ConverseRequest, Error, Gathered, Passage, Result, StreamEvent, Usage,
 };
-use outcrop_governance::Principal;
+use outcrop_governance::{AgentRule, Principal};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::Query;
 use serde_json::json;
@@ -32,6 +32,8 @@ pub(super) struct Driver {
     pub agent_id: String,
     pub session_id: String,
     pub request_id: String,
+    /// The rules over its calls.
+    pub rules: Vec<AgentRule>,
     /// The error of the model, where it failed.
     pub failure: Option<Error>,
 }
@@ -67,14 +69,18 @@ impl Driver {
                 }
                 Some(Step::AskModel(request)) => self.ask(*request).await?,
                 Some(Step::Authorize(calls)) => {
-                    let asking = Asking {
-                        session: &self.session,
-                        user: &self.user,
-                        agent_id: &self.agent_id,
-                        session_id: &self.session_id,
-                        request_id: &self.request_id,
-                    };
-                    let verdicts = asking.decide(&calls)?;
+                    let verdicts = self.open.with(|recorded| {
+                        let asking = Asking {
+                            session: &self.session,
+                            user: &self.user,
+                            agent_id: &self.agent_id,
+                            session_id: &self.session_id,
+                            request_id: &self.request_id,
+                            conversation: &recorded.conversation,
+                            rules: &self.rules,
+                        };
+                        asking.decide(&calls)
+                    })?;
                     self.record_fact(Fact::Decided { verdicts })?;
                 }
                 Some(Step::CallTools(calls)) => {

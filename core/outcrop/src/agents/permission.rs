@@ -1,8 +1,12 @@
 //! Whether an agent may make its calls: each is decided, and the decision kept, before any is made.
 
-use outcrop_agents::{Call, Target, Verdict, digest};
+use chrono::{DateTime, Utc};
+use outcrop_agents::{Call, Conversation, Target, Verdict, digest, origins, read_from};
 use outcrop_api::Result;
-use outcrop_governance::{Decision, Effect, Principal, ToolCall, ToolCallKind};
+use outcrop_governance::{
+    AgentRule, CallFacts, Decision, Effect, Principal, ToolCall, ToolCallKind, decide_by_rules,
+};
+use serde_json::Value;
 
 use crate::registry::AGENTS;
 use crate::session::Session;
@@ -14,6 +18,10 @@ pub(super) struct Asking<'a> {
     pub agent_id: &'a str,
     pub session_id: &'a str,
     pub request_id: &'a str,
+    /// The session, as it is when the calls are asked for.
+    pub conversation: &'a Conversation,
+    /// The rules over the agent's calls.
+    pub rules: &'a [AgentRule],
 }
 
 impl Asking<'_> {
@@ -23,6 +31,7 @@ impl Asking<'_> {
     /// `InternalServerException` where a decision cannot be kept.
     pub fn decide(&self, calls: &[Call]) -> Result<Vec<Verdict>> {
         let arn = AGENTS.arn_of(self.agent_id);
+        let mut made = self.made();
         calls
             .iter()
             .map(|call| {
@@ -39,7 +48,10 @@ impl Asking<'_> {
                     arguments: &call.arguments,
                     arguments_sha256: &sha256,
                 };
-                let decision = decision(call);
+                let decision = self.decision(call, &made)?;
+                if decision.effect != Effect::Deny {
+                    made.push((0.0, self.name_of(call), call.arguments.clone()));
+                }
                 self.session
                     .desk()
                     .trail()
@@ -56,26 +68,78 @@ impl Asking<'_> {
             })
             .collect()
     }
-}
 
-/// What the agent has is allowed, and nothing else.
-fn decision(call: &Call) -> Decision {
-    let rule = match &call.target {
-        Some(Target::Function { action_group, .. }) => {
-            format!("the agent's action group {action_group} has it")
+    /// What the agent has is allowed where its rules hold, and nothing else.
+    fn decision(&self, call: &Call, made: &[(f64, String, Value)]) -> Result<Decision> {
+        let rule = match &call.target {
+            Some(Target::Function { action_group, .. }) => {
+                format!("the agent's action group {action_group} has it")
+            }
+            Some(Target::KnowledgeBase { .. }) => "the agent has the knowledge base".into(),
+            Some(Target::Collaborator { .. }) => "the agent has the collaborator".into(),
+            None => {
+                return Ok(Decision {
+                    effect: Effect::Deny,
+                    rule: "no rule allows it".into(),
+                });
+            }
+        };
+        let allowed = Decision {
+            effect: Effect::Allow,
+            rule: rule.into(),
+        };
+        if self.rules.is_empty() {
+            return Ok(allowed);
         }
-        Some(Target::KnowledgeBase { .. }) => "the agent has the knowledge base".into(),
-        Some(Target::Collaborator { .. }) => "the agent has the collaborator".into(),
-        None => {
-            return Decision {
-                effect: Effect::Deny,
-                rule: "no rule allows it".into(),
-            };
+        let origins = origins(self.conversation, call)?;
+        let origins: Vec<(String, Vec<String>)> = origins
+            .into_iter()
+            .map(|origin| (origin.argument, origin.sources))
+            .collect();
+        let facts = CallFacts {
+            function: &self.name_of(call),
+            arguments: &call.arguments,
+            origins: &origins,
+            read: &read_from(self.conversation)?,
+            made,
+        };
+        Ok(decide_by_rules(self.rules, &facts).unwrap_or(allowed))
+    }
+
+    /// The name that rules know a call by.
+    fn name_of(&self, call: &Call) -> String {
+        match &call.target {
+            Some(Target::Function {
+                action_group,
+                function,
+                ..
+            }) => format!("{action_group}.{function}"),
+            Some(Target::KnowledgeBase { id }) => {
+                let turn = self.conversation.turn.as_ref();
+                let mut links = turn.iter().flat_map(|turn| &turn.agent().knowledge_bases);
+                let link = links.find(|link| link.id == *id);
+                format!("knowledge_bases.{}", link.map_or(id, |link| &link.name))
+            }
+            Some(Target::Collaborator { name }) => format!("collaborators.{name}"),
+            None => call.tool.clone(),
         }
-    };
-    Decision {
-        effect: Effect::Allow,
-        rule: rule.into(),
+    }
+
+    /// The functions that the session has run: seconds ago, name, arguments.
+    fn made(&self) -> Vec<(f64, String, Value)> {
+        let now = Utc::now();
+        let ran = self.conversation.ran.iter().map(|ran| {
+            // A time that cannot be read counts as now: a bound holds rather than not.
+            let time = DateTime::parse_from_rfc3339(&ran.time).map(|time| time.to_utc());
+            let ago = now.signed_duration_since(time.unwrap_or(now));
+            let name = format!("{}.{}", ran.action_group, ran.function);
+            (
+                ago.num_milliseconds() as f64 / 1000.0,
+                name,
+                ran.arguments.clone(),
+            )
+        });
+        ran.collect()
     }
 }
 

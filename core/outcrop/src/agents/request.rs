@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use outcrop_agents::{ActionGroup, Answer, Limits, Price};
 use outcrop_api::InferenceConfig;
+use outcrop_governance::AgentRule;
 use serde::{Deserialize, Serialize};
 
 /// What an agent is created with.
@@ -27,6 +28,8 @@ pub struct AgentRequest {
     pub collaborators: Vec<CollaboratorRequest>,
     /// Lengths and sampling of its model.
     pub inference_config: InferenceConfig,
+    /// What its calls require beyond being in its action groups.
+    pub rules: Vec<AgentRule>,
     /// What one turn may use.
     pub limits: Limits,
     /// What its model's tokens cost.

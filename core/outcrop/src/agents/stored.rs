@@ -2,6 +2,7 @@
 
 use outcrop_agents::{AgentDefinition, Collaborator, KnowledgeBaseLink};
 use outcrop_api::{Error, Result};
+use outcrop_governance::AgentRule;
 use serde_json::{Map, json};
 
 use super::request::AgentRequest;
@@ -13,6 +14,8 @@ use crate::session::Session;
 
 /// The store's kind of the definitions that are run, by agent and version.
 const DEFINITIONS: &str = "agent-definitions";
+/// The store's kind of the rules over an agent's calls, which hold for all its versions.
+const RULES: &str = "agent-rules";
 /// The version that is worked on.
 pub(crate) const DRAFT: &str = "DRAFT";
 
@@ -24,6 +27,10 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
     validate_name(&request.name)?;
     let replace = request.replace;
     let description = request.description.clone();
+    let rules = request.rules.clone();
+    for (at, rule) in rules.iter().enumerate() {
+        rule.validate(&format!("rules[{at}]"))?;
+    }
     let mut definition = read_request(session, request)?;
     definition.validate()?;
     let agents = session.resources(&AGENTS);
@@ -36,7 +43,9 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
     let resource = match agents.find(&definition.name) {
         Ok(there) if there.name.as_deref() == Some(&definition.name) => {
             definition.id.clone_from(&there.id);
-            if find_definition(session, &there.id, DRAFT)?.as_ref() == Some(&definition) {
+            let is_same = find_definition(session, &there.id, DRAFT)?.as_ref() == Some(&definition)
+                && self::rules(session, &there.id)? == rules;
+            if is_same {
                 return Ok(definition);
             }
             if !replace {
@@ -59,6 +68,8 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
         })?,
     };
     definition.id = resource.id;
+    // The rules stand before the agent that they bind.
+    session.store().put_record(RULES, &definition.id, &rules)?;
     put_definition(session, &definition)?;
     Ok(definition)
 }
@@ -122,7 +133,8 @@ pub(crate) fn find_definition(
         .get_record(DEFINITIONS, &format!("{id}.{version}"))?)
 }
 
-/// Lets go of the definition that a version of an agent runs.
+/// Lets go of the definition that a version of an agent runs; with the draft, of the rules over its
+/// calls.
 ///
 /// # Errors
 /// Those of the store.
@@ -130,7 +142,19 @@ pub(crate) fn delete_definition(session: &Session, id: &str, version: &str) -> R
     session
         .store()
         .delete_record(DEFINITIONS, &format!("{id}.{version}"))?;
+    if version == DRAFT {
+        session.store().delete_record(RULES, id)?;
+    }
     Ok(())
+}
+
+/// The rules over the calls of an agent.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn rules(session: &Session, id: &str) -> Result<Vec<AgentRule>> {
+    let rules = session.store().get_record(RULES, id)?;
+    Ok(rules.unwrap_or_default())
 }
 
 /// The agent by its name, id or ARN, with its definition.

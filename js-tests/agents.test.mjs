@@ -1,0 +1,164 @@
+// Agents: functions of this process, approvals, replay, forks, rules.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import { pathToFileURL } from "node:url";
+import { tool } from "../bindings-node/index.mjs";
+import { ROOT, openSession, temporaryFolder } from "./fixtures.mjs";
+
+const CALL = { tool_uses: [{ name: "getCreditLimit", input: { userId: "12345" } }] };
+const SCHEMA = {
+  type: "object", properties: { userId: { type: "string" } }, required: ["userId"],
+  additionalProperties: false,
+};
+const getCreditLimit = tool({
+  name: "getCreditLimit",
+  description: "The credit limit of a user.",
+  inputSchema: SCHEMA,
+  run: async ({ userId }) => ({ userId, limit: 5000 }),
+});
+
+async function advisor(session, script, options = {}, tools = [getCreditLimit]) {
+  await session.registerModel("acme.agent-v1", { script }, { replace: true });
+  const { confirm, ...rest } = options;
+  return session.createAgent("advisor", {
+    model: "acme.agent-v1",
+    instruction: "Help.",
+    actionGroups: [{ name: "accounts", tools, ...(confirm && { confirm }) }],
+    replace: true,
+    ...rest,
+  });
+}
+
+test("a function of this process is called, and the replay tells the same", async () => {
+  const agent = await advisor(openSession(), [
+    { match: { tool_result: { content: { contains: "5000" } } }, answer: "It is 5000." },
+    { answer: CALL },
+  ]);
+  const result = await agent.invoke("The limit of 12345?", { sessionId: "s1" });
+  assert.deepEqual([result.text, result.stopReason, result.steps], ["It is 5000.", "end_turn", 2]);
+  const kinds = result.trace.map(({ event }) => Object.keys(event)[0]);
+  assert.ok(kinds.indexOf("decision") < kinds.indexOf("invocationInput"));
+  assert.deepEqual(await agent.replay("s1"), result);
+  assert.equal((await agent.replay("s1", { toStep: 1 })).stopReason, "interrupted");
+  await assert.rejects(agent.replay("s1", { toStep: 99 }), /step: expected 1\.\.=/);
+});
+
+test("calls of one reply run side by side, and what fails is told", async () => {
+  let running = 0;
+  const wait = tool({
+    name: "wait",
+    inputSchema: { type: "object", properties: { n: { type: "integer" } }, required: ["n"] },
+    run: async ({ n }) => {
+      running += 1;
+      while (running < 2) await new Promise((done) => setTimeout(done, 2));
+      if (n === 2) throw new RangeError("two is too much");
+      return n;
+    },
+  });
+  const both = [1, 2].map((n) => ({ name: "wait", input: { n } }));
+  const agent = await advisor(openSession(), [
+    { match: { tool_result: { status: "error", content: { contains: "two is too much" } } }, answer: "One." },
+    { answer: { tool_uses: both } },
+  ], {}, [wait]);
+  assert.equal((await agent.invoke("?")).text, "One.");
+});
+
+test("a stream tells text and steps, and stops where the loop is left", async () => {
+  const agent = await advisor(openSession(), [
+    { match: { tool_result: { name: "getCreditLimit" } }, answer: { text: ["a ", "b"] } },
+    { answer: CALL },
+  ]);
+  const events = [];
+  for await (const event of agent.stream("?")) events.push(event);
+  assert.equal(events.map((event) => event.text ?? "").join(""), "a b");
+  const { result } = events.at(-1);
+  assert.deepEqual(events.filter((event) => event.trace).map((event) => event.trace), result.trace);
+  for await (const event of agent.stream("?", { sessionId: "left" })) if (event.trace) break;
+  assert.equal((await agent.resume("left")).text, "a b");
+});
+
+const MAIL = [
+  { match: { tool_result: { name: "sendEmail", status: "success" } }, answer: "Sent." },
+  { match: { tool_result: { name: "sendEmail", status: "error" } }, answer: "Not sent." },
+  { answer: { tool_uses: [{ name: "sendEmail", input: { userId: "7" } }] } },
+];
+
+test("an approval is asked, and given in another process", async () => {
+  const session = openSession();
+  const sent = [];
+  const sendEmail = tool({ name: "sendEmail", inputSchema: SCHEMA, run: ({ userId }) => sent.push(userId) });
+  const agent = await advisor(session, MAIL, { confirm: ["sendEmail"] }, [sendEmail]);
+  const paused = await agent.invoke("Mail 7", { sessionId: "s1" });
+  assert.equal(paused.stopReason, "pending");
+  assert.deepEqual(paused.pending.map(({ tool: name, asks }) => [name, asks]), [["sendEmail", "USER_CONFIRMATION"]]);
+  await assert.rejects(agent.invoke("Again", { sessionId: "s1" }), { name: "ConflictException" });
+  await assert.rejects(agent.resume(paused.pending), /expected approve/);
+  const program = join(temporaryFolder(), "resume.mjs");
+  writeFileSync(program, `
+    import { Session, tool } from ${JSON.stringify(pathToFileURL(join(ROOT, "bindings-node/index.mjs")).href)};
+    const session = new Session({ home: ${JSON.stringify(session.home)}, offline: true });
+    const sendEmail = tool({ name: "sendEmail", inputSchema: ${JSON.stringify(SCHEMA)},
+      run: ({ userId }) => process.stdout.write("sent " + userId + ". ") });
+    const agent = await session.agent("advisor", { actionGroups: [{ name: "accounts", tools: [sendEmail] }] });
+    const { pending } = await agent.replay("s1");
+    process.stdout.write((await agent.resume(pending, { approve: true })).text);
+  `);
+  assert.equal(execFileSync(process.execPath, [program], { encoding: "utf8" }), "sent 7. Sent.");
+  const refused = await agent.invoke("Mail 7", { sessionId: "s2" });
+  assert.equal((await agent.resume(refused.pending, { approve: false, reason: "no" })).text, "Not sent.");
+  await agent.invoke("Mail 7", { sessionId: "s3" });
+  assert.equal((await agent.stop("s3")).stopReason, "stopped");
+  assert.deepEqual(sent, []);
+});
+
+test("a declaration returns control, and its result is given", async () => {
+  const agent = await advisor(openSession(), MAIL, {}, [{ name: "sendEmail", inputSchema: SCHEMA }]);
+  const { pending } = await agent.invoke("Mail 7");
+  assert.equal(pending[0].asks, "RESULT");
+  const result = await agent.resume(pending, { results: { [pending[0].id]: "queued" } });
+  assert.equal(result.text, "Sent.");
+});
+
+test("a fork takes another course", async () => {
+  const agent = await advisor(openSession(), [
+    { match: { tool_result: { content: { contains: "9000" } } }, answer: "Nine." },
+    { match: { tool_result: { content: { contains: "5000" } } }, answer: "Five." },
+    { answer: CALL },
+  ]);
+  const result = await agent.invoke("?", { sessionId: "s1" });
+  const seen = result.trace.find(({ event }) => event.observation);
+  const edit = { call: seen.event.observation.call.id, result: 9000 };
+  const forked = await agent.fork("s1", { step: seen.step, edit });
+  assert.equal((await agent.resume(forked.sessionId)).text, "Nine.");
+  assert.equal((await agent.replay("s1")).text, "Five.");
+});
+
+test("rules bound calls, and wrong arguments are refused", async () => {
+  const session = openSession();
+  const agent = await advisor(session, [
+    { match: { tool_result: { content: { contains: "must come from user" } } }, answer: "Not that one." },
+    { match: { tool_result: { name: "getCreditLimit" } }, answer: "Done." },
+    { answer: CALL },
+  ], { rules: [{ function: "*", require: { from: { arguments: ["userId"], sources: ["user"] } } }] });
+  assert.equal((await agent.invoke("The limit of 12345?")).text, "Done.");
+  assert.equal((await agent.invoke("Any limit?")).text, "Not that one.");
+  await assert.rejects(agent.invoke(" "), /input: expected a text/);
+  await assert.rejects(advisor(session, [{ answer: "x" }], { steps: 1 }), /steps: not an option/);
+  await assert.rejects(advisor(session, [{ answer: "x" }], { confirm: ["other"] }), /confirm/);
+  assert.deepEqual((await session.agents()).map(({ name }) => name), ["advisor"]);
+  await session.deleteAgent("advisor");
+  await assert.rejects(session.agent("advisor"), { name: "ResourceNotFoundException" });
+});
+
+test("a call that is aborted ends, and the turn can be resumed", async () => {
+  const agent = await advisor(openSession(), [
+    { answers: [{ fault: { stall: true } }, "Over."] },
+  ]);
+  const stop = new AbortController();
+  setTimeout(() => stop.abort(), 100);
+  await assert.rejects(agent.invoke("?", { sessionId: "s1", signal: stop.signal }), { name: "AbortError" });
+  assert.equal((await agent.resume("s1")).text, "Over.");
+});

@@ -1,0 +1,415 @@
+"""Agents: functions of this process, approvals, resumption elsewhere, replay, forks, rules."""
+
+import asyncio
+import dataclasses
+import enum
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import outcrop
+import pytest
+from outcrop.errors import ConflictException, ThrottlingException, ValidationException
+
+CALL = {"tool_uses": [{"name": "get_credit_limit", "input": {"user_id": "12345"}}]}
+
+
+@outcrop.tool
+def get_credit_limit(user_id: str) -> dict:
+    """The credit limit of a user.
+
+    Args:
+        user_id: The id of the user,
+            as it stands on the card.
+    """
+    return {"user": user_id, "limit": 5000}
+
+
+def scripted(session, *rules, name="acme.agent-v1"):
+    session.register_model(name, {"script": list(rules)}, replace=True)
+    return name
+
+
+def advisor(session, *rules, tools=(get_credit_limit,), confirm=(), **given):
+    return session.create_agent(
+        "advisor",
+        model=scripted(session, *rules),
+        instruction="Help.",
+        action_groups=[outcrop.ActionGroup("accounts", list(tools), confirm=confirm)],
+        **{"replace": True, **given},
+    )
+
+
+def test_a_function_of_this_process_is_called(own_session):
+    agent = advisor(
+        own_session,
+        {"match": {"tool_result": {"content": {"contains": "5000"}}}, "answer": "The limit is 5000."},
+        {"answer": CALL},
+    )
+    result = agent.invoke("What is the limit of 12345?", session_id="s1")
+    assert (result.text, result.stop_reason, result.steps) == ("The limit is 5000.", "end_turn", 2)
+    assert result.usage.total_tokens > 0 and result.pending == [] and str(result) == result.text
+    kinds = [event.kind for event in result.trace]
+    assert kinds.index("decision") < kinds.index("invocationInput") < kinds.index("observation")
+    assert "get_credit_limit(user_id=\"12345\")" in repr(result.trace)
+    assert "<script" not in result._repr_html_() and "http" not in result._repr_html_()
+    replayed = agent.replay("s1")
+    assert json.dumps(replayed._value) == json.dumps(result._value)
+    early = agent.replay("s1", to_step=2)
+    assert early.stop_reason == "interrupted" and list(early.trace) == list(result.trace)[: len(early.trace)]
+
+
+def test_a_stream_tells_text_and_steps_and_ends_in_the_result(own_session):
+    agent = advisor(own_session, {"match": {"tool_result": {}}, "answer": {"text": ["a ", "b"]}}, {"answer": CALL})
+    events = list(agent.stream("?"))
+    assert "".join(event for event in events if isinstance(event, str)) == "a b"
+    assert isinstance(events[-1], outcrop.AgentResult)
+    steps = [event for event in events if isinstance(event, outcrop.TraceEvent)]
+    assert steps == list(events[-1].trace)
+
+
+class Level(enum.Enum):
+    LOW = "low"
+    HIGH = "high"
+
+
+@dataclasses.dataclass
+class Address:
+    street: str
+    floor: int = 0
+
+
+def test_schemas_come_from_types_and_arguments_come_as_them():
+    seen = []
+
+    @outcrop.tool(name="move")
+    def moves(to: Address, level: Level, tags: list[str] | None = None, times: int = 1) -> str:
+        """Moves a user."""
+        seen.append((to, level, tags, times))
+        return "done"
+
+    schema = moves.input_schema
+    assert moves.name == "move" and moves.description == "Moves a user."
+    assert schema["required"] == ["to", "level"] and schema["additionalProperties"] is False
+    assert schema["properties"]["level"] == {"enum": ["low", "high"]}
+    assert schema["properties"]["times"] == {"type": "integer", "default": 1}
+    assert moves._call({"to": {"street": "A"}, "level": "high"}) == "done"
+    assert seen == [(Address("A"), Level.HIGH, None, 1)]
+    described = get_credit_limit.input_schema["properties"]["user_id"]["description"]
+    assert described == "The id of the user, as it stands on the card."
+    assert get_credit_limit("7") == {"user": "7", "limit": 5000}
+    with pytest.raises(ValidationException, match="type hint"):
+        outcrop.tool(lambda x: x)
+    with pytest.raises(ValidationException, match="by name"):
+
+        @outcrop.tool
+        def several(*numbers: int) -> None: ...
+
+
+def test_pydantic_models_are_arguments():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Order(pydantic.BaseModel):
+        item: str
+        count: int = pydantic.Field(ge=1)
+
+    def order(order: Order) -> dict:
+        return {"got": order.count}
+
+    globals()["Order"] = Order
+    made = outcrop.tool(order)
+    assert made.input_schema["properties"]["order"]["properties"]["count"]["minimum"] == 1
+    assert made._call({"order": {"item": "a", "count": 2}}) == {"got": 2}
+
+
+def test_async_functions_run_side_by_side(own_session):
+    running = []
+
+    @outcrop.tool
+    async def wait(n: int) -> int:
+        running.append(n)
+        while len(running) < 2:
+            await asyncio.sleep(0.005)
+        return n
+
+    both = {"tool_uses": [{"name": "wait", "input": {"n": 1}}, {"name": "wait", "input": {"n": 2}}]}
+    rules = [{"match": {"tool_result": {}}, "answer": "Both."}, {"answer": both}]
+    agent = advisor(own_session, *rules, tools=[wait])
+    assert asyncio.run(asyncio.wait_for(agent.ainvoke("?"), 20)).text == "Both."
+    running.clear()
+    # Without a loop of the caller's own, too.
+    assert agent.invoke("?").text == "Both."
+
+
+def test_an_async_stream_and_twins(own_session):
+    agent = advisor(own_session, {"match": {"tool_result": {}}, "answer": "Done."}, {"answer": CALL})
+
+    async def all_of_it():
+        events = [event async for event in agent.astream("?", session_id="s1")]
+        replayed = await agent.areplay("s1")
+        forked = await agent.afork("s1", new_session_id="s2")
+        assert [info["name"] for info in await own_session.aagents()] == ["advisor"]
+        found = await own_session.aagent("advisor")
+        return events[-1], replayed, forked, found
+
+    result, replayed, forked, found = asyncio.run(all_of_it())
+    assert result.text == replayed.text == forked.text == "Done."
+    assert found.id == agent.id
+
+
+def test_a_function_that_fails_is_told_the_model(own_session):
+    @outcrop.tool
+    def broken(n: int) -> int:
+        raise KeyError("no such account")
+
+    rules = [
+        {"match": {"tool_result": {"status": "error", "content": {"contains": "no such account"}}}, "answer": "Failed."},
+        {"answer": {"tool_uses": [{"name": "broken", "input": {"n": 1}}]}},
+    ]
+    assert advisor(own_session, *rules, tools=[broken]).invoke("?").text == "Failed."
+
+
+def test_bounds_end_a_turn_and_say_which(own_session):
+    agent = advisor(own_session, {"answer": {**CALL, "usage": {"output_tokens": 500}}}, max_steps=1)
+    result = agent.invoke("?")
+    assert (result.stop_reason, result.steps) == ("max_steps", 1)
+    assert result.message == "1 model calls of at most 1"
+    agent = advisor(own_session, {"answer": CALL}, max_cost=0.000001, price={"input": 3.0, "output": 15.0})
+    result = agent.invoke("?")
+    assert result.stop_reason == "cost_limit" and result.cost > 0.000001
+    with pytest.raises(ValidationException, match="maxSteps: expected 1 or more"):
+        advisor(own_session, {"answer": "x"}, max_steps=0)
+
+
+def test_a_model_that_fails_is_its_error(own_session):
+    agent = advisor(own_session, {"answer": {"fault": {"error": "ThrottlingException", "message": "busy"}}})
+    with pytest.raises(ThrottlingException, match="busy"):
+        agent.invoke("?", session_id="s1")
+    assert agent.replay("s1").stop_reason == "model_failed"
+
+
+def test_arguments_that_are_wrong_are_refused(own_session):
+    with pytest.raises(ValidationException, match="action_groups\\[0\\]"):
+        own_session.create_agent("a", model="m", action_groups=[get_credit_limit])
+    with pytest.raises(ValidationException, match="confirm"):
+        advisor(own_session, {"answer": "x"}, confirm=["other"])
+    agent = advisor(own_session, {"answer": "x"})
+    with pytest.raises(ConflictException, match="made otherwise"):
+        advisor(own_session, {"answer": "x"}, max_steps=3, replace=False)
+    with pytest.raises(ValidationException, match="sessionId"):
+        agent.invoke("?", session_id="a b")
+    with pytest.raises(ValidationException, match="input"):
+        agent.invoke(" ")
+
+
+MAIL = [
+    {"match": {"tool_result": {"name": "send_email", "status": "success"}}, "answer": "Sent."},
+    {"match": {"tool_result": {"name": "send_email", "status": "error"}}, "answer": "Not sent."},
+    {"answer": {"tool_uses": [{"name": "send_email", "input": {"to": "a@b.example"}}]}},
+]
+
+
+def test_an_approval_is_asked_and_given_in_another_process(own_session, tmp_path):
+    sent = tmp_path / "sent"
+
+    @outcrop.tool
+    def send_email(to: str) -> str:
+        with open(sent, "a") as file:
+            file.write(to + "\n")
+        return "ok"
+
+    agent = advisor(own_session, *MAIL, tools=[send_email], confirm=["send_email"])
+    paused = agent.invoke("Mail a@b.example", session_id="s1")
+    assert paused.stop_reason == "pending" and not sent.exists()
+    (call,) = paused.pending
+    assert (call.tool, call.arguments, call.asks) == ("send_email", {"to": "a@b.example"}, "USER_CONFIRMATION")
+    with pytest.raises(ConflictException, match="has not ended"):
+        agent.invoke("And again", session_id="s1")
+    with pytest.raises(ValidationException, match="expected approve"):
+        agent.resume(paused.pending)
+    program = textwrap.dedent(
+        f"""
+        import outcrop
+        session = outcrop.Session({own_session.home!r}, offline=True)
+        @outcrop.tool
+        def send_email(to: str) -> str:
+            open({str(sent)!r}, "a").write(to + "\\n")
+            return "ok"
+        agent = session.agent("advisor", action_groups=[outcrop.ActionGroup("accounts", [send_email])])
+        paused = agent.replay("s1")
+        print(agent.resume(paused.pending, approve=True).text, end="")
+        """
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert said.stdout == "Sent.", said.stderr
+    assert sent.read_text() == "a@b.example\n"
+    with pytest.raises(ConflictException, match="has ended"):
+        agent.resume(paused.pending, approve=True)
+    refused = agent.invoke("Mail a@b.example", session_id="s2")
+    result = agent.resume(refused.pending, approve=False, reason="not today")
+    assert result.text == "Not sent." and "not today" in repr(result.trace)
+    stopped = agent.invoke("Mail a@b.example", session_id="s3")
+    assert agent.stop("s3").stop_reason == "stopped" and stopped.pending
+    assert sent.read_text() == "a@b.example\n"
+
+
+def test_a_declaration_returns_control(own_session):
+    declared = {
+        "name": "send_email",
+        "description": "Sends.",
+        "input_schema": {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]},
+    }
+    agent = advisor(own_session, *MAIL, tools=[declared])
+    paused = agent.invoke("Mail a@b.example")
+    (call,) = paused.pending
+    assert call.asks == "RESULT"
+    assert agent.resume(call, results={call.id: {"status": "queued"}}).text == "Sent."
+
+
+TEN_STEPS = """
+    import json, os, signal, sys
+    import outcrop
+    home, effects, at, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    session = outcrop.Session(home, offline=True)
+    @outcrop.tool
+    def step(n: int) -> str:
+        if n == at and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open(effects, "a") as file:
+            file.write(f"{n}\\n")
+        if n == at and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return f"step {n} done"
+    rules = [{"match": {"tool_result": {"content": {"equals": f"step {n} done"}}},
+              "answer": {"tool_uses": [{"name": "step", "input": {"n": n + 1}}]}} for n in range(1, 10)]
+    rules += [{"match": {"tool_result": {"content": {"equals": "step 10 done"}}}, "answer": "All done."},
+              {"match": {"tool_result": {"content": {"contains": "not known"}}}, "answer": "One is not known."},
+              {"answer": {"tool_uses": [{"name": "step", "input": {"n": 1}}]}}]
+    session.register_model("acme.ten-v1", {"script": rules}, replace=True)
+    agent = session.create_agent("ten", model="acme.ten-v1",
+                                 action_groups=[outcrop.ActionGroup("work", [step])])
+    result = agent.resume("s1") if when == "resume" else agent.invoke("Go.", session_id="s1")
+    print(json.dumps([result.text, [e.detail["call"]["arguments"]["n"] for e in result.trace
+                                    if e.kind == "observation" and "unknown" in e.detail["outcome"]]]))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_effect_runs_twice_and_none_is_lost_in_silence(tmp_path, when):
+    """`kill -9` at each step of a ten-step run."""
+    program = textwrap.dedent(TEN_STEPS)
+
+    def run(home, effects, at, when):
+        arguments = [sys.executable, "-c", program, str(home), str(effects), str(at), when]
+        return subprocess.run(arguments, capture_output=True, text=True)
+
+    for at in range(1, 11):
+        home, effects = tmp_path / f"home{at}", tmp_path / f"effects{at}"
+        killed = run(home, effects, at, when)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        resumed = run(home, effects, at, "resume")
+        assert resumed.returncode == 0, resumed.stderr
+        text, unknown = json.loads(resumed.stdout)
+        # The one that was begun is reported as unknown, whether it had its effect or not.
+        assert (text, unknown) == ("One is not known.", [at])
+        done = effects.read_text().split() if effects.exists() else []
+        assert done == [str(n) for n in range(1, at + (when == "after"))]
+
+
+def test_a_fork_takes_another_course(own_session):
+    agent = advisor(
+        own_session,
+        {"match": {"tool_result": {"content": {"contains": "9000"}}}, "answer": "Nine."},
+        {"match": {"tool_result": {"content": {"contains": "5000"}}}, "answer": "Five."},
+        {"answer": CALL},
+    )
+    result = agent.invoke("?", session_id="s1")
+    assert result.text == "Five."
+    seen = next(event for event in result.trace if event.kind == "observation")
+    edit = {"call": seen.detail["call"]["id"], "result": {"limit": 9000}}
+    forked = agent.fork("s1", seen.step, edit=edit)
+    assert agent.resume(forked.session_id).text == "Nine."
+    assert agent.replay("s1").text == "Five."
+    with pytest.raises(ValidationException, match="edit"):
+        agent.fork("s1", edit={"what": 1})
+
+
+def test_rules_bound_calls(own_session):
+    paid = []
+
+    @outcrop.tool
+    def pay(to: str, amount: float) -> str:
+        paid.append((to, amount))
+        return f"paid {to}"
+
+    def use(to, amount):
+        return {"tool_uses": [{"name": "pay", "input": {"to": to, "amount": amount}}]}
+
+    rules = [
+        {"match": {"tool_result": {"content": {"contains": "at most 100"}}}, "answer": "Too much."},
+        {"match": {"tool_result": {"content": {"contains": "must come from user"}}}, "answer": "Not that one."},
+        {"match": {"tool_result": {}}, "answer": "Paid."},
+        {"match": {"text": {"contains": "mallory"}}, "answer": use("eve", 1)},
+        {"match": {"text": {"contains": "60"}}, "answer": use("bob", 60)},
+    ]
+    agent = advisor(
+        own_session,
+        *rules,
+        tools=[pay],
+        rules=[
+            {"function": "accounts.pay", "require": {"sum_at_most": {"argument": "amount", "sum": 100}}},
+            {"function": "accounts.pay", "require": {"from": {"arguments": ["to"], "sources": ["user"]}}},
+        ],
+    )
+    assert agent.invoke("Pay 60 to bob", session_id="s1").text == "Paid."
+    assert agent.invoke("Pay 60 to bob", session_id="s1").text == "Too much."
+    assert agent.invoke("Pay mallory", session_id="s2").text == "Not that one."
+    assert paid == [("bob", 60.0)]
+    with pytest.raises(ValidationException, match="rules\\[0\\].function"):
+        advisor(own_session, {"answer": "x"}, rules=[{"function": "pay", "require": "never"}])
+
+
+def test_citations_of_look_ups_are_in_the_answer(own_session, tmp_path):
+    kb = own_session.create_knowledge_base("policies")
+    kb.add([outcrop.Document(text="Cards are replaced within two days.", id="cards.md")])
+    model = scripted(
+        own_session,
+        {"match": {"tool_result": {"name": "search_policies"}}, "answer": "Within two days [1]. I say so [7]."},
+        {"answer": {"tool_uses": [{"name": "search_policies", "input": {"query": "card replaced"}}]}},
+    )
+    agent = own_session.create_agent("reader", model=model, knowledge_bases=[kb])
+    result = agent.invoke("How fast is a card replaced?")
+    (citation,) = result.citations
+    assert citation.passages[0].text == "Cards are replaced within two days."
+    assert result.text[citation.span.start : citation.span.end] == "Within two days [1]."
+
+
+def test_five_hundred_sessions_run_beside_each_other(own_session):
+    agent = advisor(own_session, {"match": {"tool_result": {}}, "answer": "Done."}, {"answer": CALL})
+
+    async def all_of_them():
+        turns = [agent.ainvoke("?", session_id=f"many-{n}") for n in range(500)]
+        return await asyncio.gather(*turns)
+
+    assert [result.text for result in asyncio.run(all_of_them())] == ["Done."] * 500
+
+
+def test_ctrl_c_ends_a_turn_and_it_can_be_resumed(own_session):
+    agent = advisor(
+        own_session,
+        {"match": {"tool_result": {}}, "answer": "On."},
+        {"match": {"text": "wait"}, "answers": [{"fault": {"stall": True}}, "Over."]},
+    )
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        agent.invoke("wait", session_id="s1")
+    assert time.monotonic() - began < 5
+    assert agent.replay("s1").stop_reason == "interrupted"
+    assert agent.resume("s1").text == "Over."
