@@ -16,6 +16,8 @@ import outcrop
 import pytest
 from outcrop.errors import ConflictException, ThrottlingException, ValidationException
 
+from conftest import FIXTURES
+
 CALL = {"tool_uses": [{"name": "get_credit_limit", "input": {"user_id": "12345"}}]}
 
 
@@ -374,8 +376,10 @@ def test_rules_bound_calls(own_session):
         advisor(own_session, {"answer": "x"}, rules=[{"function": "pay", "require": "never"}])
 
 
-def test_citations_of_look_ups_are_in_the_answer(own_session, tmp_path):
-    kb = own_session.create_knowledge_base("policies")
+def test_citations_of_look_ups_are_in_the_answer(own_session):
+    vectors = {"embeddings": {"dimensions": 64, "others": "hashed"}}
+    own_session.register_model("acme.words-v1", vectors)
+    kb = own_session.create_knowledge_base("policies", embedding_model="acme.words-v1")
     kb.add([outcrop.Document(text="Cards are replaced within two days.", id="cards.md")])
     model = scripted(
         own_session,
@@ -397,6 +401,16 @@ def test_five_hundred_sessions_run_beside_each_other(own_session):
         return await asyncio.gather(*turns)
 
     assert [result.text for result in asyncio.run(all_of_them())] == ["Done."] * 500
+
+
+def test_the_example_of_the_page_runs(own_session, capsys, monkeypatch):
+    page = (FIXTURES.parents[3] / "docs" / "agents.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.setattr(outcrop, "Session", lambda: own_session)
+    exec(code, {})
+    assert capsys.readouterr().out == (
+        "pending ['send_email']\nThe limit is 5000. They have mail.\n"
+    )
 
 
 def test_ctrl_c_ends_a_turn_and_it_can_be_resumed(own_session):

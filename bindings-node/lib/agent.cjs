@@ -228,7 +228,11 @@ class Agent {
     try {
       for (;;) {
         const batch = await run.next();
-        if (batch === null) return;
+        if (batch === null) {
+          // An abort ends the events too.
+          signal?.throwIfAborted();
+          return;
+        }
         for (const event of JSON.parse(batch)) {
           if (event.calls) await Promise.all(event.calls.map((one) => this.#run(run, one, signal)));
           else if (event.text !== undefined) yield { text: event.text };

@@ -104,7 +104,7 @@ pub struct ApiOperation {
 }
 
 /// A knowledge base that an agent may look things up in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KnowledgeBaseLink {
     /// Its id.
@@ -119,7 +119,18 @@ pub struct KnowledgeBaseLink {
     pub results: usize,
 }
 
-/// Passages of one look-up where nobody says how many.
+impl Default for KnowledgeBaseLink {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            description: String::new(),
+            results: default_results(),
+        }
+    }
+}
+
+/// Passages of one look-up where an agent does not say.
 pub fn default_results() -> usize {
     5
 }
@@ -175,6 +186,14 @@ impl AgentDefinition {
                     )));
                 }
                 schema::check(&format!("{place}.inputSchema"), &function.input_schema)?;
+            }
+        }
+        for (at, link) in self.knowledge_bases.iter().enumerate() {
+            if !(1..=100).contains(&link.results) {
+                return Err(Error::validation(format!(
+                    "knowledgeBases[{at}].results: expected 1..=100, got {}",
+                    link.results
+                )));
             }
         }
         Toolbox::of(self).map(drop)
