@@ -116,7 +116,7 @@ def page(kind: type) -> str:
 
 def reference() -> str:
     """The whole reference."""
-    first = ["Session", "Model", "KnowledgeBase", "Stream"]
+    first = ["Session", "Model", "KnowledgeBase", "Agent", "Stream"]
     rest = [n for n in outcrop.__all__ if inspect.isclass(getattr(outcrop, n)) and n not in first]
     pages = [page(getattr(outcrop, name)) for name in first + rest if name != "OutcropError"]
     functions = [n for n in outcrop.__all__ if inspect.isfunction(getattr(outcrop, n))]
