@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL = ["embedding", "search", "overhead", "decoding", "prefix", "structured", "memory",
+ALL = ["embedding", "search", "overhead", "agents", "decoding", "prefix", "structured", "memory",
        "training"]
 
 
