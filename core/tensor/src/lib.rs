@@ -10,6 +10,7 @@ mod aligned;
 mod attention;
 mod blocks;
 mod bytes;
+pub mod cuda;
 mod dtype;
 mod error;
 #[cfg(target_arch = "x86_64")]

@@ -176,6 +176,14 @@ impl Weight {
         Layout::Panels(Arc::new(panels))
     }
 
+    /// The rows as they are stored, one after the other; none of a packed matrix.
+    pub fn stored(&self) -> Option<&[u8]> {
+        match &self.layout {
+            Layout::Rows(data) => Some(data.as_slice()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -5,6 +5,7 @@
 
 mod attention;
 mod blocks;
+mod cuda;
 mod linear;
 
 /// Numbers in -1..1 that look random, from a seed.
