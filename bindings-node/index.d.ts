@@ -24,7 +24,11 @@ export class OutcropError extends Error {
 export interface SessionOptions {
   /** The home folder. Default: `$OUTCROP_HOME`, else `~/.outcrop`. */
   home?: string;
-  /** Where models run: `"auto"` or `"cpu"`. A device that is not there is an error. Default `"auto"`. */
+  /**
+   * Where decoders compute: `"cpu"`, `"cuda"`, `"cuda:1"`, or `"auto"`, which takes the first GPU that
+   * can be used and the CPU where there is none; a model's `info` says which and why. A GPU that cannot
+   * be used is an error that says why. Default `"auto"`.
+   */
   device?: string;
   /** Never reach for the network. Default false. */
   offline?: boolean;
@@ -245,13 +249,13 @@ export interface KnowledgeBaseOptions extends CallOptions {
  * An open home: a catalogue of models, and knowledge bases. Several processes and worker threads
  * may open one home at the same time.
  *
- * @throws OutcropError `ValidationException` for a device that this build does not have.
+ * @throws OutcropError `ValidationException` for a device that cannot be used.
  */
 export class Session {
   constructor(options?: SessionOptions);
   /** The home folder. */
   readonly home: string;
-  /** The device that models run on: `cpu`. */
+  /** The device that decoders run on: `cpu`, or `cuda:0`. */
   readonly device: string;
   /** Whether `close` was called. */
   readonly closed: boolean;
@@ -370,7 +374,10 @@ export interface ModelInfo {
   contextLength: number;
   dimensions?: number;
   vocabulary?: number;
+  /** Where it runs: `cpu`, `cuda:0`, or `remote`. */
   device: string;
+  /** Why it runs there, where that was not what the session asked for by name. */
+  deviceReason?: string;
   /** Bytes of the weights. */
   bytes: number;
 }

@@ -21,7 +21,10 @@ test("the catalogue names the embedded defaults", async () => {
 
 test("a device that is not there is an error", () => {
   const home = temporaryFolder();
-  assert.throws(() => new Session({ home, device: "cuda" }), { name: "ValidationException" });
+  assert.throws(() => new Session({ home, device: "cuda:999" }), {
+    name: "ValidationException",
+    message: /"cuda:999" cannot be used: no /,
+  });
   assert.throws(() => new Session({ home, device: "gpu" }), /gpu/);
   assert.throws(() => new Session({ home, devise: "cpu" }), /devise/);
 });

@@ -103,9 +103,9 @@ def test_ids_are_checked(llama):
 
 def test_devices(tmp_path):
     assert outcrop.Session(tmp_path, device="cpu").device == "cpu"
-    for device in ("cuda", "cuda:0"):
-        with pytest.raises(ValidationException, match="no CUDA engine"):
-            outcrop.Session(tmp_path, device=device)
+    # No machine has so many GPUs, and most have no driver: the error says which of the two it is.
+    with pytest.raises(ValidationException, match='device: "cuda:999" cannot be used: no '):
+        outcrop.Session(tmp_path, device="cuda:999")
     with pytest.raises(ValidationException, match="tpu"):
         outcrop.Session(tmp_path, device="tpu")
     with pytest.raises(ValidationException, match="device: expected a str"):

@@ -48,6 +48,7 @@ def test_one_model_is_loaded_once(session):
 
 def test_info(llama, embedder):
     info = llama.info
+    assert info.device_reason.startswith("auto: ")
     assert (info.architecture, info.kind, info.device) == ("llama", "chat", "cpu")
     assert (info.context_length, info.vocabulary, info.quantization) == (2048, 544, "BF16")
     assert info.bytes > info.parameters > 10_000

@@ -34,8 +34,8 @@ impl Session {
     }
 
     #[napi]
-    pub fn device(&self) -> &'static str {
-        self.session.device()
+    pub fn device(&self) -> String {
+        self.session.device().to_owned()
     }
 
     #[napi]

@@ -41,8 +41,8 @@ impl Session {
 
     /// The device that models run on.
     #[getter]
-    fn device(&self, py: Python<'_>) -> PyResult<&'static str> {
-        Ok(self.0.handle(py)?.device())
+    fn device(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.0.handle(py)?.device().to_owned())
     }
 
     /// Closes the session and gives the memory of its models back.

@@ -24,7 +24,7 @@ class ModelInfo:
     quantization: str
     #: Most tokens that one sequence holds; 0 where a remote model does not tell.
     context_length: int
-    #: Where it runs: `cpu`, or `remote`.
+    #: Where it runs: `cpu`, `cuda:0`, or `remote`.
     device: str
     #: Bytes of its weights.
     bytes: int
@@ -32,6 +32,8 @@ class ModelInfo:
     dimensions: int | None = None
     #: Number of tokens that the logits range over, for a decoder.
     vocabulary: int | None = None
+    #: Why it runs there, where that was not what the session asked for by name.
+    device_reason: str | None = None
 
     def _table(self) -> Table:
         return pairs((name, getattr(self, name)) for name in self.__dataclass_fields__)

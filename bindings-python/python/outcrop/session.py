@@ -49,14 +49,16 @@ class Session(AwsFace, Handle):
     Args:
         home: The home folder, made where it is not there. Default: `$OUTCROP_HOME`, else
             `~/.outcrop`.
-        device: `"auto"` or `"cpu"`. This build has no CUDA engine: `"cuda"` is an error.
+        device: Where decoders compute: `"cpu"`, `"cuda"`, `"cuda:1"`, or `"auto"`, which takes the
+            first GPU that can be used and the CPU where there is none; a model's `info` says which
+            and why. A GPU that cannot be used is an error that says why.
         offline: Never open a connection. The environment's `HF_HUB_OFFLINE` sets it too.
         boto3_session: What `boto3.Session` takes by name, for :meth:`client`: `region_name`,
             `profile_name`, `aws_access_key_id` and so on. Only other services' clients use
             credentials.
 
     Raises:
-        ValidationException: A device that this build has not, or a home that is not a folder.
+        ValidationException: A device that cannot be used, or a home that is not a folder.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Session(AwsFace, Handle):
 
     @property
     def device(self) -> str:
-        """The device that models run on: `cpu`."""
+        """The device that decoders run on: `cpu`, or `cuda:0`."""
         return self._shown[1]
 
     @property

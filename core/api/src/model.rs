@@ -36,8 +36,11 @@ pub struct ModelInfo {
     /// Number of tokens that the logits range over, for a decoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
-    /// Where it runs: `cpu`.
+    /// Where it runs: `cpu`, `cuda:0`, or `remote`.
     pub device: String,
+    /// Why it runs there, where that was not what the session asked for by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_reason: Option<String>,
     /// Bytes of its weights.
     pub bytes: u64,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use outcrop_api::Result;
 use outcrop_tensor::{Pool, ops};
 
 pub use crate::decoder_weights::Decoder;
@@ -61,6 +62,13 @@ impl Decoder {
         // Those of one model that depend on the length agree on the original context.
         let classes = self.ropes.iter().map(|rope| rope.class(rope_length));
         classes.max().unwrap_or(0)
+    }
+
+    /// The rope length that a sequence of `tokens` tokens must have which began with `current`.
+    pub(crate) fn rope_length(&self, current: usize, tokens: usize) -> usize {
+        let lengths = self.ropes.iter();
+        let lengths = lengths.map(|rope| rope.length(current, tokens));
+        lengths.max().unwrap_or(current)
     }
 
     /// Computes `rows`, which are of different sequences, writes their keys and values to `cache`
@@ -385,10 +393,10 @@ impl StepModel for DecoderRunner {
         self.decoder.config.vocab_size
     }
 
-    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]> {
+    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Result<Option<&[f32]>> {
         let pool = self.pool.as_deref().unwrap_or_else(|| Pool::global());
-        self.decoder
-            .forward(pool, rows, &mut self.cache, &mut self.scratch, keep_going)
+        let (cache, scratch) = (&mut self.cache, &mut self.scratch);
+        Ok(self.decoder.forward(pool, rows, cache, scratch, keep_going))
     }
 
     fn rope_class(&self, rope_length: usize) -> usize {
@@ -408,9 +416,7 @@ impl StepModel for DecoderRunner {
     }
 
     fn rope_length(&self, current: usize, tokens: usize) -> usize {
-        let lengths = self.decoder.ropes.iter();
-        let lengths = lengths.map(|rope| rope.length(current, tokens));
-        lengths.max().unwrap_or(current)
+        self.decoder.rope_length(current, tokens)
     }
 
     fn copy_page(&mut self, from: u32, to: u32) {

@@ -35,6 +35,8 @@ struct Loader<'a> {
     names: TensorNames,
     prefix: &'static str,
     is_gguf: bool,
+    /// Whether matrices are laid out for products on the CPU.
+    packs: bool,
     config: &'a DecoderConfig,
 }
 
@@ -43,8 +45,15 @@ impl Loader<'_> {
         format!("{}{}", self.prefix, of_layer(pattern, layer))
     }
 
+    fn laid_out(&self, weight: Weight) -> Weight {
+        match self.packs {
+            true => weight.pack(),
+            false => weight,
+        }
+    }
+
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Read<Weight> {
-        Ok(self.checkpoint.matrix(name, rows, cols)?.pack())
+        Ok(self.laid_out(self.checkpoint.matrix(name, rows, cols)?))
     }
 
     /// The vector `name` of `len` numbers with `offset` added.
@@ -99,7 +108,7 @@ impl Loader<'_> {
                 start..start + rows,
             )?;
             linears.push(Linear {
-                weight: weight.pack(),
+                weight: self.laid_out(weight),
                 bias: has_bias
                     .then(|| self.bias(name, &[whole], start, rows))
                     .transpose()?,
@@ -167,7 +176,7 @@ impl Loader<'_> {
         let has_bias = self.config.mlp_bias
             || self.is_gguf && self.checkpoint.contains(&format!("{name}.bias"));
         Ok(Linear {
-            weight: weight.pack(),
+            weight: self.laid_out(weight),
             bias: has_bias
                 .then(|| self.bias(&name, &bias_shape, part.start, rows))
                 .transpose()?,
@@ -243,6 +252,18 @@ impl Decoder {
     /// # Errors
     /// `ModelErrorException` naming the file and the tensor that is missing or of another shape.
     pub fn load(config: DecoderConfig, checkpoint: &Checkpoint) -> Result<Self> {
+        Self::read(config, checkpoint, true)
+    }
+
+    /// The weights as they are stored, to be copied to a device.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub(crate) fn load_stored(config: DecoderConfig, checkpoint: &Checkpoint) -> Result<Self> {
+        Self::read(config, checkpoint, false)
+    }
+
+    fn read(config: DecoderConfig, checkpoint: &Checkpoint, packs: bool) -> Result<Self> {
         let is_gguf = matches!(checkpoint.config(), ModelSource::Gguf { .. });
         let (prefix, output_name) = if is_gguf {
             ("", GGUF_OUTPUT)
@@ -258,6 +279,7 @@ impl Decoder {
             },
             prefix,
             is_gguf,
+            packs,
             config: &config,
         };
         let layers = (0..config.layers())

@@ -7,6 +7,8 @@ use outcrop_api::{Error, Result};
 
 use crate::decoder::Decoder;
 use crate::decoder_config::DecoderConfig;
+use crate::device::Device;
+use crate::engine::load_decoder;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Checkpoint;
 
@@ -18,6 +20,7 @@ pub(crate) fn load_draft(
     path: &Path,
     tokenizer: &Tokenizer,
     vocab_size: usize,
+    device: Device,
 ) -> Result<Arc<Decoder>> {
     let checkpoint = Checkpoint::open(path)?;
     let config = DecoderConfig::from_source(checkpoint.config())?;
@@ -38,5 +41,5 @@ pub(crate) fn load_draft(
         let (drafts, models) = (token(&own), token(tokenizer));
         return refuse(format!("token {id} is {drafts:?} instead of {models:?}"));
     }
-    Ok(Arc::new(Decoder::load(config, &checkpoint)?))
+    Ok(Arc::new(load_decoder(config, &checkpoint, device)?))
 }

@@ -282,6 +282,7 @@ pub(super) fn info(
         },
         vocabulary: None,
         device: "cpu".to_owned(),
+        device_reason: None,
         bytes: checkpoint.bytes(),
     }
 }

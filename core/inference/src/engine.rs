@@ -40,7 +40,8 @@ use crate::weights::{Checkpoint, ModelSource};
 
 pub(crate) use events::SequenceEvents;
 use place::Place;
-use thread::thread;
+pub(crate) use thread::load_decoder;
+use thread::start;
 
 /// A constraint at the beginning of an output, with the tokens that the output must begin with.
 type Form = (Constraint, Vec<u32>);
@@ -91,11 +92,12 @@ impl Engine {
             Error::new(error.kind(), message).with_resource(described.display().to_string())
         };
         let config = DecoderConfig::from_source(checkpoint.config()).map_err(named)?;
-        let decoder = Arc::new(Decoder::load(config, &checkpoint)?);
+        let decoder = Arc::new(load_decoder(config, &checkpoint, options.device)?);
         let tokenizer = Arc::new(Tokenizer::from_checkpoint(&checkpoint)?);
         let vocabulary = decoder.config().vocab_size;
         let draft = options.draft.as_deref();
-        let draft = draft.map(|path| load_draft(path, &tokenizer, vocabulary));
+        let load = |path| load_draft(path, &tokenizer, vocabulary, options.device);
+        let draft = draft.map(load);
         let draft = draft.transpose()?;
         let draft_bytes = draft
             .as_ref()
@@ -110,7 +112,8 @@ impl Engine {
             context_length,
             dimensions: None,
             vocabulary: Some(decoder.config().vocab_size),
-            device: "cpu".to_owned(),
+            device: options.device.to_string(),
+            device_reason: None,
             bytes: checkpoint.bytes(),
         };
         let template = ChatTemplate::from_checkpoint(&checkpoint)?;
@@ -129,7 +132,7 @@ impl Engine {
             speculation: options.speculation,
             has_draft: draft.is_some(),
             identity: identity(&checkpoint, options.kv_dtype.name()),
-            thread: thread((decoder.clone(), draft), kv_tokens, &options),
+            thread: start((decoder.clone(), draft), kv_tokens, &options)?,
             decoder,
             is_gguf: matches!(checkpoint.config(), ModelSource::Gguf { .. }),
             adapters: Adapters::default(),

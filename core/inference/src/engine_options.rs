@@ -6,6 +6,7 @@ use outcrop_api::{Error, Result, Speculation};
 
 use crate::block_pool::PAGE_TOKENS;
 use crate::decoder_config::DecoderConfig;
+use crate::device::Device;
 use crate::kv_cache::KvDtype;
 
 /// Bytes that the KV cache may grow to where the options do not say.
@@ -40,6 +41,8 @@ pub struct EngineOptions {
     pub draft: Option<PathBuf>,
     /// Threads that compute. Default: the process's shared pool.
     pub threads: Option<usize>,
+    /// Where it computes. Default: the CPU. On a GPU the KV cache's memory is taken at once.
+    pub device: Device,
 }
 
 impl Default for EngineOptions {
@@ -55,6 +58,7 @@ impl Default for EngineOptions {
             speculation: Speculation::Off,
             draft: None,
             threads: None,
+            device: Device::Cpu,
         }
     }
 }

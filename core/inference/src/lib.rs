@@ -6,6 +6,7 @@ mod block_pool;
 mod cache_account;
 mod chat_template;
 pub mod conversation;
+mod cuda;
 mod decoder;
 mod decoder_config;
 mod decoder_experts;
@@ -13,6 +14,8 @@ mod decoder_loader;
 mod decoder_weights;
 mod dense;
 mod detokenizer;
+mod device;
+mod device_report;
 mod draft;
 mod encoder;
 mod encoder_loader;
@@ -68,6 +71,8 @@ pub use decoder_loader::tensor_place;
 pub use decoder_weights::Site;
 pub use dense::Precision;
 pub use detokenizer::Detokenizer;
+pub use device::{Device, DeviceChoice};
+pub use device_report::{DeviceEntry, DeviceReport};
 pub use encoder::{
     Activation, Biases, ENCODER_ARCHITECTURES, Encoder, EncoderBatch, EncoderConfig,
     LayerAttention, NormOrder, Positions,

@@ -7,6 +7,8 @@
 //! anew, as in transformers. For dynamic NTK it is the prompt's length: the base that a prompt was
 //! read with stays for what is generated after it.
 
+use std::borrow::Cow;
+
 use crate::decoder_config::{RopeConfig, RopeOrder, RopeScaling};
 
 /// The frequencies of a model's rope.
@@ -69,6 +71,37 @@ impl RotaryEmbedding {
         self.frequencies.len()
     }
 
+    /// Which elements of a head form a pair.
+    pub fn order(&self) -> RopeOrder {
+        self.config.order
+    }
+
+    /// What the turned part is multiplied by.
+    pub fn factor(&self) -> f32 {
+        self.config.attention_factor
+    }
+
+    /// Radians a position of a sequence of `rope_length` tokens, one a pair.
+    pub fn frequencies(&self, rope_length: usize) -> Cow<'_, [f32]> {
+        match &self.config.scaling {
+            RopeScaling::LongRope {
+                original_context, ..
+            } if rope_length > *original_context => {
+                Cow::Borrowed(self.long.as_deref().unwrap_or_default())
+            }
+            RopeScaling::Dynamic {
+                factor,
+                original_context,
+            } if rope_length > *original_context => Cow::Owned(raised_base(
+                &self.config,
+                *factor,
+                rope_length,
+                *original_context,
+            )),
+            _ => Cow::Borrowed(&self.frequencies),
+        }
+    }
+
     /// Fills the cosines and sines of the positions from `position` on in a sequence of
     /// `rope_length` tokens, `(positions, pairs)` each.
     pub fn angles(
@@ -78,20 +111,7 @@ impl RotaryEmbedding {
         cosines: &mut [f32],
         sines: &mut [f32],
     ) {
-        let raised;
-        let frequencies = match &self.config.scaling {
-            RopeScaling::LongRope {
-                original_context, ..
-            } if rope_length > *original_context => self.long.as_deref().unwrap_or_default(),
-            RopeScaling::Dynamic {
-                factor,
-                original_context,
-            } if rope_length > *original_context => {
-                raised = raised_base(&self.config, *factor, rope_length, *original_context);
-                &raised
-            }
-            _ => &self.frequencies,
-        };
+        let frequencies = self.frequencies(rope_length);
         let factor = self.config.attention_factor;
         let rows = cosines
             .chunks_exact_mut(frequencies.len())

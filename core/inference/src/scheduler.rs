@@ -339,8 +339,16 @@ impl<M: StepModel> Scheduler<M> {
             || !inbox.is_closed() && planned.iter().any(|&index| is_awaited(&running[index]));
         let vocab = self.model.vocab_size();
         let mut ended: Vec<Option<Result<StopReason>>> = running.iter().map(|_| None).collect();
-        let Some(mut logits) = self.model.step(&rows, &keep_going) else {
-            return ended;
+        let mut logits = match self.model.step(&rows, &keep_going) {
+            Ok(Some(logits)) => logits,
+            Ok(None) => return ended,
+            Err(error) => {
+                for index in planned {
+                    let own = Error::new(error.kind(), error.message().to_owned());
+                    ended[index] = Some(Err(own));
+                }
+                return ended;
+            }
         };
         drop(rows);
         drop(tokens);

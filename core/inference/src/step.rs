@@ -1,5 +1,7 @@
 //! One step of a model over rows of several sequences: the seam between scheduler and decoder.
 
+use outcrop_api::Result;
+
 use crate::lora::Adapter;
 
 /// Consecutive tokens of one sequence in a step.
@@ -64,7 +66,10 @@ pub(crate) trait StepModel: Send {
     ///
     /// `None` where `keep_going`, which is asked between layers, said no: then the same rows may be
     /// computed again.
-    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]>;
+    ///
+    /// # Errors
+    /// What the device that computes fails with: the rows are not computed, the model goes on.
+    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Result<Option<&[f32]>>;
 
     /// The bytes of a page of the cache, at the end of `out`.
     fn read_page(&self, page: u32, out: &mut Vec<u8>);

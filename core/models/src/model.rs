@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use outcrop_api::{
     ChatModel, ConverseRequest, Embedder, Error, ErrorKind, ModelInfo, ModelKind, Reranker, Result,
 };
-use outcrop_inference::{EncoderModel, Engine, Prefix, Tokenizer};
+use outcrop_inference::{Device, DeviceChoice, EncoderModel, Engine, Prefix, Tokenizer};
 use serde_json::Value;
 
 use crate::load_options::LoadOptions;
@@ -46,19 +46,34 @@ impl Model {
     /// `ResourceNotFoundException` where nothing is there, `ModelErrorException` where the files are
     /// damaged or of an unknown architecture, `ValidationException` for an option that the model
     /// cannot follow.
-    pub fn load(path: &Path, id: &str, options: &LoadOptions) -> Result<Self> {
+    pub fn load(
+        path: &Path,
+        id: &str,
+        options: &LoadOptions,
+        device: &DeviceChoice,
+    ) -> Result<Self> {
         let started = Instant::now();
         let kind = kind_of(path)?;
         let (info, body) = match kind {
             ModelKind::Chat => {
                 options.refuse_encoder_options(id)?;
-                let engine = Engine::load(path, id, options.engine())?;
-                (engine.info(), Body::Decoder(engine))
+                let (engine, reason) = load_engine(path, id, options, device)?;
+                let mut info = engine.info();
+                info.device_reason = reason;
+                (info, Body::Decoder(engine))
             }
             ModelKind::Embedding | ModelKind::Rerank => {
                 options.refuse_decoder_options(id, is_what(kind))?;
                 let encoder = EncoderModel::load_with(path, id, options.encoder())?;
-                (encoder.info(), Body::Encoder(Arc::new(encoder)))
+                let mut info = encoder.info();
+                info.device_reason = match device.device {
+                    Device::Cpu => device.reason.clone(),
+                    Device::Cuda(_) => Some(format!(
+                        "models that embed or rerank run on the CPU, whatever the session's device, {}",
+                        device.device
+                    )),
+                };
+                (info, Body::Encoder(Arc::new(encoder)))
             }
         };
         Ok(Self {
@@ -290,6 +305,25 @@ pub fn kind_of(path: &Path) -> Result<ModelKind> {
     }
     let config = read_config(&path.join("config.json"))?;
     Ok(outcrop_inference::model_kind(path, &config)?)
+}
+
+/// The engine of the model at `path`, with the reason for its device. Where `auto` chose a GPU that
+/// this model cannot use, it runs on the CPU, which the reason says.
+fn load_engine(
+    path: &Path,
+    id: &str,
+    options: &LoadOptions,
+    choice: &DeviceChoice,
+) -> Result<(Engine, Option<String>)> {
+    let mut engine = options.engine();
+    engine.device = choice.device;
+    let refused = match (Engine::load(path, id, engine.clone()), &choice.reason) {
+        (Err(error), Some(_)) if error.message().starts_with("device: ") => error,
+        (loaded, reason) => return Ok((loaded?, reason.clone())),
+    };
+    engine.device = Device::Cpu;
+    let reason = format!("auto: {} refuses it: {}", choice.device, refused.message());
+    Ok((Engine::load(path, id, engine)?, Some(reason)))
 }
 
 fn read_config(path: &Path) -> Result<Value> {

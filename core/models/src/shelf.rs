@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use outcrop_api::{BoxFuture, Error, ErrorKind, Result};
+use outcrop_inference::DeviceChoice;
 use outcrop_store::{Home, Stamp};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -29,6 +30,8 @@ pub struct ShelfOptions {
     pub model_paths: Vec<(String, PathBuf)>,
     /// The hub.
     pub hub: HubOptions,
+    /// Where decoders compute.
+    pub device: DeviceChoice,
 }
 
 impl ShelfOptions {
@@ -44,6 +47,7 @@ impl ShelfOptions {
             offline,
             model_paths: Vec::new(),
             hub: HubOptions::from_env(),
+            device: DeviceChoice::default(),
         }
     }
 }
@@ -251,7 +255,9 @@ impl Shelf {
             let (_, path) = self.place_of(draft)?;
             options.draft = Some(path.display().to_string());
         }
-        let model = blocking(move || Model::load(&found.path, &found.id, &options)).await?;
+        let device = self.inner.options.device.clone();
+        let load = move || Model::load(&found.path, &found.id, &options, &device);
+        let model = blocking(load).await?;
         Ok(Arc::new(model))
     }
 

@@ -10,7 +10,6 @@ mod buckets;
 mod caught;
 mod conversation;
 mod desk;
-mod device;
 mod feed;
 mod jobs;
 mod knowledge_base;
@@ -43,6 +42,7 @@ pub use outcrop_agents as agent_turn;
 pub use outcrop_api as api;
 pub use outcrop_api::{Error, ErrorKind, Result};
 pub use outcrop_governance as governance;
+pub use outcrop_inference::DeviceReport;
 pub use outcrop_knowledge::{
     Chunking, Document, DocumentInfo, Filter, KnowledgeBaseInfo, Search, SourceInfo, SyncProgress,
     SyncReport,

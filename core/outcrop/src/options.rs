@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct SessionOptions {
     /// The home folder. Default: `$OUTCROP_HOME`, else `.outcrop` in the user's home folder.
     pub home: Option<PathBuf>,
-    /// `auto` or `cpu`. Default `auto`.
+    /// Where decoders compute: `cpu`, `cuda`, `cuda:<n>`, or `auto`, which takes the first GPU that
+    /// can be used and the CPU where there is none. Default `auto`.
     pub device: String,
     /// Never open a connection. Default false; the environment's `HF_HUB_OFFLINE` also sets it.
     pub offline: bool,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use outcrop_api::{Error, Result};
 use outcrop_governance::{AccessKeys, Principal};
+use outcrop_inference::DeviceChoice;
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::{KnowledgeBaseInfo, OpenKnowledgeBases};
 use outcrop_models::{
@@ -16,7 +17,6 @@ use outcrop_store::Home;
 use serde_json::Value;
 
 use crate::desk::Desk;
-use crate::device;
 use crate::jobs;
 use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
 use crate::model::Model;
@@ -45,7 +45,7 @@ impl WeakSession {
 struct Inner {
     home: Home,
     path: PathBuf,
-    device: &'static str,
+    device: String,
     shelf: Shelf,
     bases: OpenKnowledgeBases,
     desk: Desk,
@@ -57,15 +57,16 @@ impl Session {
     /// Opens a home folder, creating it where it is not there. No model is loaded yet.
     ///
     /// # Errors
-    /// `ValidationException` for a device that this build has not, or a home that is not a folder.
+    /// `ValidationException` for a device that cannot be used, or a home that is not a folder.
     pub fn open(options: SessionOptions) -> Result<Self> {
-        let device = device::resolve(&options.device)?;
+        let device = DeviceChoice::parse(&options.device)?;
         let path = options.home_folder()?;
         let home = Home::open(path)?;
         let path = home.path().to_path_buf();
         let mut shelf = ShelfOptions::from_env();
         shelf.offline |= options.offline;
         shelf.model_paths = options.model_paths;
+        shelf.device = device.clone();
         let session = Self {
             inner: Arc::new(Inner {
                 shelf: Shelf::new(home.clone(), shelf),
@@ -73,7 +74,7 @@ impl Session {
                 desk: Desk::new(&home)?,
                 home,
                 path,
-                device,
+                device: device.device.to_string(),
                 closed: AtomicBool::new(false),
                 pid: std::process::id(),
             }),
@@ -109,9 +110,9 @@ impl Session {
         WeakSession(Arc::downgrade(&self.inner))
     }
 
-    /// The device that models run on: `cpu`.
-    pub fn device(&self) -> &'static str {
-        self.inner.device
+    /// The device that decoders run on: `cpu`, or `cuda:0`.
+    pub fn device(&self) -> &str {
+        &self.inner.device
     }
 
     /// Closes the session: its models are dropped and their memory is given back when the calls

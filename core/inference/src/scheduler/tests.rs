@@ -56,7 +56,7 @@ impl StepModel for HashModel {
         VOCAB
     }
 
-    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Option<&[f32]> {
+    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Result<Option<&[f32]>> {
         self.steps
             .lock()
             .unwrap()
@@ -75,7 +75,7 @@ impl StepModel for HashModel {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             if !keep_going() {
-                return None;
+                return Ok(None);
             }
             let end = r.position + r.tokens.len();
             let first = match r.wanted {
@@ -97,7 +97,7 @@ impl StepModel for HashModel {
                 self.logits[start + (hash / 7 % VOCAB as u64) as usize] += 4.0;
             }
         }
-        Some(&self.logits)
+        Ok(Some(&self.logits))
     }
 
     fn rope_class(&self, _: usize) -> usize {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod chat_template;
+mod cuda;
 mod decoder;
 mod detokenizer;
 mod encoder;

@@ -137,6 +137,7 @@ impl RemoteSpec {
             dimensions: self.dimensions,
             vocabulary: None,
             device: "remote".into(),
+            device_reason: None,
             bytes: 0,
         }
     }

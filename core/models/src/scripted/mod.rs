@@ -190,6 +190,7 @@ fn info(id: &str, kind: ModelKind, context: usize, dimensions: Option<usize>) ->
         dimensions,
         vocabulary: None,
         device: "cpu".into(),
+        device_reason: None,
         bytes: 0,
     }
 }

@@ -23,8 +23,8 @@ fn hello(max_tokens: usize) -> ConverseRequest {
 fn a_wrong_device_or_home_does_not_open() {
     let home = tempfile::tempdir().unwrap();
     for (device, part) in [
-        ("cuda", "no CUDA engine"),
-        ("cuda:1", "no CUDA engine"),
+        // No machine has as many GPUs; most have no driver either.
+        ("cuda:999", "\"cuda:999\" cannot be used: no"),
         ("tpu", "\"tpu\""),
     ] {
         let error = Session::open(SessionOptions {

@@ -19,6 +19,7 @@ pub(super) enum Command {
         target: String,
     },
     Bench(String),
+    Doctor,
     Serve(Box<ServerOptions>),
     CreateKey {
         name: String,
@@ -54,7 +55,7 @@ const OPTIONS: &[(&str, &str, bool)] = &[
 /// The options of single commands that were given, with their values.
 type Options<'a> = Vec<(&'static str, &'static str, &'a str)>;
 
-const EXPECTED: &str = "expected a command: models, bench, serve or keys";
+const EXPECTED: &str = "expected a command: models, bench, serve, keys or doctor";
 const DEFAULT_PORT: u16 = 8080;
 
 /// Reads `arguments`; the error says what is wrong, for people.
@@ -133,6 +134,8 @@ fn command(words: &[&str], options: &Options<'_>) -> Result<Command, String> {
         )),
         ["bench", model] => Ok(Command::Bench((*model).to_string())),
         ["bench", ..] => Err(one_model("bench", &words[1..])),
+        ["doctor"] => Ok(Command::Doctor),
+        ["doctor", other, ..] => Err(format!("doctor {other}: expected nothing more")),
         ["serve"] => serve(options),
         ["serve", other, ..] => Err(format!("serve {other}: expected nothing more")),
         ["keys", "create"] => create_key(options),
@@ -260,7 +263,10 @@ mod tests {
     #[test]
     fn wrong_usage_is_named() {
         for (line, message) in [
-            ("", "expected a command: models, bench, serve or keys"),
+            (
+                "",
+                "expected a command: models, bench, serve, keys or doctor",
+            ),
             ("run", "run: expected a command"),
             ("bench", "bench: expected a model"),
             ("bench a b", "bench: expected one model, got a b"),

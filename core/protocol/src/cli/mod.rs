@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod doctor;
 mod keys;
 mod models;
 mod output;
@@ -31,6 +32,7 @@ commands:
   keys create          makes a key for callers over HTTP; its secrets are shown this once
   keys list            the keys of the home
   keys delete ID       takes a key away
+  doctor               the NVIDIA driver and the GPUs, or why none can be used
 
 MODEL is a catalogue id, an ARN, a folder, a .gguf file or hf:org/name[@revision].
 
@@ -88,6 +90,7 @@ pub async fn run(arguments: Vec<String>, options: SessionOptions) -> i32 {
 async fn dispatch(given: Given, mut options: SessionOptions, output: &mut Output) -> Result<()> {
     let command = match given.command {
         Command::Help => return output.text(HELP),
+        Command::Doctor => return doctor::run(output),
         Command::Version => {
             return output.text(concat!("outcrop ", env!("CARGO_PKG_VERSION"), "\n"));
         }
@@ -108,7 +111,7 @@ async fn dispatch(given: Given, mut options: SessionOptions, output: &mut Output
         Command::CreateKey { name, expires } => keys::create(&session, &name, expires, output),
         Command::ListKeys => keys::list(&session, output),
         Command::DeleteKey(id) => session.access_keys().delete(&id),
-        Command::Help | Command::Version => Ok(()),
+        Command::Help | Command::Version | Command::Doctor => Ok(()),
     };
     session.close();
     ended

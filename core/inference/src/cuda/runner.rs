@@ -1,0 +1,228 @@
+//! A decoder on a device with its cache and its room, as the scheduler drives it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use outcrop_api::{Error, Result};
+use outcrop_tensor::cuda::{CudaError, Device, Graph};
+
+use crate::decoder_weights::Decoder;
+use crate::kv_cache::KvDtype;
+use crate::step::{Rows, StepModel};
+
+use super::forward::Pass;
+use super::pages::DevicePages;
+use super::refused;
+use super::room::{LogitRoom, Room};
+use super::step_rows::{StepRows, sizes};
+use super::weights::DeviceWeights;
+
+/// Most rows of a step that is recorded as a graph: above it launches cost little beside the work.
+const MOST_GRAPH_ROWS: usize = 64;
+
+/// A decoder on a device.
+#[derive(Debug)]
+pub(crate) struct CudaRunner {
+    decoder: Arc<Decoder>,
+    device: Device,
+    weights: DeviceWeights,
+    pages: DevicePages,
+    page_count: usize,
+    rows: StepRows,
+    room: Room,
+    logits: LogitRoom,
+    /// By the number of rows, all wanted.
+    graphs: HashMap<usize, Graph>,
+    /// Numbers of rows that were computed once: their kernels are loaded.
+    seen: HashSet<usize>,
+    /// What went wrong between two steps.
+    failed: Option<CudaError>,
+}
+
+/// Bounds of a runner's room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunnerRoom {
+    /// Pages of the cache.
+    pub pages: usize,
+    /// How they store keys and values.
+    pub kv_dtype: KvDtype,
+    /// Rows of a step.
+    pub rows: usize,
+    /// Sequences of a step.
+    pub sequences: usize,
+}
+
+impl CudaRunner {
+    /// Copies `decoder`, whose weights are as they are stored, to the GPU `ordinal`, and takes its
+    /// room there.
+    ///
+    /// # Errors
+    /// As [`refused`] says: no such GPU, no memory, a dtype that no kernel reads.
+    pub fn new(decoder: Arc<Decoder>, ordinal: usize, room: RunnerRoom) -> Result<Self> {
+        Self::open(decoder, ordinal, room).map_err(refused)
+    }
+
+    fn open(
+        decoder: Arc<Decoder>,
+        ordinal: usize,
+        room: RunnerRoom,
+    ) -> std::result::Result<Self, CudaError> {
+        let device = Device::open(ordinal)?;
+        let config = &decoder.config;
+        let sizes = (room.rows, room.sequences, room.pages);
+        Ok(Self {
+            weights: DeviceWeights::upload(&device, &decoder)?,
+            pages: DevicePages::new(&device, config, room.pages, room.kv_dtype)?,
+            page_count: room.pages,
+            rows: StepRows::new(&device, &decoder.ropes, sizes)?,
+            room: Room::new(&device, config, room.rows)?,
+            logits: LogitRoom::new(&device, room.sequences, config.vocab_size)?,
+            graphs: HashMap::new(),
+            seen: HashSet::new(),
+            failed: None,
+            device,
+            decoder,
+        })
+    }
+
+    /// Makes room for a step that is larger than any before it.
+    fn fit(&mut self, rows: &[Rows<'_>], wanted: usize) -> std::result::Result<(), CudaError> {
+        let (count, sequences, pages) = sizes(rows);
+        let config = &self.decoder.config;
+        let (is_small, few) = (!self.rows.holds(rows), wanted > self.logits.rows);
+        if is_small || few || count > self.room.rows {
+            // They name the buffers that go.
+            self.graphs.clear();
+            self.device.synchronize()?;
+        }
+        if is_small {
+            let sizes = (count, sequences, pages.max(self.page_count));
+            self.rows = StepRows::new(&self.device, &self.decoder.ropes, sizes)?;
+        }
+        if count > self.room.rows {
+            self.room = Room::new(&self.device, config, count)?;
+        }
+        if few {
+            self.logits = LogitRoom::new(&self.device, wanted, config.vocab_size)?;
+        }
+        Ok(())
+    }
+
+    /// Computes `rows`: how many rows of logits are there then, or that it was told to stop.
+    fn compute(
+        &mut self,
+        rows: &[Rows<'_>],
+        keep_going: &dyn Fn() -> bool,
+    ) -> std::result::Result<Option<usize>, CudaError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let wanted: usize = rows.iter().map(Rows::wanted_count).sum();
+        let (count, ..) = sizes(rows);
+        self.fit(rows, wanted)?;
+        self.rows.send(&self.decoder.ropes, rows)?;
+        let is_graph = wanted == count && count <= MOST_GRAPH_ROWS && self.seen.contains(&count);
+        let is_done = match is_graph {
+            true => keep_going() && self.play(count)?,
+            false => self.launch(count, wanted, keep_going)?,
+        };
+        if is_done {
+            let len = wanted * self.decoder.config.vocab_size;
+            self.logits.device.read_later(&mut self.logits.host, len)?;
+            if wanted == count {
+                self.seen.insert(count);
+            }
+        }
+        // The step's numbers and logits are in memory that the next step writes.
+        self.device.synchronize()?;
+        Ok(is_done.then_some(wanted))
+    }
+
+    fn launch(
+        &mut self,
+        count: usize,
+        wanted: usize,
+        keep_going: &dyn Fn() -> bool,
+    ) -> std::result::Result<bool, CudaError> {
+        let pass = Pass {
+            device: &self.device,
+            decoder: &self.decoder,
+            weights: &self.weights,
+            rows: &self.rows,
+            count,
+            wanted,
+        };
+        pass.run(
+            &mut self.room,
+            &mut self.pages,
+            &mut self.logits,
+            keep_going,
+        )
+    }
+
+    /// Plays the graph of steps of `count` rows, all wanted; records it the first time.
+    fn play(&mut self, count: usize) -> std::result::Result<bool, CudaError> {
+        if !self.graphs.contains_key(&count) {
+            let device = self.device.clone();
+            let graph = Graph::record(&device, || self.launch(count, count, &|| true).map(|_| ()))?;
+            self.graphs.insert(count, graph);
+        }
+        if let Some(graph) = self.graphs.get_mut(&count) {
+            graph.launch()?;
+        }
+        Ok(true)
+    }
+
+    /// Keeps an error for the next step, which tells it.
+    fn note(&mut self, done: std::result::Result<(), CudaError>) {
+        if let Err(error) = done {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+impl StepModel for CudaRunner {
+    fn vocab_size(&self) -> usize {
+        self.decoder.config.vocab_size
+    }
+
+    fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Result<Option<&[f32]>> {
+        if let Some(adapter) = rows.iter().find_map(|r| r.adapter) {
+            return Err(Error::validation(format!(
+                "adapter: expected none on a GPU, got {:?}; open the model on the CPU for it",
+                adapter.name()
+            )));
+        }
+        let wanted = self.compute(rows, keep_going).map_err(refused)?;
+        let vocabulary = self.decoder.config.vocab_size;
+        Ok(wanted.map(|wanted| &self.logits.host.as_slice()[..wanted * vocabulary]))
+    }
+
+    fn rope_class(&self, rope_length: usize) -> usize {
+        self.decoder.rope_class(rope_length)
+    }
+
+    fn rope_length(&self, current: usize, tokens: usize) -> usize {
+        self.decoder.rope_length(current, tokens)
+    }
+
+    fn read_page(&self, page: u32, out: &mut Vec<u8>) {
+        // A page that cannot be read is one of a lost device: its bytes stay zeros, and the next step
+        // says so.
+        let _ = self.pages.read(page, out);
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.pages.page_bytes()
+    }
+
+    fn write_page(&mut self, page: u32, bytes: &[u8]) {
+        let done = self.pages.write(page, bytes);
+        self.note(done);
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) {
+        let done = self.pages.copy(from, to);
+        self.note(done);
+    }
+}

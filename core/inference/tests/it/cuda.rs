@@ -1,0 +1,345 @@
+//! Whole models through the CUDA engine, its kernels on the stand-in: as on the CPU.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use outcrop_api::{ErrorKind, InferenceConfig};
+use outcrop_inference::{Device, DeviceChoice, Engine, EngineOptions, Sampler, SamplerScratch};
+use outcrop_kernels_cpu as stand_in;
+use outcrop_tensor::cuda::{self, Buffer, Sample, SampleRow, use_images};
+
+use crate::families::FAMILIES;
+use crate::golden::{DECODERS, distance, engine, fixture, greedy, ids, json, numbers};
+
+/// Largest difference of logits in F32 from the golden ones, as on the CPU.
+const TOLERANCE: f32 = 2e-3;
+
+/// The stand-in, which becomes this process's driver. Its faults are everybody's: one test at a time.
+struct StandIn(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+impl StandIn {
+    fn install() -> Option<Self> {
+        static ONE: Mutex<()> = Mutex::new(());
+        if !stand_in::install_or_skip("a model on a GPU") {
+            return None;
+        }
+        use_images(stand_in::image);
+        let own = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        stand_in::set_device(stand_in::Device::default());
+        Some(Self(own))
+    }
+}
+
+fn options() -> EngineOptions {
+    EngineOptions {
+        kv_tokens: Some(1024),
+        max_batch: 4,
+        device: Device::Cuda(0),
+        ..EngineOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn golden_models_give_their_logits_and_tokens() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    for name in DECODERS {
+        let golden = json(&format!("{name}/golden.json"));
+        let engine = engine(name, options());
+        assert_eq!(engine.info().device, "cuda:0");
+        let vocab = engine.info().vocabulary.unwrap();
+        // The stand-in computes a few thousand times slower than a GPU: the long prompt once.
+        let prompts = golden["prompts"].as_array().unwrap();
+        let count = if name == "llama3" { prompts.len() } else { 1 };
+        for prompt in &prompts[..count] {
+            let tokens = ids(&prompt["ids"]);
+            let logits = engine.logits(&tokens).await.unwrap();
+            let off = distance(
+                &logits[logits.len() - vocab..],
+                &numbers(&prompt["last_logits"]),
+            );
+            println!("{name} {}: last logits off by {off:.2e}", prompt["name"]);
+            assert!(off <= TOLERANCE, "{name}: {off}");
+            let expected = &ids(&prompt["greedy"])[..8];
+            let completion = engine
+                .generate(greedy(tokens, expected.len()))
+                .await
+                .unwrap();
+            assert_eq!(completion.ids, expected, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_family_gives_what_it_gives_on_the_cpu() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    for name in FAMILIES {
+        // The families have no tokenizers of their own.
+        let folder = tempfile::tempdir().unwrap();
+        for (of, file) in [
+            (format!("families/{name}"), "config.json"),
+            (format!("families/{name}"), "model.safetensors"),
+            ("llama3".to_owned(), "tokenizer.json"),
+        ] {
+            let from = fixture(&of).join(file);
+            std::fs::copy(from, folder.path().join(file)).unwrap();
+        }
+        let cpu = Engine::load(folder.path(), name, EngineOptions::default()).unwrap();
+        let gpu = Engine::load(folder.path(), name, options()).unwrap();
+        let vocabulary = cpu.info().vocabulary.unwrap() as u32;
+        let tokens: Vec<u32> = (0..20).map(|i| (7 * i + 11) % vocabulary).collect();
+        let (expected, got) = (cpu.logits(&tokens).await, gpu.logits(&tokens).await);
+        let off = distance(&got.unwrap(), &expected.unwrap());
+        println!("{name}: logits off by {off:.2e}");
+        assert!(off <= TOLERANCE, "{name}: {off}");
+        let expected = cpu.generate(greedy(tokens.clone(), 4)).await.unwrap();
+        let got = gpu.generate(greedy(tokens, 4)).await.unwrap();
+        assert_eq!(got.ids, expected.ids, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn quantised_weights_are_dequantised_exactly() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    for (folder, quantisation) in [("llama3", "Q8_0"), ("llama3_h256", "Q4_K_M")] {
+        let golden = json(&format!("{folder}/golden_gguf.json"));
+        let engine = engine(&format!("{folder}/model-{quantisation}.gguf"), options());
+        let vocab = engine.info().vocabulary.unwrap();
+        let prompt = &golden["files"][quantisation]["prompts"][0];
+        let logits = engine.logits(&ids(&prompt["ids"])).await.unwrap();
+        let exact = numbers(&prompt["dequant_f32_last_logits"]);
+        let off = distance(&logits[logits.len() - vocab..], &exact);
+        println!("{folder} {quantisation}: off by {off:.2e}");
+        assert!(off <= TOLERANCE, "{folder}: {off}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_has_one_outcome_whatever_is_beside_it() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    let prompt: Vec<u32> = (20..60).collect();
+    let alone = engine("llama3", options());
+    let expected = alone.logits(&prompt).await.unwrap();
+    // In steps of seven tokens, beside others, with keys and values known before.
+    let cut = EngineOptions {
+        step_tokens: 7,
+        ..options()
+    };
+    let cut = engine("llama3", cut);
+    let other = cut.clone();
+    let beside = tokio::spawn(async move { other.generate(greedy((1..30).collect(), 5)).await });
+    let got = cut.logits(&prompt).await.unwrap();
+    beside.await.unwrap().unwrap();
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&got), bits(&expected));
+    let first = alone.generate(greedy(prompt.clone(), 6)).await.unwrap();
+    let again = alone.generate(greedy(prompt.clone(), 6)).await.unwrap();
+    assert!(again.usage.cache_read_input_tokens > 0);
+    assert_eq!(
+        cut.generate(greedy(prompt, 6)).await.unwrap().ids,
+        first.ids
+    );
+    assert_eq!(again.ids, first.ids);
+}
+
+#[tokio::test]
+async fn what_is_missing_names_itself_and_others_go_on() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    let path = fixture("llama3");
+    let load = || Engine::load(&path, "llama3", options());
+    let set = |device| stand_in::set_device(device);
+    let usual = stand_in::Device::default();
+    assert_eq!(DeviceChoice::parse("cuda").unwrap().device, Device::Cuda(0));
+    let auto = DeviceChoice::parse("auto").unwrap();
+    assert_eq!(auto.device, Device::Cuda(0));
+    assert!(auto.reason.unwrap().starts_with("auto: the first GPU"));
+    let refused = DeviceChoice::parse("cuda:3").unwrap_err();
+    assert!(
+        refused.message().contains("no GPU 3: this machine has 1"),
+        "{refused}"
+    );
+    set(stand_in::Device {
+        driver: 11_080,
+        ..usual
+    });
+    let refused = DeviceChoice::parse("cuda").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ValidationException);
+    assert!(
+        refused
+            .message()
+            .contains("expected CUDA 12.0 or newer, got 11.8"),
+        "{refused}"
+    );
+    set(stand_in::Device { count: 0, ..usual });
+    let refused = DeviceChoice::parse("cuda").unwrap_err();
+    assert!(
+        refused.message().contains("no GPU that it can use"),
+        "{refused}"
+    );
+    assert_eq!(DeviceChoice::parse("auto").unwrap().device, Device::Cpu);
+    set(usual);
+    let serving = load().unwrap();
+    let expected = serving
+        .generate(greedy(vec![1, 2, 3], 3))
+        .await
+        .unwrap()
+        .ids;
+    // What is taken already is above it: the next model finds no room.
+    set(stand_in::Device {
+        memory: 1 << 20,
+        ..usual
+    });
+    let refused = load().err().unwrap();
+    assert_eq!(
+        refused.kind(),
+        ErrorKind::ServiceQuotaExceededException,
+        "{refused}"
+    );
+    assert!(
+        refused.message().contains("out of GPU memory: asked for"),
+        "{refused}"
+    );
+    let again = serving
+        .generate(greedy(vec![1, 2, 3], 3))
+        .await
+        .unwrap()
+        .ids;
+    assert_eq!(again, expected);
+    set(usual);
+    stand_in::lose_device();
+    let lost = serving.generate(greedy(vec![4, 5], 2)).await.unwrap_err();
+    assert_eq!(
+        lost.kind(),
+        ErrorKind::ServiceUnavailableException,
+        "{lost}"
+    );
+    assert!(lost.message().contains("the GPU is lost"), "{lost}");
+    stand_in::take_report();
+}
+
+/// SplitMix64's point of a seed and a position, as the sampler draws by.
+fn point(seed: u64, position: u64) -> f64 {
+    let mix = |counter: u64| {
+        let z = counter.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    (mix(mix(seed).wrapping_add(position)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// How many of `cases` draws over `logits` are the CPU sampler's.
+fn agreeing(
+    device: &cuda::Device,
+    logits: &[f32],
+    configs: &[InferenceConfig],
+    masked: bool,
+) -> usize {
+    let (vocabulary, rows) = (logits.len(), configs.len());
+    let tokens: Vec<u32> = vec![3, 5, 5, 9];
+    let words = vocabulary.div_ceil(32);
+    let allowed: Vec<u32> = (0..words as u32).map(|i| 0xa5c3_f0f1 >> (i % 4)).collect();
+    let how: Vec<SampleRow> = configs
+        .iter()
+        .map(|config| SampleRow {
+            tokens: 0,
+            point: point(config.seed.unwrap(), tokens.len() as u64),
+            token_count: tokens.len() as u32,
+            penalty: config.repetition_penalty.unwrap_or(1.0),
+            temperature: config.temperature.unwrap_or(0.0),
+            top_p: config.top_p.unwrap_or(1.0),
+            min_p: config.min_p.unwrap_or(0.0),
+            top_k: config.top_k.unwrap_or(0) as u32,
+        })
+        .collect();
+    let on_device = Buffer::from_slice(device, &tokens).unwrap();
+    let how: Vec<SampleRow> = how
+        .into_iter()
+        .map(|row| SampleRow {
+            tokens: on_device.address(),
+            ..row
+        })
+        .collect();
+    let how = Buffer::from_slice(device, &how).unwrap();
+    let all = Buffer::from_slice(device, &logits.repeat(rows)).unwrap();
+    let bits = Buffer::from_slice(device, &allowed.repeat(rows)).unwrap();
+    let mut work = Buffer::zeroed(device, rows * vocabulary).unwrap();
+    let mut chosen = Buffer::<i32>::zeroed(device, rows).unwrap();
+    let sample = Sample {
+        logits: all.view(),
+        work: work.view_mut(),
+        allowed: masked.then(|| bits.view()),
+        how: &how,
+        tokens: chosen.view_mut(),
+        rows,
+        vocabulary,
+    };
+    // SAFETY: the tokens live until the result is read.
+    unsafe { cuda::sample(device, sample) }.unwrap();
+    let chosen = chosen.to_vec().unwrap();
+    let mut scratch = SamplerScratch::default();
+    let mask = masked.then_some(&allowed[..]);
+    let expected = configs.iter().map(|config| {
+        let sampler = Sampler::new(config).unwrap();
+        sampler.sample(logits, &tokens, mask, &mut scratch).unwrap() as i32
+    });
+    expected.zip(chosen).filter(|(a, b)| a == b).count()
+}
+
+#[test]
+fn the_sampler_takes_the_cpus_tokens_in_every_schedule() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    stand_in::set_checks(true);
+    let vocabulary = 1000;
+    let mut state = 1u32;
+    let logits: Vec<f32> = (0..vocabulary)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // With ties.
+            ((state >> 24) as f32 - 128.0) / 24.0
+        })
+        .collect();
+    let forms = [
+        (0.0, None, None, None, 1.0),
+        (0.8, None, None, None, 1.0),
+        (1.0, Some(40), None, None, 1.3),
+        (1.0, None, Some(0.9), None, 1.0),
+        (1.3, Some(100), Some(0.7), Some(0.05), 1.1),
+        (0.7, None, None, Some(0.2), 1.0),
+    ];
+    let configs: Vec<InferenceConfig> = (0..36u64)
+        .zip(forms.iter().cycle())
+        .map(
+            |(seed, &(temperature, top_k, top_p, min_p, penalty))| InferenceConfig {
+                temperature: Some(temperature),
+                top_k,
+                top_p,
+                min_p,
+                repetition_penalty: Some(penalty),
+                seed: Some(seed),
+                ..InferenceConfig::default()
+            },
+        )
+        .collect();
+    for schedule in 0..3 {
+        stand_in::set_schedule(schedule);
+        let device = cuda::Device::open(0).unwrap();
+        for masked in [false, true] {
+            let same = agreeing(&device, &logits, &configs, masked);
+            assert_eq!(same, configs.len(), "schedule {schedule}, masked: {masked}");
+        }
+        assert_eq!(stand_in::take_report(), None);
+    }
+    stand_in::set_schedule(0);
+    stand_in::set_checks(false);
+}
