@@ -9,7 +9,7 @@ PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.p
 # Tests run under nextest where it is installed; both run the same tests.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")
 
-.PHONY: demo test test-rust test-python test-node test-notebook eval bench lint docs clean
+.PHONY: demo test test-rust test-python test-node test-notebook eval bench lint docs clean kernels
 
 demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and then from Node.
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,7 @@ test: test-rust test-python test-node test-notebook ## Every test.
 MINILM = $$($(BIN)/python python-tests/minilm_path.py)
 
 test-rust: $(VENV)/.tools
+	@command -v $${CXX:-g++} >/dev/null || echo "NOTE: no C++ compiler: the CUDA kernels' tests will be skipped (on Debian: apt-get install g++)"
 	OUTCROP_MINILM="$(MINILM)" \
 		cargo $(CARGO_TEST) --release --workspace --exclude outcrop-python --exclude outcrop-node
 
@@ -48,6 +49,9 @@ bench: $(VENV)/.installed $(NODE_DOOR) ## Speed beside its peers, as JSON lines.
 lint:
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+
+kernels: ## Compiles the CUDA kernels for every GPU, with no GPU and no CUDA: see docs/kernels.md.
+	$(PYTHON) kernels/build.py
 
 docs: $(VENV)/.installed ## Reference pages from the docstrings and types, and the list of operations.
 	$(BIN)/python bindings-python/docs.py docs/python.md
