@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{CudaError, DeviceInfo};
+use crate::{CudaError, DeviceInfo, packs};
 
 /// Gives the image of a file's kernels, by the file's name without `.cu`.
 type Source = fn(&str) -> Vec<u8>;
@@ -17,14 +17,14 @@ pub fn use_images(source: Source) {
 
 /// The image of `file`'s kernels for a GPU.
 pub(crate) fn image(file: &'static str, capability: (i32, i32)) -> Result<Vec<u8>, CudaError> {
-    let source = SOURCE.get();
-    source
-        .map(|source| source(file))
-        .ok_or_else(|| CudaError::NoImage {
-            file,
-            capability,
-            reason: "this build carries no CUDA images".to_owned(),
-        })
+    if let Some(source) = SOURCE.get() {
+        return Ok(source(file));
+    }
+    packs::find(file, capability).map_err(|reason| CudaError::NoImage {
+        file,
+        capability,
+        reason,
+    })
 }
 
 /// Whether this build carries images for `device`.

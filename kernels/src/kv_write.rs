@@ -88,6 +88,18 @@ pub(crate) struct KvPoolArgs {
     padding: u32,
 }
 
+impl KvPoolArgs {
+    /// Address of the layer's keys in the first page.
+    pub(crate) fn keys(&self) -> u64 {
+        self.bytes + self.layer_at
+    }
+
+    /// Bytes from keys to values.
+    pub(crate) fn half_bytes(&self) -> u64 {
+        self.half_bytes
+    }
+}
+
 impl KvPool<'_> {
     /// Bytes of a page.
     pub fn page_bytes(&self) -> usize {

@@ -6,6 +6,9 @@
 //! depend on that row only.
 
 mod activation;
+mod attention;
+mod attention_encoder;
+mod attention_sm90;
 mod buffer;
 mod device;
 mod embedding;
@@ -16,6 +19,7 @@ mod images;
 mod kv_write;
 mod linear;
 mod norm;
+mod packs;
 mod paged_attention;
 mod probe;
 mod rotary;
@@ -23,6 +27,14 @@ mod sample;
 mod search;
 
 pub use activation::{Gated, finish_logits, gated};
+pub use attention::{
+    ATTENTION_CHUNK, DecodeRoom, attention_decode, attention_prefill, attention_serves,
+    attention_tiles,
+};
+pub use attention_encoder::{
+    EncoderAttention, attention_encoder, attention_encoder_serves, attention_encoder_tiles,
+};
+pub use attention_sm90::{attention_sm90, attention_sm90_serves, attention_sm90_tiles};
 pub use buffer::{Buffer, Element, Pinned, View, ViewMut};
 pub use device::{Device, Grid, Kernel, Parameters};
 pub use embedding::{Gather, gather_rows};
@@ -33,6 +45,7 @@ pub use images::{check_images, use_images};
 pub use kv_write::{KvFormat, KvPool, KvWrite, kv_write};
 pub use linear::{Format, Linear, Matrix, linear};
 pub use norm::{Norm, layer_norm, rms_norm};
+pub use packs::image_architectures;
 pub use paged_attention::{PagedAttention, paged_attention};
 pub use probe::{DeviceInfo, Driver, MIN_DRIVER, probe};
 pub use rotary::{Rotary, rotary};
