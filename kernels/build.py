@@ -10,6 +10,7 @@ compiler made of each kernel. `kernels/limits.json` says what it may make of it;
 """
 
 import argparse
+import collections
 import concurrent.futures
 import ctypes
 import hashlib
@@ -38,8 +39,10 @@ ARCHITECTURES = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "comput
 # Kernels of files with this ending use what only Hopper has.
 HOPPER = "_sm90"
 OPTIONS = ["-std=c++17", "--extra-device-vectorization", "-default-device"]
-# Instructions worth counting: products of matrices, their loads, copies, and spills.
-INSTRUCTIONS = ["HMMA", "IMMA", "QMMA", "HGMMA", "IGMMA", "LDSM", "LDGSTS", "UTMALDG", "STL", "LDL"]
+# Instructions worth counting, products of matrices, their loads and copies, and where: disassembling
+# takes longer than compiling.
+INSTRUCTIONS = ["HMMA", "IMMA", "QMMA", "HGMMA", "IGMMA", "LDSM", "LDGSTS", "UTMALDG"]
+DISASSEMBLED = ["sm_80", "sm_90a"]
 
 
 def install():
@@ -121,32 +124,32 @@ def compile_unit(source, target):
     return kept
 
 
-def resources(image):
-    """Registers, stack, shared bytes and instructions of each kernel of a cubin, kept beside it."""
+def resources(log):
+    """Registers, stack, and bytes spilled of each kernel, as the compiler tells them."""
+    made = {}
+    for name, said in re.findall(r"Compiling entry function '(\w+)' for .*\n((?:(?!.*Compiling entry).*\n?)*)", log):
+        spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
+        made[name] = {
+            "registers": int(re.search(r"Used (\d+) registers", said)[1]),
+            "stack": int(re.search(r"(\d+) bytes stack frame", said)[1]),
+            "spills": int(spilled[1]) + int(spilled[2]),
+        }
+    return made
+
+
+def instructions(image):
+    """How often each kernel of a cubin has each of INSTRUCTIONS; kept beside the cubin."""
     known = Path(f"{image}.json")
     if known.exists():
         return json.loads(known.read_text())
-    environment = {**os.environ, "PATH": f"{find('cu13/bin')}:{os.environ['PATH']}"}
     tool = find("cu13/bin/cuobjdump")
-
-    def run(*arguments):
-        return subprocess.run([tool, *arguments, image], env=environment, capture_output=True, text=True, check=True).stdout
-
+    environment = {**os.environ, "PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    found = subprocess.run([tool, "--dump-sass", image], env=environment, capture_output=True, text=True, check=True)
+    word = re.compile(r"\b(" + "|".join(INSTRUCTIONS) + r")\b")
     made = {}
-    usage = run("--dump-resource-usage")
-    for name, line in re.findall(r"Function (\w+):\n\s*(.*)", usage):
-        numbers = dict(re.findall(r"(\w+):(\d+)", line))
-        made[name] = {
-            "registers": int(numbers["REG"]),
-            "stack": int(numbers["STACK"]),
-            "shared": int(numbers["SHARED"]),
-        }
-    for part in run("--dump-sass").split("Function : ")[1:]:
+    for part in found.stdout.split("Function : ")[1:]:
         name, _, body = part.partition("\n")
-        counts = {word: len(re.findall(rf"\b{word}\b", body)) for word in INSTRUCTIONS}
-        kernel = made[name.strip()]
-        kernel["spills"] = counts.pop("STL") + counts.pop("LDL")
-        kernel["instructions"] = {word: count for word, count in counts.items() if count}
+        made[name.strip()] = dict(collections.Counter(word.findall(body)))
     known.write_text(json.dumps(made))
     return made
 
@@ -175,13 +178,15 @@ def build():
     jobs = list(units())
     with concurrent.futures.ProcessPoolExecutor() as pool:
         kept = list(pool.map(compile_unit, *zip(*jobs)))
-        cubins = [path for path, (_, target) in zip(kept, jobs) if target.startswith("sm_")]
-        reports = dict(zip(cubins, pool.map(resources, map(str, cubins))))
+        cubins = [path for path, (_, target) in zip(kept, jobs) if target in DISASSEMBLED]
+        counts = dict(zip(cubins, pool.map(instructions, map(str, cubins))))
     packs, kernels = {}, {}
     for path, (source, target) in zip(kept, jobs):
         packs.setdefault(target, {})[source.stem] = path.read_bytes()
         said = path.with_suffix(path.suffix + ".log").read_text(errors="replace")
-        for name, report in reports.get(path, {}).items():
+        for name, report in resources(said).items():
+            if path in counts:
+                report["instructions"] = dict(sorted(counts[path][name].items()))
             entry = kernels.setdefault(name, {"file": source.stem, "architectures": {}})
             if warnings(said):
                 report["warnings"] = warnings(said)

@@ -62,7 +62,10 @@ fn whole_sequences_agree_with_the_cpu() {
         let found = on_device(&device, &qkv, &lengths, head_dim, window);
         let expected = on_cpu(&qkv, &lengths, head_dim, window);
         for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
-            assert!((a - b).abs() < 0.003, "heads of {head_dim}: {i} is {a}, expected {b}");
+            assert!(
+                (a - b).abs() < 0.003,
+                "heads of {head_dim}: {i} is {a}, expected {b}"
+            );
         }
         // The last sequence alone: the same bits.
         let (alone, of) = (71 * 3 * HEADS * head_dim, 71 * HEADS * head_dim);

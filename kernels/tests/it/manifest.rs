@@ -75,9 +75,16 @@ fn every_kernel_is_compiled_for_every_architecture_within_its_limits() {
                     "{name} for {target}: {what} are {found}, at most {most}"
                 );
             }
+            // Counted where the images were disassembled.
+            let Some(counts) = report["instructions"].as_object() else {
+                assert!(
+                    !["sm_80", "sm_90a"].contains(target),
+                    "{name} for {target}: no counts"
+                );
+                continue;
+            };
             for (start, instruction) in limit["instructions"].as_object().unwrap() {
-                let count = &report["instructions"][instruction.as_str().unwrap()];
-                let uses = count.as_u64().unwrap_or(0) > 0;
+                let uses = counts.contains_key(instruction.as_str().unwrap());
                 assert!(
                     uses || !name.starts_with(start),
                     "{name} for {target} has no {instruction}"
