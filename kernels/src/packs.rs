@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn packs_that_are_built_in_can_be_read() {
         for (target, pack) in PACKS {
-            let images = open(pack).unwrap();
+            let images = open(pack).unwrap_or_default();
             assert!(!images.is_empty(), "{target}");
             for (file, image) in images {
                 let is_image = image.starts_with(b"\x7fELF") || image.starts_with(b"//");

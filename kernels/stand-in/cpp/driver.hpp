@@ -43,7 +43,6 @@ extern std::string last_report;
 using Step = std::function<int()>;
 struct Stream {
   std::vector<Step>* capture = nullptr;
-  bool captured_badly = false;
 };
 Stream& stream_of(void* handle);
 // Runs a step, or keeps it where the stream is being captured.
