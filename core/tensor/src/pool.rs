@@ -70,7 +70,7 @@ impl Pool {
     /// gives fewer, [`Pool::threads`] tells.
     ///
     /// A pool that takes all physical cores of the process keeps each worker on a core of its own,
-    /// on Linux, unless `OUTCROP_PIN` is 0. The caller runs where the system puts it.
+    /// on Linux, where `OUTCROP_PIN` is 1. The caller runs where the system puts it.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),

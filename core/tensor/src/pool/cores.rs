@@ -45,13 +45,14 @@ pub(super) fn physical_cores() -> usize {
     }
 }
 
-/// Whether `OUTCROP_PIN` lets workers stay on their cores, as they do without it.
+/// Whether `OUTCROP_PIN` keeps workers on their cores. Without it they go where the system puts
+/// them: the caller does too, and on a busy machine it loses where it lands on a worker's core.
 ///
 /// # Errors
 /// [`TensorError::BadPin`] if it is neither 0 nor 1.
 pub(super) fn is_pinning() -> Result<bool, TensorError> {
     match std::env::var_os("OUTCROP_PIN") {
-        None => Ok(true),
+        None => Ok(false),
         Some(value) => match value.to_string_lossy().trim() {
             "1" => Ok(true),
             "0" => Ok(false),
