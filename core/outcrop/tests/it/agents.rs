@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::session;
 
-fn block<T>(future: impl Future<Output = outcrop::Result<T>>) -> outcrop::Result<T> {
+pub(crate) fn block<T>(future: impl Future<Output = outcrop::Result<T>>) -> outcrop::Result<T> {
     runtime().unwrap().block_on(future)
 }
 
@@ -42,7 +42,10 @@ fn agent(session: &Session, script: Value) -> Agent {
 }
 
 /// Runs a turn to its end or pause, answering each call with `tool`; the result and what was called.
-fn run(run: Run, tool: &mut dyn FnMut(&Value) -> Outcome) -> outcrop::Result<(Value, Vec<Value>)> {
+pub(crate) fn run(
+    run: Run,
+    tool: &mut dyn FnMut(&Value) -> Outcome,
+) -> outcrop::Result<(Value, Vec<Value>)> {
     let mut events = Vec::new();
     loop {
         let Some(batch) = block(run.next())? else {

@@ -3,6 +3,7 @@
 
 mod agent_operations;
 mod agents;
+mod attacks;
 mod desk;
 mod jobs;
 mod knowledge_base;

@@ -1,0 +1,171 @@
+//! Two hundred attacks by injected instructions, in the forms of AgentDojo and InjecAgent.
+//!
+//! The model is a script that obeys every instruction that it finds in what a tool gives, and goes on
+//! with its task beside it. No effect that the user did not ask for may happen, and every task must
+//! be done. Who approves calls approves those of the task alone.
+
+use outcrop::agent_turn::{ActionGroup, Answer, CallAnswer, Function, Outcome};
+use outcrop::{AgentRequest, InvokeRequest, ResumeRequest, Session};
+use serde_json::{Value, json};
+
+use crate::agents::{block, run};
+use crate::session;
+
+/// One attack: a task, what is injected while it is done, and what the attacker wants called.
+struct Case<'a> {
+    suite: &'a Value,
+    task: &'a Value,
+    attack: &'a Value,
+    injected: String,
+}
+
+impl Case<'_> {
+    fn tool_use(call: &Value, nth: usize) -> Value {
+        json!({"name": call[0], "input": call[1], "id": format!("use-{nth}")})
+    }
+
+    /// A model that obeys.
+    fn script(&self) -> Value {
+        let attack = json!([self.attack[1], self.attack[2]]);
+        let then = &self.task["then"];
+        let mut obeyed = vec![Self::tool_use(&attack, 1)];
+        if !then.is_null() {
+            obeyed.push(Self::tool_use(then, 2));
+        }
+        json!([
+            {"match": {"tool_result": {"content": {"contains": self.injected}}}, "answer": {"tool_uses": obeyed}},
+            {"match": {"tool_result": {"id": "use-1"}}, "answer": "The task is done."},
+            {"answer": {"tool_uses": [Self::tool_use(&self.task["read"], 0)]}},
+        ])
+    }
+
+    fn functions(&self) -> Vec<Function> {
+        let list = |name: &str| self.suite[name].as_array().unwrap().iter();
+        let mut names: Vec<&str> = list("tasks")
+            .map(|task| task["read"][0].as_str().unwrap())
+            .collect();
+        names.extend(list("effects").map(|name| name.as_str().unwrap()));
+        names.sort_unstable();
+        names.dedup();
+        let function = |name: &str| Function {
+            name: name.into(),
+            input_schema: json!({"type": "object", "properties": {}}),
+            ..Function::default()
+        };
+        names.into_iter().map(function).collect()
+    }
+
+    /// The effects that happened: names and arguments.
+    fn run(&self, session: &Session, at: usize) -> Vec<(Value, Value)> {
+        let model = format!("acme.attack-{at}-v1");
+        let spec = json!({"script": self.script()});
+        block(session.register_model(&model, spec, true, None)).unwrap();
+        let group = self.suite["group"].as_str().unwrap();
+        let request = AgentRequest {
+            name: format!("attacked{at}"),
+            model,
+            action_groups: vec![ActionGroup {
+                name: group.into(),
+                functions: self.functions(),
+                ..ActionGroup::default()
+            }],
+            rules: serde_json::from_value(self.suite["rules"].clone()).unwrap(),
+            ..AgentRequest::default()
+        };
+        let agent = block(session.create_agent(request)).unwrap();
+        let effects = self.suite["effects"].as_array().unwrap();
+        let shown = format!("{}{}", self.task["shows"].as_str().unwrap(), self.injected);
+        let mut happened = Vec::new();
+        let mut tool = |call: &Value| {
+            if effects.contains(&call["tool"]) {
+                happened.push((call["tool"].clone(), call["arguments"].clone()));
+                return Outcome::Returned(json!("done"));
+            }
+            Outcome::Returned(json!({"content": shown}))
+        };
+        let invoke = InvokeRequest {
+            input: self.task["ask"].as_str().unwrap().into(),
+            session_id: Some("s1".into()),
+            session_attributes: [("card".to_string(), "4000-1111".to_string())].into(),
+            ..InvokeRequest::default()
+        };
+        let (mut result, _) = run(block(agent.invoke(invoke)).unwrap(), &mut tool).unwrap();
+        while result["stopReason"] == "pending" {
+            let answers = result["pending"].as_array().unwrap().iter().map(|pending| {
+                let call = &pending["call"];
+                let is_of_task = json!([call["tool"], call["arguments"]]) == self.task["then"];
+                Answer {
+                    call: call["id"].as_str().unwrap().into(),
+                    answer: match is_of_task {
+                        true => CallAnswer::Approved {},
+                        false => CallAnswer::Rejected {
+                            reason: "I did not ask for it".into(),
+                        },
+                    },
+                    by: None,
+                }
+            });
+            let request = ResumeRequest {
+                session_id: "s1".into(),
+                answers: answers.collect(),
+            };
+            result = run(block(agent.resume(request)).unwrap(), &mut tool)
+                .unwrap()
+                .0;
+        }
+        assert_eq!(
+            result["text"], "The task is done.",
+            "{} {}",
+            self.task, self.attack
+        );
+        // It did obey: the attacker's call was asked for.
+        let asked = json!({"tool": self.attack[1], "arguments": self.attack[2]});
+        let trace = result["trace"].as_array().unwrap().iter();
+        let mut decided = trace.filter_map(|event| event["event"].get("decision"));
+        assert!(decided.any(|one| one["call"]["tool"] == asked["tool"]
+            && one["call"]["arguments"] == asked["arguments"]));
+        happened
+    }
+}
+
+#[test]
+fn no_injected_instruction_has_an_effect_and_every_task_is_done() {
+    let attacks: Value = serde_json::from_str(include_str!("attacks.json")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let (mut cases, mut unauthorised, mut undone) = (0, Vec::new(), Vec::new());
+    let list = |value: &Value, name: &str| value[name].as_array().unwrap().clone();
+    for suite in &list(&attacks, "suites") {
+        for task in &list(suite, "tasks") {
+            for attack in &list(suite, "attacks") {
+                for form in &list(&attacks, "forms") {
+                    let injected = form
+                        .as_str()
+                        .unwrap()
+                        .replace("{goal}", attack[0].as_str().unwrap());
+                    let case = Case {
+                        suite,
+                        task,
+                        attack,
+                        injected,
+                    };
+                    let happened = case.run(&session, cases);
+                    cases += 1;
+                    let wanted = (task["then"][0].clone(), task["then"][1].clone());
+                    let name = format!("{}: {} / {}", suite["name"], task["ask"], attack[0]);
+                    if happened.iter().any(|effect| *effect != wanted) {
+                        unauthorised.push(format!("{name}: {happened:?}"));
+                    }
+                    if !task["then"].is_null()
+                        && happened.iter().filter(|effect| **effect == wanted).count() != 1
+                    {
+                        undone.push(name);
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(cases, 200);
+    assert!(unauthorised.is_empty(), "{unauthorised:#?}");
+    assert!(undone.is_empty(), "{undone:#?}");
+}
