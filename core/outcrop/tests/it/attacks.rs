@@ -81,7 +81,7 @@ impl Case<'_> {
                 happened.push((call["tool"].clone(), call["arguments"].clone()));
                 return Outcome::Returned(json!("done"));
             }
-            Outcome::Returned(json!({"content": shown}))
+            Outcome::Returned(json!(shown))
         };
         let invoke = InvokeRequest {
             input: self.task["ask"].as_str().unwrap().into(),
