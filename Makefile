@@ -33,6 +33,7 @@ test-node: $(NODE_DOOR) $(VENV)/.installed js-tests/node_modules/.package-lock.j
 
 test-notebook: $(VENV)/.installed
 	$(BIN)/python examples/run_notebook.py examples/first_light.ipynb
+	$(BIN)/python examples/run_notebook.py examples/financial_advisor.ipynb
 
 eval: $(VENV)/.installed ## Is the right document found first?
 	$(BIN)/python examples/evaluate.py

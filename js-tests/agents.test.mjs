@@ -162,3 +162,19 @@ test("a call that is aborted ends, and the turn can be resumed", async () => {
   await assert.rejects(agent.invoke("?", { sessionId: "s1", signal: stop.signal }), { name: "AbortError" });
   assert.equal((await agent.resume("s1")).text, "Over.");
 });
+
+test("the financial advisor is approved in another process and sends once", () => {
+  const program = join(ROOT, "examples/financial-advisor.mjs");
+  const said = execFileSync(process.execPath, [program], { encoding: "utf8" }).split("\n");
+  assert.deepEqual(said.slice(1), [
+    "pending: sendEmail",
+    "(an email goes to user12345@bank.example)",
+    "The credit limit of user 12345 is 5000. A limit may be raised once a year [1]. " +
+      "The highlights were sent to them.",
+    "[1] credit-policy.md",
+    "allow search_policies: the agent has the knowledge base",
+    "allow getCreditLimit: the agent's action group accounts has it",
+    "allow sendEmail: the agent's action group accounts has it",
+    "",
+  ]);
+});
