@@ -11,6 +11,7 @@ use outcrop_api::{BoxFuture, Error, Result};
 use outcrop_store::Hold;
 use serde_json::{Map, Value, json};
 
+use crate::desk::Record;
 use crate::governance::{Caller, Principal};
 use crate::operations::{Call, JOBS};
 use crate::registry::{Draft, Kind, Resource, now};
@@ -110,20 +111,33 @@ fn shortened(error: &Error) -> String {
 /// # Errors
 /// Those of the registry.
 pub(crate) fn start(call: &Call, kind: &'static JobKind, draft: Draft<'_>) -> Result<Resource> {
+    start_for(&call.session, (&call.principal, &call.record), kind, draft)
+}
+
+/// The same for a call that is none of an operation's.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_for(
+    session: &Session,
+    (principal, record): (&Principal, &Record),
+    kind: &'static JobKind,
+    draft: Draft<'_>,
+) -> Result<Resource> {
     let id = kind.kind.id.fresh();
     let key = key(kind, &id);
-    let home = call.session.store();
+    let home = session.store();
     let hold = home.hold(&key)?;
-    home.put_record(RUNNING, &key, &call.principal)?;
+    home.put_record(RUNNING, &key, principal)?;
     let draft = Draft {
         id: Some(&id),
         ..draft
     };
-    let made = call.session.resources(kind.kind).create(draft);
+    let made = session.resources(kind.kind).create(draft);
     match made {
         Ok(resource) if resource.id == id => {
-            call.record.resource(&resource.arn);
-            let job = job(call.session.clone(), kind, id, call.principal.clone());
+            record.resource(&resource.arn);
+            let job = job(session.clone(), kind, id, principal.clone());
             runtime()?.spawn(job.run(hold));
             Ok(resource)
         }

@@ -9,6 +9,7 @@ mod bench;
 mod buckets;
 mod caught;
 mod conversation;
+mod customization;
 mod desk;
 mod feed;
 mod jobs;
@@ -32,6 +33,7 @@ pub use agents::{
 pub use bench::Measurement;
 pub use buckets::Bucket;
 pub use caught::{Caught, caught, caught_call};
+pub use customization::{CustomizationJob, CustomizationStatus, FineTuneRequest, Method};
 pub use desk::{Called, Desk, Embedded, Record, request_id};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};

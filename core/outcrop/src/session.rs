@@ -16,6 +16,7 @@ use outcrop_models::{
 use outcrop_store::Home;
 use serde_json::Value;
 
+use crate::customization::check_creator;
 use crate::desk::Desk;
 use crate::jobs;
 use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
@@ -276,6 +277,7 @@ impl Session {
         principal: &Principal,
     ) -> Result<(Resolution, Arc<outcrop_models::Model>)> {
         self.check()?;
+        check_creator(self, name, principal)?;
         let shelf = &self.inner.shelf;
         let resolution = shelf.runtime_resolution(name, principal.is_owner())?;
         let model = self.resolve(&resolution.model).await?;

@@ -63,6 +63,59 @@ impl Home {
         Ok((Progress { path, file }, parts))
     }
 
+    /// The finished parts of the job's piece `name` so far, for whoever watches it; none where there
+    /// is no such piece.
+    ///
+    /// # Errors
+    /// As [`Home::progress`].
+    pub fn read_progress(&self, job: &str, name: &str) -> Result<Vec<Value>> {
+        let path = self
+            .progress_folder(job)?
+            .join(escape("name", name)? + ".jsonl");
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(StoreError::io("read", &path))?,
+        };
+        let whole = bytes.split_inclusive(|byte| *byte == b'\n');
+        let parts = whole.map_while(|line| serde_json::from_slice(line.strip_suffix(b"\n")?).ok());
+        Ok(parts.collect())
+    }
+
+    /// A folder of the home that only its owner may enter, created where it is not there: of the job
+    /// or model `name` in `area`.
+    ///
+    /// # Errors
+    /// `Invalid` for a name, `Io`, naming the folder.
+    pub fn private_folder(&self, area: &str, name: &str) -> Result<PathBuf> {
+        let folder = self
+            .folder(&escape("area", area)?)
+            .join(escape("name", name)?);
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .create(&folder)
+            .map_err(StoreError::io("create", &folder))?;
+        Ok(folder)
+    }
+
+    /// Deletes a folder of [`Home::private_folder`] with all that it holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_private_folder(&self, area: &str, name: &str) -> Result<()> {
+        let folder = self
+            .folder(&escape("area", area)?)
+            .join(escape("name", name)?);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("delete", &folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Deletes the parts of a job.
     ///
     /// # Errors
@@ -114,9 +167,26 @@ mod tests {
         assert_eq!(parts, [1]);
         progress.append(&2).unwrap();
         assert_eq!(home.progress("job", "a.jsonl").unwrap().1, [1, 2]);
+        assert_eq!(home.read_progress("job", "a.jsonl").unwrap(), [1, 2]);
+        assert!(home.read_progress("job", "b").unwrap().is_empty());
         home.delete_progress("job").unwrap();
         home.delete_progress("job").unwrap();
         assert!(home.progress("job", "a.jsonl").unwrap().1.is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_folder_is_its_owners_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let own = home.private_folder("training", "job").unwrap();
+        assert_eq!(own, home.private_folder("training", "job").unwrap());
+        let mode = fs::metadata(&own).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        home.delete_private_folder("training", "job").unwrap();
+        home.delete_private_folder("training", "job").unwrap();
+        assert!(!own.exists());
     }
 
     #[test]

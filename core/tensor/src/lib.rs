@@ -47,7 +47,7 @@ pub use linear::Projection;
 pub use map_file::map_file;
 pub use matmul::{Matrix, Panels, Product};
 pub use packed_attention::PackedAttention;
-pub use pool::Pool;
+pub use pool::{Pool, give_way};
 pub use self_attention::SelfAttentionArgs;
 pub use weight::Weight;
 

@@ -72,6 +72,16 @@ impl Pool {
     /// A pool that takes all physical cores of the process keeps each worker on a core of its own,
     /// on Linux, where `OUTCROP_PIN` is 1. The caller runs where the system puts it.
     pub fn new(threads: usize) -> Self {
+        Self::with_start(threads, || {})
+    }
+
+    /// As [`Pool::new`], with workers that give way to whatever else runs. The caller's own thread
+    /// gives way too where it has called [`give_way`].
+    pub fn background(threads: usize) -> Self {
+        Self::with_start(threads, give_way)
+    }
+
+    fn with_start(threads: usize, start: fn()) -> Self {
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),
             state: AtomicUsize::new(0),
@@ -87,6 +97,7 @@ impl Pool {
             .filter_map(|i| {
                 let (shared, place) = (Arc::clone(&shared), places.next());
                 let work = move || {
+                    start();
                     if let Some(core) = place {
                         cores::stay_on(&core);
                     }
@@ -218,6 +229,19 @@ unsafe impl<T: Send> Sync for SharedPtr<T> {}
 impl<T> SharedPtr<T> {
     fn get(&self) -> *mut T {
         self.0
+    }
+}
+
+/// Lowers the priority of this thread, where the system does so by thread: others come first.
+pub fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        unsafe extern "C" {
+            fn setpriority(which: i32, who: u32, priority: i32) -> i32;
+        }
+        const THIS_THREAD: (i32, u32) = (0, 0);
+        // SAFETY: the C library's function of that form. A refusal leaves the priority as it was.
+        let _ = unsafe { setpriority(THIS_THREAD.0, THIS_THREAD.1, 10) };
     }
 }
 

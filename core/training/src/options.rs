@@ -17,7 +17,7 @@ pub struct EarlyStopping {
 
 /// What a training job is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainingOptions {
     /// The adapter that is trained; none: all weights are.
     pub low_rank: Option<LowRankOptions>,

@@ -1,8 +1,8 @@
 //! The operations of `bedrock`: models, jobs and guardrails.
 
 use super::{
-    foundation_models, inference_profiles, invocation_logging, model_import, model_invocation_jobs,
-    operations, prompt_routers, tags,
+    foundation_models, inference_profiles, invocation_logging, model_customization_jobs,
+    model_import, model_invocation_jobs, operations, prompt_routers, tags,
 };
 
 operations! { Bedrock;
@@ -22,7 +22,7 @@ operations! { Bedrock;
     CreateInferenceProfile, POST "/inference-profiles" 201 -> inference_profiles::create;
     CreateMarketplaceModelEndpoint, POST "/marketplace-model/endpoints" 200;
     CreateModelCopyJob, POST "/model-copy-jobs" 201;
-    CreateModelCustomizationJob, POST "/model-customization-jobs" 201;
+    CreateModelCustomizationJob, POST "/model-customization-jobs" 201 -> model_customization_jobs::create;
     CreateModelImportJob, POST "/model-import-jobs" 201 -> model_import::create;
     CreateModelInvocationJob, POST "/model-invocation-job" 200 -> model_invocation_jobs::create;
     CreatePromptRouter, POST "/prompt-routers" 200 -> prompt_routers::create;
@@ -30,7 +30,7 @@ operations! { Bedrock;
     DeleteAutomatedReasoningPolicy, DELETE "/automated-reasoning-policies/{policyArn}" 202;
     DeleteAutomatedReasoningPolicyBuildWorkflow, DELETE "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}" 202;
     DeleteAutomatedReasoningPolicyTestCase, DELETE "/automated-reasoning-policies/{policyArn}/test-cases/{testCaseId}" 202;
-    DeleteCustomModel, DELETE "/custom-models/{modelIdentifier}" 200;
+    DeleteCustomModel, DELETE "/custom-models/{modelIdentifier}" 200 -> model_customization_jobs::delete_model;
     DeleteCustomModelDeployment, DELETE "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 200;
     DeleteEnforcedGuardrailConfiguration, DELETE "/enforcedGuardrailsConfiguration/{configId}" 200;
     DeleteFoundationModelAgreement, POST "/delete-foundation-model-agreement" 202;
@@ -53,7 +53,7 @@ operations! { Bedrock;
     GetAutomatedReasoningPolicyNextScenario, GET "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/scenarios" 200;
     GetAutomatedReasoningPolicyTestCase, GET "/automated-reasoning-policies/{policyArn}/test-cases/{testCaseId}" 200;
     GetAutomatedReasoningPolicyTestResult, GET "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/test-cases/{testCaseId}/test-results" 200;
-    GetCustomModel, GET "/custom-models/{modelIdentifier}" 200;
+    GetCustomModel, GET "/custom-models/{modelIdentifier}" 200 -> model_customization_jobs::get_model;
     GetCustomModelDeployment, GET "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 200;
     GetEvaluationJob, GET "/evaluation-jobs/{jobIdentifier}" 200;
     GetFoundationModel, GET "/foundation-models/{modelIdentifier}" 200 -> foundation_models::get;
@@ -63,7 +63,7 @@ operations! { Bedrock;
     GetInferenceProfile, GET "/inference-profiles/{inferenceProfileIdentifier}" 200 -> inference_profiles::get;
     GetMarketplaceModelEndpoint, GET "/marketplace-model/endpoints/{endpointArn}" 200;
     GetModelCopyJob, GET "/model-copy-jobs/{jobArn}" 200;
-    GetModelCustomizationJob, GET "/model-customization-jobs/{jobIdentifier}" 200;
+    GetModelCustomizationJob, GET "/model-customization-jobs/{jobIdentifier}" 200 -> model_customization_jobs::get;
     GetModelImportJob, GET "/model-import-jobs/{jobIdentifier}" 200 -> model_import::get;
     GetModelInvocationJob, GET "/model-invocation-job/{jobIdentifier}" 200 -> model_invocation_jobs::get;
     GetModelInvocationLoggingConfiguration, GET "/logging/modelinvocations" 200 -> invocation_logging::get;
@@ -77,7 +77,7 @@ operations! { Bedrock;
     ListAutomatedReasoningPolicyTestCases, GET "/automated-reasoning-policies/{policyArn}/test-cases" 200;
     ListAutomatedReasoningPolicyTestResults, GET "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/test-results" 200;
     ListCustomModelDeployments, GET "/model-customization/custom-model-deployments" 200;
-    ListCustomModels, GET "/custom-models" 200;
+    ListCustomModels, GET "/custom-models" 200 -> model_customization_jobs::list_models;
     ListEnforcedGuardrailsConfiguration, GET "/enforcedGuardrailsConfiguration" 200;
     ListEvaluationJobs, GET "/evaluation-jobs" 200;
     ListFoundationModelAgreementOffers, GET "/list-foundation-model-agreement-offers/{modelId}" 200;
@@ -87,7 +87,7 @@ operations! { Bedrock;
     ListInferenceProfiles, GET "/inference-profiles" 200 -> inference_profiles::list;
     ListMarketplaceModelEndpoints, GET "/marketplace-model/endpoints" 200;
     ListModelCopyJobs, GET "/model-copy-jobs" 200;
-    ListModelCustomizationJobs, GET "/model-customization-jobs" 200;
+    ListModelCustomizationJobs, GET "/model-customization-jobs" 200 -> model_customization_jobs::list;
     ListModelImportJobs, GET "/model-import-jobs" 200 -> model_import::list;
     ListModelInvocationJobs, GET "/model-invocation-jobs" 200 -> model_invocation_jobs::list;
     ListPromptRouters, GET "/prompt-routers" 200 -> prompt_routers::list;
@@ -103,7 +103,7 @@ operations! { Bedrock;
     StartAutomatedReasoningPolicyTestWorkflow, POST "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/test-workflows" 200;
     StopAdvancedPromptOptimizationJob, POST "/advanced-prompt-optimization-jobs/{jobIdentifier}/stop" 200;
     StopEvaluationJob, POST "/evaluation-job/{jobIdentifier}/stop" 200;
-    StopModelCustomizationJob, POST "/model-customization-jobs/{jobIdentifier}/stop" 200;
+    StopModelCustomizationJob, POST "/model-customization-jobs/{jobIdentifier}/stop" 200 -> model_customization_jobs::stop;
     StopModelInvocationJob, POST "/model-invocation-job/{jobIdentifier}/stop" 200 -> model_invocation_jobs::stop;
     TagResource, POST "/tagResource" 200 -> tags::tag;
     UntagResource, POST "/untagResource" 200 -> tags::untag;

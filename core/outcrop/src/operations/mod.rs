@@ -20,6 +20,7 @@ mod invocation_logging;
 mod invoke;
 pub(crate) mod knowledge_bases;
 mod members;
+mod model_customization_jobs;
 mod model_import;
 mod model_invocation_jobs;
 mod prompt_routers;
@@ -67,7 +68,8 @@ impl Service {
 }
 
 /// The kinds of jobs that operations start.
-pub(crate) static JOBS: [&crate::jobs::JobKind; 3] = [
+pub(crate) static JOBS: [&crate::jobs::JobKind; 4] = [
+    &crate::customization::JOB,
     &model_import::JOB,
     &model_invocation_jobs::JOB,
     &async_invokes::JOB,

@@ -67,6 +67,10 @@ kinds! {
     MODEL_IMPORT_JOBS = "model-import-jobs", "Model import job", "model-import-job", Twelve;
     /// Models that a job brought in.
     IMPORTED_MODELS = "imported-models", "Imported model", "imported-model", Twelve;
+    /// Jobs that train a model on data of its caller's. Their ARN names the base as AWS's does.
+    MODEL_CUSTOMIZATION_JOBS = "model-customization-jobs", "Model customization job", "model-customization-job/outcrop.custom", Twelve;
+    /// Models that such a job made.
+    CUSTOM_MODELS = "custom-models", "Custom model", "custom-model/outcrop.custom", Twelve;
     /// Batch inference.
     MODEL_INVOCATION_JOBS = "model-invocation-jobs", "Model invocation job", "model-invocation-job", Twelve;
     /// Invocations whose answer goes to a bucket.
@@ -99,7 +103,7 @@ impl Kind {
     /// The kind of the resource by that ARN, and its id, behind `parent/` where it belongs to
     /// another; none where it is of another account, or of no kind that has ARNs.
     pub(crate) fn of_arn(arn: &str) -> Option<(&'static Kind, &str)> {
-        let (resource, id) = arn.strip_prefix(ARN_PREFIX)?.split_once('/')?;
+        let (resource, id) = arn.strip_prefix(ARN_PREFIX)?.rsplit_once('/')?;
         let kind = Self::ALL.iter().find(|kind| kind.arn == resource)?;
         Some((kind, id))
     }

@@ -4,6 +4,7 @@
 mod agent_operations;
 mod agents;
 mod attacks;
+mod customization;
 mod desk;
 mod jobs;
 mod knowledge_base;

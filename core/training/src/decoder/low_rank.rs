@@ -15,7 +15,7 @@ use crate::random::Random;
 
 /// How a LoRA adapter is made (arXiv:2106.09685).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct LowRankOptions {
     /// Rank of the matrices (8).
     pub rank: usize,
