@@ -237,6 +237,120 @@ export interface ClientConfig {
   httpAuthSchemeProvider: (parameters: any) => any[];
 }
 
+/** How {@link Session.fineTune} trains. */
+export interface FineTuneOptions extends CallOptions {
+  /** The job's name, and the private model's. */
+  name: string;
+  /** Data to measure the loss on, in the same forms as the training data. */
+  validation?: string | null;
+  /** `lora` (default) trains a low-rank adapter, `full` all weights. */
+  method?: "lora" | "full" | null;
+  /** Times that all examples are seen. Default 3. */
+  epochs?: number | null;
+  /** Examples of a step. Default 8. */
+  batchSize?: number | null;
+  /** The highest learning rate. Default 1e-4. */
+  learningRate?: number | null;
+  /** Steps before it is reached. Default 0. */
+  warmupSteps?: number | null;
+  /** How it falls then. Default `cosine`. */
+  decay?: "cosine" | "linear" | "constant" | null;
+  /** Rank of the adapter's matrices. Default 8. */
+  loraRank?: number | null;
+  /** The adapter's change is multiplied by `loraAlpha / loraRank`. Default 16. */
+  loraAlpha?: number | null;
+  /** Probability of dropping an element of what goes into the adapter. Default 0. */
+  loraDropout?: number | null;
+  /** Modules that the adapter changes. Default: all linear ones. */
+  targetModules?: string[] | null;
+  /** Evaluations without a better validation loss before it stops; the best weights are kept. */
+  earlyStoppingPatience?: number | null;
+  /** The longest example, in tokens. Default: 2048, or what the model takes. */
+  maxTokens?: number | null;
+  /** Of the order of the examples, the adapter's start and what is dropped. Default 0. */
+  seed?: number | null;
+  /** Steps between checkpoints. Default: every half a minute. */
+  checkpointEvery?: number | null;
+  /** A folder or an `s3://` prefix for the tables of metrics. */
+  output?: string | null;
+}
+
+/** How far a training job is. */
+export interface TrainingStatus {
+  /** What it does. */
+  status: "InProgress" | "Completed" | "Failed" | "Stopping" | "Stopped";
+  /** Why it has failed. */
+  failure: string | null;
+  /** Steps made. */
+  step: number;
+  /** All steps; 0 before training begins. */
+  steps: number;
+  /** The last step's loss. */
+  loss: number | null;
+  /** The ARN of the model that it has made. */
+  modelArn: string | null;
+}
+
+/** What a step of training was. */
+export interface TrainingStep {
+  /** The step's number, from 1. */
+  step: number;
+  /** The epoch that it is of, from 1. */
+  epoch: number;
+  /** Mean loss of the tokens that it learned, before it. */
+  loss: number;
+  /** The learning rate. */
+  learningRate: number;
+  /** The norm of its gradients, before they were clipped. */
+  gradientNorm: number;
+  /** Tokens that went through the model. */
+  tokens: number;
+  /** Mean loss of the validation examples after it, where they were evaluated. */
+  validationLoss: number | null;
+}
+
+/** How {@link TrainingJob.wait} waits. */
+export interface TrainingWaitOptions extends CallOptions {
+  /** Told how far the job is, a few times a second. */
+  onProgress?: (status: TrainingStatus) => void;
+}
+
+/**
+ * A job that trains a model; {@link Session.fineTune} starts one. It goes on in the background, whoever
+ * watches it, in this process or another; after a kill, in the next session of its home.
+ */
+export class TrainingJob {
+  private constructor();
+  /** Its id. */
+  readonly id: string;
+  /** Its ARN. */
+  readonly arn: string;
+  /** Its name, which is the model's too. */
+  readonly name: string;
+  /** How far it is now. */
+  status(): Promise<TrainingStatus>;
+  /** Its steps so far. */
+  metrics(): Promise<TrainingStep[]>;
+  /**
+   * Waits for its end. An abort ends the waiting, not the job.
+   *
+   * @throws OutcropError `ModelErrorException` where it has failed; the message says why.
+   */
+  wait(options?: TrainingWaitOptions): Promise<TrainingJob>;
+  /**
+   * The private custom model that it has made, opened.
+   *
+   * @throws OutcropError `ValidationException` where it has made none, or none yet.
+   */
+  model(options?: ModelOptions): Promise<Model>;
+  /**
+   * Stops it: it ends after its step, and makes no model.
+   *
+   * @throws OutcropError `ConflictException` where it has ended.
+   */
+  stop(): Promise<void>;
+}
+
 export interface KnowledgeBaseOptions extends CallOptions {
   /** The model of the vectors. Default `outcrop.minilm-embed-v1`. */
   embeddingModel?: string;
@@ -309,6 +423,22 @@ export class Session {
    * whatever its host; needs no `this`.
    */
   readonly fetch: (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+  /**
+   * Starts training a model on one's own data, in the background. `trainingData` is a `.jsonl` file, a
+   * folder of them or an `s3://` URI; a line is `{"prompt", "completion"}`, `{"messages"}` in Converse's
+   * form, or `{"input"}`. Every line is read, and the memory is estimated, before the job starts. The
+   * same data, options and seed give the same weights, to the byte.
+   *
+   * @throws OutcropError `ValidationException` for bad lines, each with its number, an option that cannot
+   * be followed, or too little memory; `ConflictException` where the name is taken.
+   */
+  fineTune(baseModel: string, trainingData: string, options: FineTuneOptions): Promise<TrainingJob>;
+  /**
+   * The training job by its name, id or ARN, whichever process has started it.
+   *
+   * @throws OutcropError `ResourceNotFoundException` where there is none.
+   */
+  trainingJob(name: string): Promise<TrainingJob>;
   /**
    * Maps a bucket of S3 to a folder of this machine, in the home: `s3://name/key` is then the file
    * `key` of that folder, in every operation that takes an S3 URI. The folder is created where it is

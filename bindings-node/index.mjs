@@ -2,6 +2,7 @@
 import outcrop from "./index.cjs";
 
 export const {
-  Agent, Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream, tool,
+  Agent, Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream,
+  TrainingJob, tool,
 } = outcrop;
 export default outcrop;

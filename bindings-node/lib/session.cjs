@@ -11,6 +11,7 @@ const { fetchOf } = require("./fetch.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
 const { SPECULATION, compact } = require("./requests.cjs");
+const { TrainingJob, fineTuneRequest } = require("./training.cjs");
 
 const SESSION_OPTIONS = ["home", "device", "offline"];
 const CREATE_OPTIONS = ["embeddingModel", "chunking", "description", "signal"];
@@ -162,6 +163,18 @@ class Session {
   async aliases() {
     const aliases = JSON.parse(await call(undefined, (c) => this.#native.aliases(c)));
     return Object.fromEntries(aliases.map(({ name, target }) => [name, target]));
+  }
+
+  async fineTune(baseModel, trainingData, options) {
+    const request = fineTuneRequest(baseModel, trainingData, options);
+    const status = await call(signalOf(options, "fineTune"), (c) => this.#native.fineTune(request, c));
+    return new TrainingJob(this.#native, this, status);
+  }
+
+  async trainingJob(name) {
+    const job = text("name", name);
+    const status = await call(undefined, (c) => this.#native.trainingJob(job, c));
+    return new TrainingJob(this.#native, this, status);
   }
 
   async mapBucket(name, folder) {

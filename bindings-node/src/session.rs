@@ -4,7 +4,9 @@ use std::path::Path;
 
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
-use outcrop::{AgentRequest, KnowledgeBaseRequest, SessionOptions, from_json, to_json};
+use outcrop::{
+    AgentRequest, FineTuneRequest, KnowledgeBaseRequest, SessionOptions, from_json, to_json,
+};
 
 use crate::agent::Agent;
 use crate::call::{Cancellation, promise, to_napi};
@@ -151,6 +153,59 @@ impl Session {
             cancellation,
             async move { to_json(&session.aliases()?) },
         )
+    }
+
+    #[napi]
+    pub fn fine_tune<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let request: FineTuneRequest = from_json("request", &request)?;
+            to_json(&session.fine_tune(request).await?.status()?)
+        })
+    }
+
+    #[napi]
+    pub fn training_job<'env>(
+        &self,
+        env: &'env Env,
+        job: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            to_json(&session.customization_job(&job)?.status()?)
+        })
+    }
+
+    #[napi]
+    pub fn training_metrics<'env>(
+        &self,
+        env: &'env Env,
+        job: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            to_json(&session.customization_job(&job)?.metrics()?)
+        })
+    }
+
+    #[napi]
+    pub fn stop_training<'env>(
+        &self,
+        env: &'env Env,
+        job: String,
+        cancellation: &Cancellation,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            session.customization_job(&job)?.stop()
+        })
     }
 
     #[napi]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use outcrop::{AgentRequest, KnowledgeBaseRequest, Meter, SessionOptions};
+use outcrop::{AgentRequest, FineTuneRequest, KnowledgeBaseRequest, Meter, SessionOptions};
 use outcrop_protocol::HttpRequest;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -142,6 +142,39 @@ impl Session {
     fn models(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
         let desk = self.0.handle(py)?;
         run_json(py, awaitable, async move { desk.models() })
+    }
+
+    /// Starts the training of a `FineTuneRequest` given as JSON; how far it is, as JSON.
+    fn fine_tune(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
+        let request: FineTuneRequest =
+            outcrop::from_json("request", request).map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.fine_tune(request).await?.status()
+        })
+    }
+
+    /// How far a training job is, as JSON, by its name, id or ARN.
+    fn training_job(&self, py: Python<'_>, job: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.customization_job(&job)?.status()
+        })
+    }
+
+    /// The steps of a training job, as a JSON list.
+    fn training_metrics(&self, py: Python<'_>, job: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.customization_job(&job)?.metrics()
+        })
+    }
+
+    /// Stops a training job.
+    fn stop_training(&self, py: Python<'_>, job: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.customization_job(&job)?.stop() };
+        run(py, awaitable, call, |py, ()| Ok(py.None()))
     }
 
     /// Creates the knowledge base of a `KnowledgeBaseRequest` given as JSON.

@@ -42,6 +42,7 @@ from .session import Session
 from .statistics import EngineStatistics
 from .stream import Stream
 from .tools import ActionGroup, Tool, tool
+from .training import TrainingJob, TrainingMetrics, TrainingStep
 
 __all__ = [
     "ActionGroup",
@@ -86,6 +87,9 @@ __all__ = [
     "ToolUse",
     "Trace",
     "TraceEvent",
+    "TrainingJob",
+    "TrainingMetrics",
+    "TrainingStep",
     "Usage",
     "__version__",
     "client",

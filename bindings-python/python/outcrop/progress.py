@@ -19,7 +19,7 @@ class Bar:
     """
 
     def __init__(self, shown: bool) -> None:
-        self._class = _tqdm() if shown else None
+        self._class = tqdm_class() if shown else None
         self._bar: Any = None
 
     def show(self, progress: str | None) -> None:
@@ -43,7 +43,8 @@ class Bar:
             self._bar.close()
 
 
-def _tqdm() -> type[Any] | None:
+def tqdm_class() -> type[Any] | None:
+    """tqdm's bar, where it is there."""
     try:
         with warnings.catch_warnings():
             # A notebook without ipywidgets gets a text bar; there is nothing to warn of.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from .progress import afinish, finish
 from .requests import SPECULATION
 from .tables import record
 from .tools import ActionGroup, Tool
+from .training import TrainingJob
+from .training import request as training_request
 from .twins import arguments_of
 
 #: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
@@ -353,6 +356,88 @@ class Session(AwsFace, Handle):
     async def aaliases(self) -> dict[str, str]:
         """The awaitable twin of :meth:`aliases`."""
         return _aliases(await self._handles().session.aliases(True))
+
+    def fine_tune(
+        self,
+        base_model: Path,
+        training_data: Path,
+        name: str,
+        *,
+        validation: Path | None = None,
+        method: str = "lora",
+        epochs: int = 3,
+        batch_size: int = 8,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 0,
+        decay: str = "cosine",
+        lora_rank: int = 8,
+        lora_alpha: float = 16.0,
+        lora_dropout: float = 0.0,
+        target_modules: Sequence[str] | None = None,
+        early_stopping_patience: int | None = None,
+        max_tokens: int | None = None,
+        seed: int = 0,
+        checkpoint_every: int | None = None,
+        output: Path | None = None,
+    ) -> TrainingJob:
+        """Starts training a model on one's own data, in the background.
+
+        Every line is read, and the memory is estimated, before the job starts. The same data,
+        options and seed give the same weights, to the byte, also where the job was killed and
+        went on.
+
+        Args:
+            base_model: The model that is trained on: an id, an ARN or a folder.
+            training_data: A `.jsonl` file, a folder of them or an `s3://` URI. A line is
+                `{"prompt", "completion"}`, `{"messages"}` in Converse's form, or `{"input"}`.
+            name: The job's name, and the private model's.
+            validation: Data to measure the loss on, in the same forms.
+            method: `lora` trains a low-rank adapter, `full` all weights.
+            epochs: Times that all examples are seen.
+            batch_size: Examples of a step.
+            learning_rate: The highest learning rate.
+            warmup_steps: Steps before it is reached.
+            decay: How it falls then: `cosine`, `linear` or `constant`.
+            lora_rank: Rank of the adapter's matrices.
+            lora_alpha: The adapter's change is multiplied by `lora_alpha / lora_rank`.
+            lora_dropout: Probability of dropping an element of what goes into the adapter.
+            target_modules: Modules that the adapter changes. Default: all linear ones.
+            early_stopping_patience: Evaluations without a better validation loss before it
+                stops; the best weights are kept.
+            max_tokens: The longest example. Default: 2048, or what the model takes.
+            seed: Of the order of the examples, the adapter's start and what is dropped.
+            checkpoint_every: Steps between checkpoints. Default: every half a minute.
+            output: A folder or an `s3://` prefix for the tables of metrics.
+
+        Raises:
+            ValidationException: Bad lines, each with its number; an option that cannot be
+                followed; too little memory.
+            ConflictException: The name is taken.
+        """
+        asked = training_request(**{k: v for k, v in locals().items() if k != "self"})
+        return TrainingJob(self, self._handles().session.fine_tune(asked, False))
+
+    @arguments_of(fine_tune)
+    async def afine_tune(self, *given: Any, **options: Any) -> TrainingJob:
+        """The awaitable twin of :meth:`fine_tune`."""
+        bound = inspect.signature(Session.fine_tune).bind(self, *given, **options)
+        bound.apply_defaults()
+        asked = training_request(**{k: v for k, v in bound.arguments.items() if k != "self"})
+        return TrainingJob(self, await self._handles().session.fine_tune(asked, True))
+
+    def training_job(self, name: str) -> TrainingJob:
+        """The training job by its name, id or ARN, whichever process has started it.
+
+        Raises:
+            ResourceNotFoundException: There is none.
+        """
+        found = self._handles().session.training_job(checks.text("name", name), False)
+        return TrainingJob(self, found)
+
+    async def atraining_job(self, name: str) -> TrainingJob:
+        """The awaitable twin of :meth:`training_job`."""
+        found = await self._handles().session.training_job(checks.text("name", name), True)
+        return TrainingJob(self, found)
 
     def map_bucket(self, name: str, folder: Path | None) -> None:
         """Maps a bucket of S3 to a folder of this machine, in the home, from now on.

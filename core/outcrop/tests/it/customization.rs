@@ -101,12 +101,8 @@ fn a_job_makes_a_private_model_that_opens_by_its_arn() {
         json!({"modelIdentifier": arn}),
     );
     assert!(!folder_of_model.exists());
-    let error = refusal(
-        &session,
-        Bedrock,
-        "GetCustomModel",
-        json!({"modelIdentifier": arn}),
-    );
+    let asked = json!({"modelIdentifier": arn});
+    let error = call(&session, Bedrock, "GetCustomModel", asked).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceNotFoundException);
 }
 
