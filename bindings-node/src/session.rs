@@ -160,7 +160,7 @@ impl Session {
         &self,
         env: &'env Env,
         request: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -174,7 +174,7 @@ impl Session {
         &self,
         env: &'env Env,
         job: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -187,7 +187,7 @@ impl Session {
         &self,
         env: &'env Env,
         job: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
@@ -200,7 +200,7 @@ impl Session {
         &self,
         env: &'env Env,
         job: String,
-        cancellation: &Cancellation,
+        cancellation: Option<&Cancellation>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let session = self.session.clone();
         promise(env, cancellation, async move {
