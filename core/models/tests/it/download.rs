@@ -17,12 +17,13 @@ const SOURCE: &str = "hf:acme/tiny";
 fn shelf(home: &tempfile::TempDir, hub: &HubServer, offline: bool) -> Shelf {
     let options = ShelfOptions {
         offline,
-        model_paths: Vec::new(),
+
         hub: HubOptions {
             endpoint: Some(hub.endpoint.clone()),
             token: Some("secret".into()),
             certificates: None,
         },
+        ..ShelfOptions::default()
     };
     Shelf::new(Home::open(home.path()).unwrap(), options)
 }
