@@ -17,7 +17,6 @@ const SOURCE: &str = "hf:acme/tiny";
 fn shelf(home: &tempfile::TempDir, hub: &HubServer, offline: bool) -> Shelf {
     let options = ShelfOptions {
         offline,
-
         hub: HubOptions {
             endpoint: Some(hub.endpoint.clone()),
             token: Some("secret".into()),
