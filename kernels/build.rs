@@ -25,7 +25,7 @@ fn write_table() -> Result<(), String> {
     let own = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let folder =
         std::env::var_os("OUTCROP_KERNEL_PACK").map_or_else(|| own.join("pack"), PathBuf::from);
-    // A folder that is not there is looked for again at each build.
+    // The folder is there without packs too: one that is not would have everything built each time.
     println!("cargo::rerun-if-changed={}", folder.display());
     let packs = files(&folder, |name| name.ends_with(".pack"));
     if packs.is_empty() {

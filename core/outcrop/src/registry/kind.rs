@@ -103,9 +103,12 @@ impl Kind {
     /// The kind of the resource by that ARN, and its id, behind `parent/` where it belongs to
     /// another; none where it is of another account, or of no kind that has ARNs.
     pub(crate) fn of_arn(arn: &str) -> Option<(&'static Kind, &str)> {
-        let (resource, id) = arn.strip_prefix(ARN_PREFIX)?.rsplit_once('/')?;
-        let kind = Self::ALL.iter().find(|kind| kind.arn == resource)?;
-        Some((kind, id))
+        let resource = arn.strip_prefix(ARN_PREFIX)?;
+        let kinds = Self::ALL.iter().filter(|kind| !kind.arn.is_empty());
+        kinds.copied().find_map(|kind| {
+            let id = resource.strip_prefix(kind.arn)?.strip_prefix('/')?;
+            Some((kind, id))
+        })
     }
 
     /// The ARN of the resource `id`; empty where the kind has none.
