@@ -1176,7 +1176,7 @@ export interface AskOptions extends RetrieveOptions {
 }
 
 /** A function that an agent may call; `tool` makes one. */
-export interface Tool {
+export interface AgentTool {
   readonly name: string;
   readonly description: string;
   readonly inputSchema: Record<string, unknown>;
@@ -1197,14 +1197,14 @@ export interface ToolSpec<Arguments = any> {
 /** Makes a tool of a function. */
 export function tool<Arguments = any>(
   spec: ToolSpec<Arguments> & Required<Pick<ToolSpec<Arguments>, "run">>,
-): Tool;
+): AgentTool;
 
 /** A group of tools that an agent may call. */
 export interface ActionGroup {
   /** Letters, digits, `_` and `-`. */
   name: string;
   /** Tools that run here, or declarations without `run`; not both in one group. */
-  tools: (Tool | ToolSpec)[];
+  tools: (AgentTool | ToolSpec)[];
   /** The names of those whose calls a person must approve. */
   confirm?: string | string[];
   description?: string;

@@ -22,10 +22,14 @@ stands for a `str` or an `os.PathLike`, and `Messages` for a `str` or a list of 
 """
 
 
+def as_code(doc: str) -> str:
+    """Cross references as code."""
+    return re.sub(r":\w+:`([^`]+)`", r"`\1`", doc)
+
+
 def text(doc: str | None) -> str:
     """A docstring as Markdown: cross references as code, sections as lists."""
-    doc = inspect.cleandoc(doc or "")
-    doc = re.sub(r":\w+:`([^`]+)`", r"`\1`", doc)
+    doc = as_code(inspect.cleandoc(doc or ""))
     lines, section = [], False
     for line in doc.splitlines():
         if line in ("Args:", "Raises:"):
@@ -75,7 +79,7 @@ def field_docs(kind: type) -> dict[str, str]:
         elif waiting:
             match = re.match(r"(\w+)\s*[:=]", line)
             if match:
-                found[match.group(1)] = " ".join(waiting)
+                found[match.group(1)] = as_code(" ".join(waiting))
             waiting = []
     return found
 

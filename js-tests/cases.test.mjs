@@ -42,6 +42,12 @@ function told(error) {
 
 const isStream = (value) => typeof value?.[Symbol.asyncIterator] === "function";
 
+/** An exception of a stream, as a case writes it. */
+function exception(error) {
+  const code = error.name[0].toLowerCase() + error.name.slice(1);
+  return { $exception: { ...told(error), code } };
+}
+
 /** The output, the events and the error of a call. */
 async function call(client, sdk, operation, input) {
   const events = [];
@@ -53,8 +59,7 @@ async function call(client, sdk, operation, input) {
       try {
         for await (const event of stream) events.push(shown(event));
       } catch (error) {
-        const code = error.name[0].toLowerCase() + error.name.slice(1);
-        events.push({ $exception: { ...told(error), code } });
+        events.push(exception(error));
       }
     }
     return { output: shown(output), events };
@@ -62,6 +67,8 @@ async function call(client, sdk, operation, input) {
     const status = error.$metadata?.httpStatusCode;
     // What the SDK itself refuses was never sent.
     if (status === undefined) return { events, refused: error };
+    // The SDK looks at a stream's first event before it answers: one that is an exception is thrown.
+    if (status === 200) return { output: {}, events: [exception(error)] };
     return { events, error: { status, ...told(error) } };
   }
 }

@@ -419,11 +419,16 @@ def test_ctrl_c_ends_a_turn_and_it_can_be_resumed(own_session):
         {"match": {"tool_result": {}}, "answer": "On."},
         {"match": {"text": "wait"}, "answers": [{"fault": {"stall": True}}, "Over."]},
     )
+    # Where the tests run in a shell's background, the signal is ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        agent.invoke("wait", session_id="s1")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            agent.invoke("wait", session_id="s1")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 5
     assert agent.replay("s1").stop_reason == "interrupted"
     assert agent.resume("s1").text == "Over."

@@ -80,7 +80,7 @@ impl Agent {
     fn fork(
         &self,
         py: Python<'_>,
-        from: (String, Option<usize>),
+        origin: (String, Option<usize>),
         edit: Option<&str>,
         new_session_id: Option<String>,
         awaitable: bool,
@@ -89,7 +89,7 @@ impl Agent {
         let edit = edit.transpose().map_err(|error| raise(py, error))?;
         let desk = self.0.handle(py)?;
         run_json(py, awaitable, async move {
-            desk.fork(&from.0, from.1, edit, new_session_id).await
+            desk.fork(&origin.0, origin.1, edit, new_session_id).await
         })
     }
 }

@@ -98,7 +98,7 @@ class Agent:
     def replay(self, session_id: str, to_step: int | None, awaitable: bool) -> Any: ...
     def fork(
         self,
-        where: tuple[str, int | None],
+        origin: tuple[str, int | None],
         edit: str | None,
         new_session_id: str | None,
         awaitable: bool,

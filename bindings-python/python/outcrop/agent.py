@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import dataclasses
 import inspect
@@ -294,6 +293,8 @@ class Agent(Handle):
             run.close()
 
     async def _aevents(self, run: _native.AgentRun) -> AsyncIterator[AgentEvent]:
+        import asyncio
+
         try:
             while (batch := await run.next(True)) is not None:
                 for event in json.loads(batch):
@@ -318,6 +319,8 @@ class Agent(Handle):
                 each.result()
 
     async def _arun(self, run: _native.AgentRun, call: dict[str, Any]) -> None:
+        import asyncio
+
         try:
             if self._tool(call).is_async:
                 outcome = _returned(await self._start(call))
@@ -351,6 +354,8 @@ def _settled(value: Any) -> Any:
     """The value of an async function that is called where no loop is running."""
     if not inspect.iscoroutine(value):
         return value
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -142,6 +141,8 @@ class TrainingJob(Handle):
 
     async def await_end(self) -> TrainingJob:
         """The awaitable twin of :meth:`wait`."""
+        import asyncio
+
         while True:
             now = self._look()
             if now["status"] not in AT_WORK:
