@@ -65,10 +65,11 @@ async function call(client, sdk, operation, input) {
     return { output: shown(output), events };
   } catch (error) {
     const status = error.$metadata?.httpStatusCode;
+    // The SDK looks at a stream's first event before it answers: one that is an exception is thrown
+    // without a status.
+    if (status === undefined && error.$fault) return { output: {}, events: [exception(error)] };
     // What the SDK itself refuses was never sent.
     if (status === undefined) return { events, refused: error };
-    // The SDK looks at a stream's first event before it answers: one that is an exception is thrown.
-    if (status === 200) return { output: {}, events: [exception(error)] };
     return { events, error: { status, ...told(error) } };
   }
 }

@@ -340,7 +340,7 @@ def test_kill_9_leaves_the_last_good_state(own_session, tmp_path):
 
 
 def test_a_cancelled_sync_is_finished_by_the_next(own_session, tmp_path):
-    many_files(tmp_path / "many", 300)
+    many_files(tmp_path / "many", 3000)
     kb = own_session.create_knowledge_base("many", EMBEDDER)
     kb.add_source(tmp_path / "many")
 
@@ -350,8 +350,8 @@ def test_a_cancelled_sync_is_finished_by_the_next(own_session, tmp_path):
 
     asyncio.run(main())
     report = kb.sync(progress=False)
-    assert report.added + report.unchanged == 300
-    assert len(kb.documents()) == 300
+    assert report.added + report.unchanged == 3000
+    assert len(kb.documents()) == 3000
 
 
 def test_a_damaged_home_names_the_file(own_session, kb, tmp_path):
