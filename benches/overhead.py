@@ -4,7 +4,8 @@ Across the border: `Session.home`, which reads a text that the core holds, besid
 of the language. Through the desk: a conversation with a scripted model, which answers at once,
 decided and recorded as every call is; natively, and through the AWS SDK beside the same SDK with a
 transport that hands it a ready response. The two are timed by turns, so that what else the machine
-does falls on both.
+does falls on both. As many calls as are timed go before them unseen: what is measured is a process that
+has served for a moment, not one that has just started.
 """
 
 import io
@@ -23,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 HELLO = [{"role": "user", "content": [{"text": "Hello"}]}]
 MODEL = "acme.instant-v1"
 ROUNDS = 400
+WARM = 400
 
 
 def empty() -> None:
@@ -38,11 +40,11 @@ def nanoseconds(call) -> float:
 def by_turns(calls) -> list[float]:
     """The median microseconds of each call, one after the other, round by round."""
     times = [[] for _ in calls]
-    for round_ in range(ROUNDS + 20):
+    for round_ in range(ROUNDS + WARM):
         for call, kept in zip(calls, times):
             started = time.perf_counter_ns()
             call()
-            if round_ >= 20:
+            if round_ >= WARM:
                 kept.append(time.perf_counter_ns() - started)
     return [statistics.median(kept) / 1000 for kept in times]
 
