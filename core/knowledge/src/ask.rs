@@ -1,5 +1,6 @@
 //! Answers a question from retrieved passages.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use outcrop_api as api;
@@ -47,7 +48,7 @@ impl KnowledgeBase {
             filtered: query.filter.is_some(),
             before: Vec::new(),
         };
-        let retrieved = self.search(embedder, query).await?;
+        let retrieved = self.search(ready(Ok(embedder)), query).await?;
         self.answer(chat, retrieved, question).await
     }
 

@@ -1,6 +1,7 @@
 //! Finds the passages nearest to a query, in one generation of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use outcrop_api as api;
@@ -131,25 +132,31 @@ impl KnowledgeBase {
         query: &str,
         k: usize,
     ) -> api::Result<Vec<api::Passage>> {
-        let retrieved = self.search(embedder, Query::new(query, k)).await?;
+        let query = Query::new(query, k);
+        let retrieved = self.search(ready(Ok(embedder)), query).await?;
         Ok(retrieved.into_passages())
     }
 
-    /// The passages nearest to the query, with what an answer needs of them.
+    /// The passages nearest to the query, with what an answer needs of them. The embedding model is
+    /// asked for only where the query is embedded: a search by words reads no vector.
     ///
     /// # Errors
-    /// `ValidationException` for an empty query, one longer than the model reads, or a `k` outside
-    /// 1..=100; `ConflictException` for another embedding model than that of the stored vectors; an
-    /// error that names a damaged file.
+    /// Those of `embedder`; `ValidationException` for an empty query, one longer than the model reads,
+    /// or a `k` outside 1..=100; `ConflictException` for another embedding model than that of the
+    /// stored vectors; an error that names a damaged file.
     pub async fn search(
         &self,
-        embedder: Arc<dyn api::Embedder>,
+        embedder: impl Future<Output = api::Result<Arc<dyn api::Embedder>>>,
         query: Query,
     ) -> api::Result<Retrieved> {
         query.check()?;
+        let embedder = match query.search {
+            Search::Keyword => None,
+            Search::Semantic | Search::Hybrid => Some(embedder.await?),
+        };
         let (base, model) = (self.clone(), embedder.clone());
         let (query, asked) = blocking(move || {
-            let asked = base.open_for(&*model, &query)?;
+            let asked = base.open_for(model.as_deref(), &query)?;
             Ok((query, asked))
         })
         .await?;
@@ -160,9 +167,9 @@ impl KnowledgeBase {
                 input_tokens: 0,
             });
         }
-        let embedded = match query.search {
-            Search::Keyword => None,
-            Search::Semantic | Search::Hybrid => {
+        let embedded = match embedder {
+            None => None,
+            Some(embedder) => {
                 let options = api::EmbedOptions::with_prompt(api::QUERY_PROMPT);
                 let text = std::slice::from_ref(&query.text);
                 Some(embedder.embed(text, options).await?)
@@ -181,9 +188,9 @@ impl KnowledgeBase {
     }
 
     /// What a query is asked of: the newest state, and the rows that may be found.
-    fn open_for(&self, model: &dyn api::Embedder, query: &Query) -> api::Result<Asked> {
+    fn open_for(&self, model: Option<&dyn api::Embedder>, query: &Query) -> api::Result<Asked> {
         let snapshot = self.readable()?;
-        if query.search != Search::Keyword {
+        if let Some(model) = model {
             self.pin(model)?;
             let (tokens, limit) = (model.count_tokens(&query.text)?, model.max_tokens());
             if tokens > limit {

@@ -291,7 +291,7 @@ impl KnowledgeBase {
             .with_filter(options.filter)
             .with_search(options.search);
         query.field = field;
-        let mut retrieved = self.stored.search(self.embedder().await?, query).await?;
+        let mut retrieved = self.stored.search(self.embedder(), query).await?;
         let Some(model) = options.rerank.filter(|_| !retrieved.found.is_empty()) else {
             return Ok(retrieved);
         };

@@ -1,6 +1,7 @@
 //! Data sources: folders that stand for buckets, documents given directly, each cut in its own way.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 
 use outcrop_knowledge::{
@@ -142,7 +143,7 @@ async fn documents_are_cut_as_their_source_says() {
         let query = Query::new("Zebras fear lions", 2);
         let found_now = f
             .base
-            .search(embedder(), query)
+            .search(ready(Ok(embedder())), query)
             .await
             .unwrap()
             .into_passages();

@@ -1,5 +1,6 @@
 //! Drives a turn: does what it needs next, and records what comes of it.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -200,7 +201,9 @@ impl Driver {
             .await?
             .embedder()?;
         let query = call.arguments["query"].as_str().unwrap_or_default();
-        let retrieved = base.search(embedder, Query::new(query, results)).await?;
+        let retrieved = base
+            .search(ready(Ok(embedder)), Query::new(query, results))
+            .await?;
         self.record.resource(base.id());
         self.record.usage(&Usage::new(retrieved.input_tokens, 0));
         Ok(Outcome::Found {

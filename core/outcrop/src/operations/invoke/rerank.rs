@@ -5,7 +5,7 @@ use outcrop_models::Model;
 use serde_json::{Value, json};
 
 use crate::operations::Members;
-use crate::operations::retrieval::rerank::relevance;
+use crate::operations::retrieval::rerank::ranked;
 
 /// Documents by relevance, the most relevant first; in the order of the request among equals.
 /// `relevance_score` is the logistic function of the model's raw output.
@@ -24,12 +24,10 @@ pub(super) async fn answer(model: &Model, mut body: Members) -> Result<Value> {
         )));
     }
     let scores = model.reranker()?.rerank(&query, &texts).await?;
-    let mut ranked: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    ranked.truncate(top.unwrap_or(usize::MAX));
-    let results: Vec<Value> = ranked
+    let results: Vec<Value> = ranked(scores)
         .into_iter()
-        .map(|(index, score)| json!({"index": index, "relevance_score": relevance(score)}))
+        .take(top.unwrap_or(usize::MAX))
+        .map(|(index, relevance)| json!({"index": index, "relevance_score": relevance}))
         .collect();
     Ok(json!({ "results": results }))
 }

@@ -29,15 +29,15 @@ pub(in crate::operations) async fn rerank(call: Call) -> Result<Answer> {
     let texts = texts(&call.input["sources"])?;
     let reranker = reranker(&call, model).await?;
     let scores = reranker.rerank(query, &texts).await?;
-    let mut scored: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
-    // A stable sort: of equal ones, the first first.
-    scored.sort_by(|a, b| b.1.total_cmp(&a.1));
     let wanted = configuration["numberOfResults"]
         .as_u64()
-        .map(|n| n as usize);
-    scored.truncate(wanted.unwrap_or(scored.len()));
-    let result = |(index, score)| json!({"index": index, "relevanceScore": relevance(score)});
-    let results: Vec<Value> = scored.into_iter().map(result).collect();
+        .map_or(usize::MAX, |n| n as usize);
+    let result = |(index, relevance)| json!({"index": index, "relevanceScore": relevance});
+    let results: Vec<Value> = ranked(scores)
+        .into_iter()
+        .take(wanted)
+        .map(result)
+        .collect();
     Answer::of(&json!({"results": results}))
 }
 
@@ -49,21 +49,30 @@ pub(super) async fn reranker(call: &Call, model: &str) -> Result<Arc<dyn Reranke
     runtime_model(call, model).await?.reranker()
 }
 
+/// The places of what a model scored with their relevance, the most relevant first; of equal ones, the
+/// first first.
+pub(in crate::operations) fn ranked(scores: Vec<f32>) -> Vec<(usize, f32)> {
+    let mut places: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
+    // By the raw scores: two that differ can have one relevance.
+    places.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let with_relevance = |(at, score)| (at, relevance(score));
+    places.into_iter().map(with_relevance).collect()
+}
+
 /// A model's raw score on the scale from 0 to 1: its logistic function, which keeps the order.
-pub(in crate::operations) fn relevance(score: f32) -> f32 {
+fn relevance(score: f32) -> f32 {
     1.0 / (1.0 + (-score).exp())
 }
 
 /// Passages by the scores that a reranking model gave them, whose relevance becomes theirs.
 pub(crate) fn by_relevance(scores: Vec<f32>, found: Vec<Found>) -> Vec<Found> {
-    let mut scored: Vec<(f32, Found)> = scores.into_iter().zip(found).collect();
-    // A stable sort: of equal ones, the nearer first.
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let with_score = |(score, mut found): (f32, Found)| {
-        found.passage.score = relevance(score);
-        found
+    let mut found: Vec<Option<Found>> = found.into_iter().map(Some).collect();
+    let passage = |(at, relevance): (usize, f32)| {
+        let mut passage = found.get_mut(at)?.take()?;
+        passage.passage.score = relevance;
+        Some(passage)
     };
-    scored.into_iter().map(with_score).collect()
+    ranked(scores).into_iter().filter_map(passage).collect()
 }
 
 /// The texts of sources; a JSON document is its text.
@@ -87,6 +96,15 @@ fn texts(sources: &Value) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_of_equal_scores_comes_first() {
+        let places: Vec<usize> = ranked(vec![1.0, 3.0, 1.0, 200.0, 300.0])
+            .iter()
+            .map(|place| place.0)
+            .collect();
+        assert_eq!(places, [4, 3, 1, 0, 2]);
+    }
 
     #[test]
     fn relevance_is_between_zero_and_one_and_keeps_the_order() {

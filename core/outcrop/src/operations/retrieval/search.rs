@@ -72,12 +72,12 @@ impl Search {
         text: String,
         field: &'static str,
     ) -> Result<Retrieved> {
-        let embedder = call
-            .session
-            .resolve(base.embedding_model())
-            .await?
-            .embedder()?;
-        call.record.model(embedder.id());
+        let embedder = async {
+            let model = call.session.resolve(base.embedding_model()).await?;
+            let embedder = model.embedder()?;
+            call.record.model(embedder.id());
+            Ok(embedder)
+        };
         let mut query = Query::new(text.clone(), self.results)
             .with_search(self.search)
             .with_filter(self.filter);
