@@ -245,6 +245,11 @@ export interface FineTuneOptions extends CallOptions {
   validation?: string | null;
   /** `lora` (default) trains a low-rank adapter, `full` all weights. */
   method?: "lora" | "full" | null;
+  /**
+   * What products are computed in: `float32` (default), or `bfloat16` with sums in F32, which AMX multiplies
+   * several times as fast.
+   */
+  precision?: "float32" | "bfloat16" | null;
   /** Times that all examples are seen. Default 3. */
   epochs?: number | null;
   /** Examples of a step. Default 8. */

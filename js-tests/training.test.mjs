@@ -16,7 +16,7 @@ function write(count) {
 test("a job trains and its model opens", async () => {
   const session = openSession();
   const data = write(16);
-  const options = { name: "advisor", validation: data, batchSize: 4, learningRate: 1e-3 };
+  const options = { name: "advisor", validation: data, batchSize: 4, learningRate: 1e-3, precision: "bfloat16" };
   const job = await session.fineTune(fixture("llama3"), data, options);
   const told = [];
   await job.wait({ onProgress: (now) => told.push(now.status) });
@@ -39,6 +39,7 @@ test("what is wrong is told before the job starts", async () => {
   const start = (options) => session.fineTune(fixture("llama3"), data, { name: "advisor", ...options });
   await assert.rejects(start({}), { name: "ValidationException", message: /line 1: expected a JSON/ });
   await assert.rejects(start({ method: "half" }), { message: /method: expected one of/ });
+  await assert.rejects(start({ precision: "half" }), { message: /precision: expected one of/ });
   await assert.rejects(start({ epoch: 1 }), { message: /epoch: not an option/ });
   await assert.rejects(session.trainingJob("advisor"), { name: "ResourceNotFoundException" });
 });

@@ -40,7 +40,7 @@ def test_a_job_trains_and_its_model_opens(tmp_path):
 def test_another_process_watches_it(tmp_path):
     home = tmp_path / "home"
     with outcrop.Session(home, offline=True) as session:
-        job = session.fine_tune(BASE, write(tmp_path), "advisor", epochs=1)
+        job = session.fine_tune(BASE, write(tmp_path), "advisor", epochs=1, precision="bfloat16")
         job.wait()
         program = (f"import outcrop\njob = outcrop.Session({str(home)!r}).training_job('advisor')\n"
                    "print(job.status, len(job.metrics))")
@@ -63,5 +63,7 @@ def test_bad_lines_are_told_before_the_job_starts(tmp_path):
             session.fine_tune(BASE, data, "advisor")
         with pytest.raises(outcrop.errors.ValidationException, match="method: expected one of"):
             session.fine_tune(BASE, data, "advisor", method="half")
+        with pytest.raises(outcrop.errors.ValidationException, match="precision: expected one of"):
+            session.fine_tune(BASE, data, "advisor", precision="half")
         with pytest.raises(outcrop.errors.ResourceNotFoundException):
             session.training_job("advisor")

@@ -11,8 +11,8 @@ const { OutcropError } = require("./errors.cjs");
 const { compact } = require("./requests.cjs");
 
 const FINE_TUNE_OPTIONS = [
-  "name", "validation", "method", "epochs", "batchSize", "learningRate", "warmupSteps", "decay",
-  "loraRank", "loraAlpha", "loraDropout", "targetModules", "earlyStoppingPatience", "maxTokens",
+  "name", "validation", "method", "precision", "epochs", "batchSize", "learningRate", "warmupSteps",
+  "decay", "loraRank", "loraAlpha", "loraDropout", "targetModules", "earlyStoppingPatience", "maxTokens",
   "seed", "checkpointEvery", "output", "signal",
 ];
 const AT_WORK = ["InProgress", "Stopping"];
@@ -52,6 +52,7 @@ function fineTuneRequest(baseModel, trainingData, options) {
       warmup_steps: count("warmupSteps"),
       decay: optional(choice, "decay", given.decay, ["cosine", "linear", "constant"]),
       seed: count("seed"),
+      precision: optional(choice, "precision", given.precision, ["float32", "bfloat16"]),
       early_stopping: patience === undefined ? undefined : { threshold: 0, patience },
     }),
     max_tokens: count("maxTokens"),

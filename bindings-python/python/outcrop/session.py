@@ -365,6 +365,7 @@ class Session(AwsFace, Handle):
         *,
         validation: Path | None = None,
         method: str = "lora",
+        precision: str = "float32",
         epochs: int = 3,
         batch_size: int = 8,
         learning_rate: float = 1e-4,
@@ -393,6 +394,8 @@ class Session(AwsFace, Handle):
             name: The job's name, and the private model's.
             validation: Data to measure the loss on, in the same forms.
             method: `lora` trains a low-rank adapter, `full` all weights.
+            precision: What products are computed in: `float32`, or `bfloat16` with sums in F32,
+                which AMX multiplies several times as fast.
             epochs: Times that all examples are seen.
             batch_size: Examples of a step.
             learning_rate: The highest learning rate.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What may be trained of a model.
 METHODS = ("lora", "full")
+#: What products may be computed in.
+PRECISIONS = ("float32", "bfloat16")
 #: How the learning rate may fall.
 DECAYS = ("cosine", "linear", "constant")
 #: Statuses of a job that has not ended.
@@ -228,6 +230,7 @@ def request(base_model: checks.Path, training_data: checks.Path, name: str, **gi
         "warmup_steps": checks.integer("warmup_steps", given["warmup_steps"]),
         "decay": checks.choice("decay", given["decay"], DECAYS),
         "seed": checks.integer("seed", given["seed"]),
+        "precision": checks.choice("precision", given["precision"], PRECISIONS),
     }
     patience = given["early_stopping_patience"]
     if patience is not None:

@@ -205,8 +205,23 @@ fn layer_norm_backward_body(
 
 #[inline(always)]
 fn gate_backward_body(gate: Gate, gates: &mut [f32], ups: &mut [f32], outs: &mut [f32]) {
+    // A loop for each gate: one that asks for it at every number is not made of vectors.
+    match gate {
+        Gate::Silu => gated_back(|g| gated_with_gradient(Gate::Silu, g), gates, ups, outs),
+        Gate::Gelu => gated_back(|g| gated_with_gradient(Gate::Gelu, g), gates, ups, outs),
+        Gate::GeluTanh => gated_back(|g| gated_with_gradient(Gate::GeluTanh, g), gates, ups, outs),
+    }
+}
+
+#[inline(always)]
+fn gated_back(
+    gated: impl Fn(f32) -> (f32, f32),
+    gates: &mut [f32],
+    ups: &mut [f32],
+    outs: &mut [f32],
+) {
     for ((g, u), out) in gates.iter_mut().zip(ups).zip(outs) {
-        let (value, slope) = gated_with_gradient(gate, *g);
+        let (value, slope) = gated(*g);
         let gradient = *out;
         *out = value * *u;
         *g = gradient * *u * slope;

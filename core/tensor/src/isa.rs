@@ -16,6 +16,9 @@ pub(crate) enum Isa {
     /// The same with VNNI.
     #[cfg(target_arch = "x86_64")]
     Vnni,
+    /// The same with tiles of bfloat16 and of bytes (AMX).
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     /// NEON, which every 64-bit ARM has.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -23,7 +26,7 @@ pub(crate) enum Isa {
 
 impl Isa {
     /// The best that this machine has, or the lower one that `OUTCROP_ISA` (`portable`, `avx2`,
-    /// `avx512`, `vnni`, `neon`) names, to measure it: results are the same to the bit.
+    /// `avx512`, `vnni`, `amx`, `neon`) names, to measure it: results are the same to the bit.
     pub(crate) fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -51,6 +54,9 @@ impl Isa {
                 all.push(Isa::Avx512);
                 if has!("avx512vnni") {
                     all.push(Isa::Vnni);
+                    if crate::tiles::amx::is_available() {
+                        all.push(Isa::Amx);
+                    }
                 }
             }
         }
@@ -76,7 +82,9 @@ macro_rules! versions {
                     // SAFETY: `Isa::available` found these instructions on this machine.
                     $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     // SAFETY: as above.
-                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Vnni => return unsafe { avx512($($arg),*) },
+                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Vnni | $crate::isa::Isa::Amx => {
+                        return unsafe { avx512($($arg),*) };
+                    }
                     $crate::isa::Isa::Portable => {}
                 }
             }

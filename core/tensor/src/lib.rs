@@ -34,6 +34,7 @@ pub mod search;
 mod self_attention;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+mod tiles;
 mod vector;
 mod weight;
 
@@ -45,7 +46,7 @@ pub use error::TensorError;
 pub use gradient::{AdamwRows, AdamwStep};
 pub use linear::Projection;
 pub use map_file::map_file;
-pub use matmul::{Matrix, Panels, Product};
+pub use matmul::{Matrix, Panels, Precision, Product};
 pub use packed_attention::PackedAttention;
 pub use pool::{Pool, give_way};
 pub use self_attention::SelfAttentionArgs;

@@ -8,6 +8,7 @@ use crate::Pool;
 use crate::aligned::{AlignedFloats, SharedOut, with_scratch};
 use crate::isa::Isa;
 use crate::panels::{self, PANEL, Tile, even_part, even_tile};
+use crate::tiles;
 
 /// Rows of the left matrix in a task.
 const ROW_BLOCK: usize = 144;
@@ -60,6 +61,33 @@ impl<'a> Matrix<'a> {
             ..self
         }
     }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.cols
+    }
+
+    pub(crate) fn is_turned(&self) -> bool {
+        self.is_turned
+    }
+
+    /// The memory, and elements from one of its rows to the next.
+    pub(crate) fn memory(&self) -> (&'a [f32], usize) {
+        (self.data, self.stride)
+    }
+}
+
+/// What the numbers of a product are rounded to before they are multiplied. Sums are in F32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    Float32,
+    /// Eight bits of mantissa, which AMX multiplies a tile at a time; to the same bits elsewhere.
+    Bfloat16,
 }
 
 /// Where a product goes: row `i` starts at `i * stride` of `data`.
@@ -108,7 +136,9 @@ pub(crate) struct Right<'a> {
 /// A right matrix `(inner, columns)` in panels of sixteen columns, in memory that is used again.
 #[derive(Default)]
 pub struct Panels {
+    precision: Precision,
     data: AlignedFloats,
+    tiles: Vec<tiles::Tile>,
     inner: usize,
     columns: usize,
 }
@@ -120,11 +150,50 @@ impl std::fmt::Debug for Panels {
 }
 
 impl Panels {
+    /// Panels of no matrix yet, whose products are of `precision`.
+    pub fn new(precision: Precision) -> Self {
+        Self {
+            precision,
+            ..Self::default()
+        }
+    }
+
     /// Lays `matrix` in panels.
     pub fn pack(&mut self, pool: &Pool, matrix: Matrix<'_>) {
+        self.pack_as(Isa::best(), pool, matrix);
+    }
+
+    fn pack_as(&mut self, isa: Isa, pool: &Pool, matrix: Matrix<'_>) {
         (self.inner, self.columns) = (matrix.rows, matrix.cols);
-        let room = self.data.reserve(panel_floats(matrix));
-        pack(pool, matrix, room);
+        match self.precision {
+            Precision::Float32 => {
+                let room = self.data.reserve(panel_floats(matrix));
+                pack(pool, matrix, room);
+            }
+            Precision::Bfloat16 => tiles::pack_right(isa, pool, matrix, &mut self.tiles),
+        }
+    }
+
+    fn tiles(&self) -> tiles::Right<'_> {
+        tiles::Right {
+            tiles: &self.tiles,
+            inner: self.inner,
+            columns: self.columns,
+        }
+    }
+
+    /// Writes `left` times what is packed to `place`.
+    ///
+    /// # Safety
+    /// As [`multiply`].
+    unsafe fn multiply(&self, isa: Isa, pool: &Pool, left: Matrix<'_>, place: Place) {
+        // SAFETY: passed on.
+        unsafe {
+            match self.precision {
+                Precision::Float32 => multiply(isa, pool, left, self.whole(), place),
+                Precision::Bfloat16 => tiles::multiply(isa, pool, left, self.tiles(), place),
+            }
+        }
     }
 
     /// All of it.
@@ -215,7 +284,7 @@ pub fn matmul(pool: &Pool, left: Matrix<'_>, right: Matrix<'_>, out: Product<'_>
 pub fn matmul_panels(pool: &Pool, left: Matrix<'_>, right: &Panels, out: Product<'_>) {
     let place = out.place(left.rows, right.columns);
     // SAFETY: `out` is borrowed mutably.
-    unsafe { multiply(Isa::best(), pool, left, right.whole(), place) };
+    unsafe { right.multiply(Isa::best(), pool, left, place) };
 }
 
 /// Writes `left right` to `place`.
@@ -378,6 +447,115 @@ mod tests {
                     unsafe { multiply(isa, &pool, *left, panels.whole(), place) };
                     assert_eq!(out, expected, "{isa:?} {threads} ({m}, {k}, {n})");
                 }
+            }
+        }
+    }
+
+    /// As the manual of TDPBF16PS describes it, number by number.
+    fn in_tiles(a: &[f32], b: &[f32], (k, n): (usize, usize), start: &[f32]) -> Vec<f32> {
+        let flush = |x: f32| {
+            if x.abs() < f32::MIN_POSITIVE {
+                0.0 * x
+            } else {
+                x
+            }
+        };
+        let round = |x: f32| half::bf16::from_f32(flush(x)).to_f32();
+        let mut out = start.to_vec();
+        for (i, sum) in out.iter_mut().enumerate() {
+            for first in (0..k).step_by(32) {
+                let mut chains = [0.0f32; 2];
+                for p in first..k.min(first + 32) {
+                    let (a, b) = (round(a[i / n * k + p]), round(b[p * n + i % n]));
+                    chains[p % 2] = flush(a.mul_add(b, chains[p % 2]));
+                }
+                *sum = flush(flush(*sum) + flush(chains[0] + chains[1]));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn products_of_bfloat16_have_the_bits_that_amx_gives() {
+        if !Isa::available()
+            .iter()
+            .any(|isa| format!("{isa:?}") == "Amx")
+        {
+            println!("skipped in part: this machine or system has no AMX");
+        }
+        // Of many sizes, so that sums and products leave the normal numbers too.
+        let wide = |seed, count| -> Vec<f32> {
+            let scale = |i: usize| 2.0f32.powi(((i * 31 + seed * 17) % 130) as i32 - 100);
+            let all = numbers(seed, count).into_iter().enumerate();
+            all.map(|(i, x)| x * scale(i)).collect()
+        };
+        for (m, k, n) in [
+            (1, 1, 1),
+            (5, 37, 16),
+            (150, 40, 50),
+            (33, 1100, 49),
+            (64, 512, 96),
+        ] {
+            for numbers in [numbers, wide] {
+                let (a, b, start) = (numbers(1, m * k), numbers(2, k * n), numbers(3, m * n));
+                let expected = in_tiles(&a, &b, (k, n), &start);
+                let (a_turned, b_turned) = (turned(&a, k), turned(&b, n));
+                let lefts = [
+                    Matrix::of_rows(&a, k),
+                    Matrix::of_rows(&a_turned, m).turned(),
+                ];
+                let rights = [
+                    Matrix::of_rows(&b, n),
+                    Matrix::of_rows(&b_turned, k).turned(),
+                ];
+                let forms = (0..2).flat_map(|l| (0..2).map(move |r| (l, r)));
+                for ((left, right), isa) in
+                    forms.flat_map(|form| Isa::available().into_iter().map(move |isa| (form, isa)))
+                {
+                    let pool = Pool::new(1 + 2 * left);
+                    let mut panels = Panels::new(Precision::Bfloat16);
+                    panels.pack_as(isa, &pool, rights[right]);
+                    let mut out = start.clone();
+                    let product = Product {
+                        data: &mut out,
+                        stride: n,
+                        accumulate: true,
+                    };
+                    let place = product.place(m, n);
+                    // SAFETY: `out` is this test's alone.
+                    unsafe { panels.multiply(isa, &pool, lefts[left], place) };
+                    let bits =
+                        |all: &[f32]| -> Vec<u32> { all.iter().map(|x| x.to_bits()).collect() };
+                    assert_eq!(
+                        bits(&out),
+                        bits(&expected),
+                        "{isa:?} {left} {right} ({m}, {k}, {n})"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none_in_bfloat16() {
+        for isa in Isa::available() {
+            for wrong in [f32::NAN, f32::INFINITY] {
+                let (mut a, b) = (numbers(1, 16 * 40), numbers(2, 40 * 16));
+                a[41] = wrong;
+                let (pool, mut panels) = (Pool::new(1), Panels::new(Precision::Bfloat16));
+                panels.pack_as(isa, &pool, Matrix::of_rows(&b, 16));
+                let mut out = vec![0.0; 256];
+                let product = Product {
+                    data: &mut out,
+                    stride: 16,
+                    accumulate: false,
+                };
+                let place = product.place(16, 16);
+                // SAFETY: `out` is this test's alone.
+                unsafe { panels.multiply(isa, &pool, Matrix::of_rows(&a, 40), place) };
+                let is_wrong = |row: &[f32]| row.iter().all(|x| !x.is_finite());
+                assert!(out[..16].iter().all(|x| x.is_finite()), "{isa:?}");
+                assert!(is_wrong(&out[16..32]), "{isa:?} {:?}", &out[16..32]);
             }
         }
     }

@@ -34,7 +34,7 @@ pub(crate) unsafe fn floats(isa: Isa, task: &RowTask<'_>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: passed on.
-        Isa::Avx512 | Isa::Vnni => unsafe { x86::avx512::<crate::formats::F32>(task) },
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => unsafe { x86::avx512::<crate::formats::F32>(task) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: passed on.
         Isa::Avx2 => unsafe { x86::avx2::<crate::formats::F32>(task) },
@@ -55,7 +55,7 @@ pub(crate) unsafe fn stored(isa: Isa, dtype: crate::DType, task: &RowTask<'_>) -
         ($format:ty) => {
             match isa {
                 // SAFETY: passed on.
-                Isa::Avx512 | Isa::Vnni => unsafe { x86::avx512::<$format>(task) },
+                Isa::Avx512 | Isa::Vnni | Isa::Amx => unsafe { x86::avx512::<$format>(task) },
                 // SAFETY: passed on.
                 Isa::Avx2 => unsafe { x86::avx2::<$format>(task) },
                 Isa::Portable => return false,

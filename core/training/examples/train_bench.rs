@@ -1,4 +1,4 @@
-//! Training steps on demand: `train_bench CONFIG.json SEQUENCES TOKENS THREADS`. Makes a model of random
+//! Training steps on demand: `train_bench CONFIG.json SEQUENCES TOKENS THREADS [bfloat16]`. Makes a model of random
 //! weights, says `ready`, and for each line of its input makes one AdamW step of all weights and
 //! answers with the step's seconds, its loss and the largest memory so far in MB.
 
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use outcrop_api::{Error, Result};
 use outcrop_tensor::Pool;
-use outcrop_training::{Decoder, Example, Random, Trainer, TrainingOptions};
+use outcrop_training::{Decoder, Example, Precision, Random, Trainer, TrainingOptions};
 
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -29,6 +29,10 @@ fn main() -> Result<()> {
     let config = serde_json::from_str(&config).map_err(|error| failed(&error))?;
     let (sequences, tokens) = (number(arguments.next())?, number(arguments.next())?);
     let pool = Pool::new(number(arguments.next())?);
+    let precision = match arguments.next().as_deref() {
+        Some("bfloat16") => Precision::Bfloat16,
+        _ => Precision::Float32,
+    };
     let decoder = Decoder::random(&config, 1)?;
     let (words, mut random) = (decoder.config().vocab_size, Random::new(2));
     let mut example = |_| {
@@ -40,6 +44,7 @@ fn main() -> Result<()> {
         epochs: 100_000,
         batch_size: sequences,
         pass_tokens: sequences * tokens,
+        precision,
         ..TrainingOptions::default()
     };
     let mut trainer = Trainer::new(decoder, options, (examples, Vec::new()), None)?;

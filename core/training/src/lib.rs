@@ -21,7 +21,7 @@ pub use decoder::{Decoder, DropoutKey, LowRankOptions, Room, Trained};
 pub use export::NamedFile;
 pub use memory::{MemoryPlan, available_memory};
 pub use optimizer::{AdamW, AdamWOptions};
-pub use options::{EarlyStopping, TrainingOptions};
+pub use options::{EarlyStopping, Precision, TrainingOptions};
 pub use parameters::{Parameters, Tensor};
 pub use random::Random;
 pub use safetensors::to_safetensors;

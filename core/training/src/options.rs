@@ -15,6 +15,32 @@ pub struct EarlyStopping {
     pub patience: usize,
 }
 
+/// What the numbers of a job's products are rounded to before they are multiplied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    Float32,
+    /// Eight bits of mantissa, summed in F32. Weights, the optimiser, norms, softmax and the loss stay
+    /// in F32 (arXiv:1710.03740).
+    Bfloat16,
+}
+
+impl Precision {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As the products name it.
+    pub(crate) fn of_products(self) -> outcrop_tensor::Precision {
+        match self {
+            Self::Float32 => outcrop_tensor::Precision::Float32,
+            Self::Bfloat16 => outcrop_tensor::Precision::Bfloat16,
+        }
+    }
+}
+
 /// What a training job is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +72,10 @@ pub struct TrainingOptions {
     pub early_stopping: Option<EarlyStopping>,
     /// Compute layers anew on the way back, for less memory; none: where it would not fit otherwise.
     pub recompute: Option<bool>,
+    /// What products are computed in (F32). The default is not written, so that checkpoints of jobs
+    /// before there was a choice go on.
+    #[serde(skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 impl Default for TrainingOptions {
@@ -64,6 +94,7 @@ impl Default for TrainingOptions {
             evaluate_every: None,
             early_stopping: None,
             recompute: None,
+            precision: Precision::default(),
         }
     }
 }

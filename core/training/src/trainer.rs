@@ -110,7 +110,7 @@ impl Trainer {
         Ok(Self {
             optimizer: AdamW::new(optimizer, count),
             gradients: vec![0.0; count],
-            room: Room::new(plan.recompute),
+            room: Room::new(plan.recompute, options.precision),
             progress: Progress::default(),
             best: None,
             order: None,

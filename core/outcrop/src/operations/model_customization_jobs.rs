@@ -1,7 +1,7 @@
 //! Model customization jobs: training on data of the caller's.
 
 use outcrop_api::{Error, Result};
-use outcrop_training::{EarlyStopping, LowRankOptions, TrainingOptions};
+use outcrop_training::{EarlyStopping, LowRankOptions, Precision, TrainingOptions};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Call};
@@ -125,11 +125,21 @@ fn options(given: Option<&Value>, validation: &[&str]) -> Result<TrainingOptions
             )));
         }
     };
+    options.precision = match given.0.remove("precision") {
+        None => Precision::Float32,
+        Some(precision) if precision == "float32" => Precision::Float32,
+        Some(precision) if precision == "bfloat16" => Precision::Bfloat16,
+        Some(precision) => {
+            return Err(Error::validation(format!(
+                "hyperParameters.precision: expected float32 or bfloat16, got {precision}"
+            )));
+        }
+    };
     match given.0.keys().next() {
         Some(name) => Err(Error::validation(format!(
             "hyperParameters.{name}: expected one of epochCount, batchSize, learningRate, \
              learningRateWarmupSteps, earlyStoppingThreshold, earlyStoppingPatience, seed, method, \
-             loraRank, loraAlpha, loraDropout"
+             precision, loraRank, loraAlpha, loraDropout"
         ))),
         None => Ok(options),
     }

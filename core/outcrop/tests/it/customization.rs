@@ -221,7 +221,9 @@ fn bedrocks_operations_train_stop_and_tell() {
     wait_for(|| about(&long)["statusDetails"]["trainingDetails"]["status"] == "InProgress");
     let second = create(
         "short",
-        json!({"epochCount": "1", "batchSize": "64", "learningRate": "0.001"}),
+        json!({
+            "epochCount": "1", "batchSize": "64", "learningRate": "0.001", "precision": "bfloat16",
+        }),
     );
     assert_eq!(
         about(&second)["statusDetails"]["trainingDetails"]["status"],
@@ -241,6 +243,7 @@ fn bedrocks_operations_train_stop_and_tell() {
     let wrong = [
         (json!({"epochCount": "11"}), "1..=10"),
         (json!({"batchSize": "many"}), "as text"),
+        (json!({"precision": "half"}), "expected float32 or bfloat16"),
         (json!({"temperature": "1"}), "expected one of epochCount"),
     ];
     for (parameters, expected) in wrong {

@@ -47,7 +47,7 @@ pub(crate) fn largest(isa: Isa) -> (usize, usize) {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (6, 1),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni => (MOST_ROWS, 2),
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => (MOST_ROWS, 2),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => (4, 1),
     }
@@ -57,7 +57,7 @@ pub(crate) fn largest(isa: Isa) -> (usize, usize) {
 pub(crate) fn widest(isa: Isa) -> (usize, usize) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni => (9, 3),
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => (9, 3),
         _ => largest(isa),
     }
 }
@@ -93,7 +93,7 @@ pub(crate) unsafe fn run(isa: Isa, rows: usize, panels: usize, tile: &Tile) {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::run_avx2(rows, tile),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Vnni => x86::run_avx512(rows, panels, tile),
+            Isa::Avx512 | Isa::Vnni | Isa::Amx => x86::run_avx512(rows, panels, tile),
             _ => portable(rows, tile),
         }
     }

@@ -174,7 +174,7 @@ versions!(fn write_narrow(x: &[f32], cols: usize, records: &mut [u8]) = write_ro
 const fn largest_tile(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni => 8,
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => 8,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => 4,
         #[cfg(target_arch = "aarch64")]

@@ -79,7 +79,7 @@ unsafe fn run_format<F: Format>(isa: Isa, rows: usize, tile: &Tile) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Vnni => x86::vnni::<F>(rows, tile),
+            Isa::Vnni | Isa::Amx => x86::vnni::<F>(rows, tile),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => x86::avx512::<F>(rows, tile),
             #[cfg(target_arch = "x86_64")]

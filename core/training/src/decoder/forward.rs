@@ -206,7 +206,8 @@ impl Decoder {
         for (number, change) in self.changes(layer, site) {
             if let Some(matrices) = self.change_of(change, (layer, number), pass.key) {
                 let out = (&mut *out, slot.rows, change.outputs.clone());
-                matrices.forward(pass.pool, low_rank, x, &mut inner[number], out);
+                let room = (&mut *panels, &mut *low_rank);
+                matrices.forward(pass.pool, room, x, &mut inner[number], out);
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::layers::loss::HeadRoom;
 use crate::layers::low_rank::LowRankRoom;
 use crate::layers::rotary::Angles;
+use crate::options::Precision;
 
 /// What a layer keeps of its way forward.
 #[derive(Debug, Default)]
@@ -64,10 +65,13 @@ pub struct Room {
 }
 
 impl Room {
-    /// A room that keeps everything, or computes layers anew.
-    pub fn new(recompute: bool) -> Self {
+    /// A room that keeps everything, or computes layers anew, for products of `precision`.
+    pub fn new(recompute: bool, precision: Precision) -> Self {
+        let precision = precision.of_products();
         Self {
             recompute,
+            panels: Panels::new(precision),
+            head: HeadRoom::new(precision),
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! Cross-entropy of the tokens that are learned, from the last hidden rows, forward and backward in
 //! one: the logits of a few rows stand at a time.
 
-use outcrop_tensor::{Matrix, Panels, Pool, Product, ops};
+use outcrop_tensor::{Matrix, Panels, Pool, Precision, Product, ops};
 
 use super::rows::{self, BLOCK};
 
@@ -31,6 +31,17 @@ pub(crate) struct HeadRoom {
     straight: Panels,
     panels: Panels,
     losses: Vec<f32>,
+}
+
+impl HeadRoom {
+    pub fn new(precision: Precision) -> Self {
+        Self {
+            turned: Panels::new(precision),
+            straight: Panels::new(precision),
+            panels: Panels::new(precision),
+            ..Self::default()
+        }
+    }
 }
 
 impl Head<'_> {

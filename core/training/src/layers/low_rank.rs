@@ -66,7 +66,7 @@ impl LowRank<'_> {
     pub fn forward(
         &self,
         pool: &Pool,
-        room: &mut LowRankRoom,
+        (panels, room): (&mut Panels, &mut LowRankRoom),
         x: &[f32],
         inner: &mut Vec<f32>,
         (out, stride, outputs): (&mut [f32], usize, Range<usize>),
@@ -75,17 +75,13 @@ impl LowRank<'_> {
         let rows = x.len() / cols;
         inner.resize(rows * rank, 0.0);
         let x = self.input(pool, x, &mut room.dropped);
-        let down = Matrix::of_rows(self.down, cols).turned();
-        ops::matmul(
-            pool,
-            Matrix::of_rows(x, cols),
-            down,
-            whole(inner, rank, false),
-        );
+        panels.pack(pool, Matrix::of_rows(self.down, cols).turned());
+        let product = whole(inner, rank, false);
+        ops::matmul_panels(pool, Matrix::of_rows(x, cols), panels, product);
         room.wide.resize(rows * outputs.len(), 0.0);
-        let up = Matrix::of_rows(self.up, rank).turned();
+        panels.pack(pool, Matrix::of_rows(self.up, rank).turned());
         let product = whole(&mut room.wide, outputs.len(), false);
-        ops::matmul(pool, Matrix::of_rows(inner, rank), up, product);
+        ops::matmul_panels(pool, Matrix::of_rows(inner, rank), panels, product);
         add_part(pool, self.scale, &room.wide, (out, stride), outputs);
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use outcrop_inference::Checkpoint;
 use outcrop_tensor::Pool;
-use outcrop_training::{AdamW, AdamWOptions, Batch, Decoder, LowRankOptions, Room};
+use outcrop_training::{AdamW, AdamWOptions, Batch, Decoder, LowRankOptions, Precision, Room};
 use serde_json::Value;
 
 /// A file or folder of this room's fixtures.
@@ -44,7 +44,7 @@ fn near(got: f64, expected: &Value, tolerance: f64, what: &str) {
 fn check(mut decoder: Decoder, part: &str, (threads, recompute): (usize, bool)) -> Vec<u32> {
     let golden = golden();
     let (batch, golden) = (batch(&golden), &golden[part]);
-    let (pool, mut room) = (Pool::new(threads), Room::new(recompute));
+    let (pool, mut room) = (Pool::new(threads), Room::new(recompute, Precision::Float32));
     let count = decoder.trained_parameters().values.len();
     let mut optimizer = AdamW::new(AdamWOptions::default(), count);
     let scale = 1.0 / batch.learned() as f32;

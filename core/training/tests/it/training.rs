@@ -2,7 +2,8 @@
 
 use outcrop_tensor::Pool;
 use outcrop_training::{
-    Decoder, EarlyStopping, Example, LowRankOptions, MemoryPlan, Random, Trainer, TrainingOptions,
+    Decoder, EarlyStopping, Example, LowRankOptions, MemoryPlan, Precision, Random, Trainer,
+    TrainingOptions,
 };
 use serde_json::json;
 
@@ -72,7 +73,12 @@ fn two_runs_and_any_interruption_end_with_the_same_bits() {
         learning_rate: 1e-3,
         ..low_rank()
     };
-    for options in [low_rank(), full] {
+    let bfloat16 = |options: &TrainingOptions| TrainingOptions {
+        precision: Precision::Bfloat16,
+        ..options.clone()
+    };
+    let rounded = [bfloat16(&low_rank()), bfloat16(&full)];
+    for options in [low_rank(), full].into_iter().chain(rounded) {
         let expected = run(trainer(options.clone()), 1);
         assert_eq!(run(trainer(options.clone()), 3), expected);
         let (pool, mut random) = (Pool::new(2), Random::new(9));
@@ -117,23 +123,29 @@ fn a_random_model_learns_to_copy() {
         "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "vocab_size": 48,
         "tie_word_embeddings": true, "rope_theta": 10_000.0,
     });
-    let decoder = Decoder::random(&config, 3).unwrap();
-    let options = TrainingOptions {
-        epochs: 12,
-        batch_size: 32,
-        learning_rate: 5e-3,
-        warmup_steps: 20,
-        ..TrainingOptions::default()
-    };
-    let mut trainer =
-        Trainer::new(decoder, options, (copies(1200, 1), copies(50, 2)), None).unwrap();
-    let pool = Pool::new(2);
-    let before = trainer.evaluate(&pool).unwrap();
-    while !trainer.is_done() {
-        trainer.advance(&pool).unwrap();
+    for precision in [Precision::Float32, Precision::Bfloat16] {
+        let decoder = Decoder::random(&config, 3).unwrap();
+        let options = TrainingOptions {
+            epochs: 12,
+            batch_size: 32,
+            learning_rate: 5e-3,
+            warmup_steps: 20,
+            precision,
+            ..TrainingOptions::default()
+        };
+        let mut trainer =
+            Trainer::new(decoder, options, (copies(1200, 1), copies(50, 2)), None).unwrap();
+        let pool = Pool::new(2);
+        let before = trainer.evaluate(&pool).unwrap();
+        while !trainer.is_done() {
+            trainer.advance(&pool).unwrap();
+        }
+        let after = trainer.evaluate(&pool).unwrap();
+        assert!(
+            before > 3.5 && after < 1.0,
+            "{precision:?} {before} {after}"
+        );
     }
-    let after = trainer.evaluate(&pool).unwrap();
-    assert!(before > 3.5 && after < 1.0, "{before} {after}");
 }
 
 #[test]

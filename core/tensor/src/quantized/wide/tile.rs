@@ -34,7 +34,7 @@ pub(super) struct Tile {
 pub(super) fn rows(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Vnni => 9,
+        Isa::Vnni | Isa::Amx => 9,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => 8,
         #[cfg(target_arch = "x86_64")]
@@ -49,7 +49,7 @@ pub(super) fn rows(isa: Isa) -> usize {
 pub(super) fn panels(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Vnni => 3,
+        Isa::Vnni | Isa::Amx => 3,
         _ => 1,
     }
 }
@@ -65,7 +65,7 @@ pub(super) unsafe fn run(isa: Isa, rows: usize, panels: usize, tile: &Tile) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Vnni => x86::vnni(rows, panels, tile, &mut sums),
+            Isa::Vnni | Isa::Amx => x86::vnni(rows, panels, tile, &mut sums),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => x86::avx512(rows, tile, &mut sums),
             #[cfg(target_arch = "x86_64")]
