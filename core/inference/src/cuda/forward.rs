@@ -1,9 +1,10 @@
 //! One forward pass on a device: the steps of [`Decoder::forward`], launched one behind the other.
 
 use outcrop_tensor::cuda::{
-    Buffer, CudaError, Device, ExpertLinear, Gated, Gather, Linear as Product, Norm,
-    PagedAttention, Rotary, Routing, add_experts, expert_linear, finish_logits, gated, gather_rows,
-    linear, paged_attention, rms_norm, rotary, route,
+    Buffer, CudaError, DecodeRoom, Device, ExpertLinear, Gated, Gather, Linear as Product, Norm,
+    PagedAttention, Rotary, Routing, add_experts, attention_decode, attention_prefill,
+    expert_linear, finish_logits, gated, gather_rows, linear, paged_attention, rms_norm, rotary,
+    route,
 };
 
 use crate::decoder_config::{DecoderConfig, GatedActivation, RopeOrder, Routing as RoutingKind};
@@ -11,7 +12,7 @@ use crate::decoder_weights::Decoder;
 
 use super::pages::DevicePages;
 use super::room::{ExpertRoom, LogitRoom, Room};
-use super::step_rows::StepRows;
+use super::step_rows::{Cut, StepRows};
 use super::weights::{
     DeviceExperts, DeviceGatedMlp, DeviceLayer, DeviceMlp, DeviceWeights, ExpertMatrices,
 };
@@ -212,7 +213,18 @@ impl Pass<'_> {
             soft_cap: config.attention_soft_cap,
         };
         let pool = pages.pool(config, index, self.rows, numbers)?;
-        paged_attention(self.device, pool, attention)?;
+        match numbers.cut {
+            None => paged_attention(self.device, pool, attention)?,
+            Some(Cut::Tiles(tiles)) => attention_prefill(self.device, pool, attention, tiles)?,
+            Some(Cut::Chunks(chunks)) => {
+                let parts = DecodeRoom {
+                    parts: room.parts.view_mut(),
+                    weights: room.part_weights.view_mut(),
+                    chunks,
+                };
+                attention_decode(self.device, pool, attention, parts)?;
+            }
+        }
         let (input, out) = (room.attended.view(), room.delta.view_mut());
         layer.output.apply(self.device, count, input, out)?;
         self.add(layer.attention_post_norm.as_ref(), count, room)

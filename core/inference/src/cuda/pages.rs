@@ -44,6 +44,11 @@ impl DevicePages {
         })
     }
 
+    /// How they store an element.
+    pub fn format(&self) -> KvFormat {
+        self.format
+    }
+
     /// Bytes of a page.
     pub fn page_bytes(&self) -> usize {
         self.page_bytes

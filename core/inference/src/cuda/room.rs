@@ -19,6 +19,9 @@ pub(super) struct Room {
     pub keys: Buffer<f32>,
     pub values: Buffer<f32>,
     pub attended: Buffer<f32>,
+    /// Parts of the softmax of rows that are cut in chunks, and their weights.
+    pub parts: Buffer<f32>,
+    pub part_weights: Buffer<f32>,
     pub gate: Buffer<f32>,
     pub up: Buffer<f32>,
     pub experts: Option<ExpertRoom>,
@@ -36,8 +39,13 @@ pub(super) struct ExpertRoom {
 }
 
 impl Room {
-    /// Room for `rows` rows of a decoder.
-    pub fn new(device: &Device, config: &DecoderConfig, rows: usize) -> Result<Self, CudaError> {
+    /// Room for `rows` rows of a decoder, and for `parts` parts of their softmax.
+    pub fn new(
+        device: &Device,
+        config: &DecoderConfig,
+        rows: usize,
+        parts: usize,
+    ) -> Result<Self, CudaError> {
         let take = |width: usize| Buffer::zeroed(device, rows * width);
         let (hidden, query, kv) = (config.hidden_size, config.query_size(), config.kv_size());
         Ok(Self {
@@ -51,6 +59,8 @@ impl Room {
             keys: take(kv)?,
             values: take(kv)?,
             attended: take(query)?,
+            parts: Buffer::zeroed(device, parts * query)?,
+            part_weights: Buffer::zeroed(device, parts * 2 * config.heads)?,
             gate: take(config.intermediate_size)?,
             up: take(config.intermediate_size)?,
             experts: match &config.experts {

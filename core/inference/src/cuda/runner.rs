@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use outcrop_api::{Error, Result};
-use outcrop_tensor::cuda::{CudaError, Device, Graph};
+use outcrop_tensor::cuda::{ATTENTION_CHUNK, CudaError, Device, Graph, attention_serves};
 
+use crate::block_pool::PAGE_TOKENS;
+use crate::decoder_config::DecoderConfig;
 use crate::decoder_weights::Decoder;
 use crate::kv_cache::KvDtype;
 use crate::step::{Rows, StepModel};
@@ -14,7 +16,7 @@ use super::forward::Pass;
 use super::pages::DevicePages;
 use super::refused;
 use super::room::{LogitRoom, Room};
-use super::step_rows::{StepRows, sizes};
+use super::step_rows::{Cutting, StepRows, sizes};
 use super::weights::DeviceWeights;
 
 /// Most rows of a step that is recorded as a graph: above it launches cost little beside the work.
@@ -29,14 +31,40 @@ pub(crate) struct CudaRunner {
     pages: DevicePages,
     page_count: usize,
     rows: StepRows,
+    /// How attention is cut, where tensor cores compute it.
+    cutting: Option<Cutting>,
     room: Room,
     logits: LogitRoom,
-    /// By the number of rows, all wanted.
-    graphs: HashMap<usize, Graph>,
-    /// Numbers of rows that were computed once: their kernels are loaded.
-    seen: HashSet<usize>,
+    /// By the number of rows, all wanted, and the chunks that each is cut in.
+    graphs: HashMap<(usize, usize), Graph>,
+    /// Likewise, those that were computed once: their kernels are loaded.
+    seen: HashSet<(usize, usize)>,
     /// What went wrong between two steps.
     failed: Option<CudaError>,
+}
+
+/// Most bytes of the parts of softmaxes: rows that have no room there go through longer blocks, to the
+/// same bits.
+const MOST_PART_BYTES: usize = 64 << 20;
+
+/// How the attention of a decoder over these pages is cut, if tensor cores compute it.
+fn cutting(config: &DecoderConfig, pages: &DevicePages, room: &RunnerRoom) -> Option<Cutting> {
+    let group = config.heads / config.kv_heads;
+    if !attention_serves(pages.format(), config.head_dim, group) {
+        return None;
+    }
+    let longest = (room.pages * PAGE_TOKENS).div_ceil(ATTENTION_CHUNK);
+    let row_bytes = 4 * config.heads * (config.head_dim + 2);
+    let parts = room.sequences * longest.next_power_of_two();
+    Some(Cutting {
+        group,
+        parts: parts.min(MOST_PART_BYTES / row_bytes),
+    })
+}
+
+/// Parts that there is to be room for; one, of which nothing is made, where attention is not cut.
+fn parts(cutting: Option<Cutting>) -> usize {
+    cutting.map_or(1, |cutting| cutting.parts)
 }
 
 /// Bounds of a runner's room.
@@ -70,12 +98,15 @@ impl CudaRunner {
         let device = Device::open(ordinal)?;
         let config = &decoder.config;
         let sizes = (room.rows, room.sequences, room.pages);
+        let pages = DevicePages::new(&device, config, room.pages, room.kv_dtype)?;
+        let cutting = cutting(config, &pages, &room);
         Ok(Self {
             weights: DeviceWeights::upload(&device, &decoder)?,
-            pages: DevicePages::new(&device, config, room.pages, room.kv_dtype)?,
+            pages,
             page_count: room.pages,
-            rows: StepRows::new(&device, &decoder.ropes, sizes)?,
-            room: Room::new(&device, config, room.rows)?,
+            rows: StepRows::new(&device, &decoder.ropes, sizes, cutting)?,
+            cutting,
+            room: Room::new(&device, config, room.rows, parts(cutting))?,
             logits: LogitRoom::new(&device, room.sequences, config.vocab_size)?,
             graphs: HashMap::new(),
             seen: HashSet::new(),
@@ -97,10 +128,10 @@ impl CudaRunner {
         }
         if is_small {
             let sizes = (count, sequences, pages.max(self.page_count));
-            self.rows = StepRows::new(&self.device, &self.decoder.ropes, sizes)?;
+            self.rows = StepRows::new(&self.device, &self.decoder.ropes, sizes, self.cutting)?;
         }
         if count > self.room.rows {
-            self.room = Room::new(&self.device, config, count)?;
+            self.room = Room::new(&self.device, config, count, parts(self.cutting))?;
         }
         if few {
             self.logits = LogitRoom::new(&self.device, wanted, config.vocab_size)?;
@@ -121,17 +152,17 @@ impl CudaRunner {
         let (count, ..) = sizes(rows);
         self.fit(rows, wanted)?;
         self.rows.send(&self.decoder.ropes, rows)?;
-        let is_graph = wanted == count && count <= MOST_GRAPH_ROWS && self.seen.contains(&count);
-        let is_done = match is_graph {
-            true => keep_going() && self.play(count)?,
-            false => self.launch(count, wanted, keep_going)?,
+        // Rows that are joined to tiles are other tiles in the next step.
+        let alike = self.rows.chunks().map(|chunks| (count, chunks));
+        let alike = alike.filter(|_| wanted == count && count <= MOST_GRAPH_ROWS);
+        let is_done = match alike.filter(|alike| self.seen.contains(alike)) {
+            Some(alike) => keep_going() && self.play(alike)?,
+            None => self.launch(count, wanted, keep_going)?,
         };
         if is_done {
             let len = wanted * self.decoder.config.vocab_size;
             self.logits.device.read_later(&mut self.logits.host, len)?;
-            if wanted == count {
-                self.seen.insert(count);
-            }
+            self.seen.extend(alike);
         }
         // The step's numbers and logits are in memory that the next step writes.
         self.device.synchronize()?;
@@ -160,14 +191,16 @@ impl CudaRunner {
         )
     }
 
-    /// Plays the graph of steps of `count` rows, all wanted; records it the first time.
-    fn play(&mut self, count: usize) -> std::result::Result<bool, CudaError> {
-        if !self.graphs.contains_key(&count) {
+    /// Plays the graph of steps of so many rows, all wanted, each cut in so many chunks; records it
+    /// the first time.
+    fn play(&mut self, alike: (usize, usize)) -> std::result::Result<bool, CudaError> {
+        let (count, _) = alike;
+        if !self.graphs.contains_key(&alike) {
             let device = self.device.clone();
             let graph = Graph::record(&device, || self.launch(count, count, &|| true).map(|_| ()))?;
-            self.graphs.insert(count, graph);
+            self.graphs.insert(alike, graph);
         }
-        if let Some(graph) = self.graphs.get_mut(&count) {
+        if let Some(graph) = self.graphs.get_mut(&alike) {
             graph.launch()?;
         }
         Ok(true)

@@ -1,6 +1,8 @@
 //! The numbers of a step's rows on a device: tokens, positions, pages, frequencies.
 
-use outcrop_tensor::cuda::{Buffer, CudaError, Device, Pinned, View};
+use outcrop_tensor::cuda::{
+    ATTENTION_CHUNK, Buffer, CudaError, Device, Pinned, View, attention_tiles,
+};
 
 use crate::block_pool::PAGE_TOKENS;
 use crate::rope::RotaryEmbedding;
@@ -15,14 +17,45 @@ struct Places {
     pages: usize,
 }
 
+/// Words that a tile begins at a multiple of.
+const TILE_ALIGNMENT: usize = 4;
+
 /// A step's numbers, in one buffer that one copy fills.
 #[derive(Debug)]
 pub(super) struct StepRows {
     places: Places,
     /// Pairs of each rope.
     pairs: Vec<usize>,
+    cutting: Option<Cutting>,
+    /// The cuts of all rows of the last step, and of those that are kept.
+    cuts: [Option<Sent>; 2],
     host: Pinned<u32>,
     device: Buffer<u32>,
+}
+
+/// What the attention on tensor cores is cut by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cutting {
+    /// Heads that share keys.
+    pub group: usize,
+    /// Parts of a softmax, a row's and a chunk's, that there is room for.
+    pub parts: usize,
+}
+
+/// How the attention of rows is cut for tensor cores. Either gives the same bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut<'a> {
+    /// Each row by itself, in so many chunks of positions.
+    Chunks(usize),
+    /// Successive rows together.
+    Tiles(View<'a, u32>),
+}
+
+/// As [`Cut`], with the place of the tiles.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Chunks(usize),
+    Tiles { start: usize, len: usize },
 }
 
 /// A step's rows, or those of them that are wanted.
@@ -32,17 +65,38 @@ pub(super) struct RowNumbers<'a> {
     pub sequences: View<'a, u32>,
     /// Each row's position.
     pub positions: View<'a, u32>,
+    /// None where the attention of the model is not computed on tensor cores.
+    pub cut: Option<Cut<'a>>,
+}
+
+impl Cutting {
+    /// How `rows` rows up to position `deepest` are cut, which make `tiles`, to be sent to
+    /// `start`: by themselves where no two share a tile and their parts have room.
+    fn of(self, rows: usize, tiles: &[u32], deepest: u32, start: usize) -> Sent {
+        // Powers of two, so that few graphs are recorded as sequences grow.
+        let chunks = (deepest as usize / ATTENTION_CHUNK + 1).next_power_of_two();
+        match tiles.len() == 4 * rows && rows * chunks <= self.parts {
+            true => Sent::Chunks(chunks),
+            false => Sent::Tiles {
+                start,
+                len: tiles.len(),
+            },
+        }
+    }
 }
 
 impl StepRows {
-    /// Room for steps of `rows` rows of `sequences` sequences with `pages` pages together.
+    /// Room for steps of `rows` rows of `sequences` sequences with `pages` pages together, of a model
+    /// whose attention is cut by `cutting`.
     pub fn new(
         device: &Device,
         ropes: &[RotaryEmbedding],
         (rows, sequences, pages): (usize, usize, usize),
+        cutting: Option<Cutting>,
     ) -> Result<Self, CudaError> {
         let pairs: Vec<usize> = ropes.iter().map(RotaryEmbedding::pairs).collect();
-        let words = 6 * rows + sequences * (1 + pairs.iter().sum::<usize>()) + pages;
+        let tiles = cutting.map_or(0, |_| 2 * 4 * rows + TILE_ALIGNMENT);
+        let words = 6 * rows + sequences * (1 + pairs.iter().sum::<usize>()) + pages + tiles;
         Ok(Self {
             places: Places {
                 rows,
@@ -50,6 +104,8 @@ impl StepRows {
                 pages,
             },
             pairs,
+            cutting,
+            cuts: [None; 2],
             host: Pinned::zeroed(device, words)?,
             device: Buffer::zeroed(device, words)?,
         })
@@ -110,7 +166,36 @@ impl StepRows {
             words[at..at + pages.len()].copy_from_slice(pages);
             at += pages.len();
         }
+        self.cuts = [None; 2];
+        if let Some(cutting) = self.cutting {
+            at = at.next_multiple_of(TILE_ALIGNMENT);
+            for (cut, (place, count)) in self.cuts.iter_mut().zip([(1, row), (4, kept)]) {
+                let (sequences, positions) = (place * most, (place + 1) * most);
+                let tiles = attention_tiles(
+                    &words[sequences..sequences + count],
+                    &words[positions..positions + count],
+                    cutting.group,
+                );
+                let deepest = words[positions..positions + count].iter().max();
+                let sent = cutting.of(count, &tiles, deepest.copied().unwrap_or_default(), at);
+                if let Sent::Tiles { len, .. } = sent {
+                    words[at..at + len].copy_from_slice(&tiles);
+                    at += len;
+                }
+                *cut = Some(sent);
+            }
+        }
         self.device.write_later(&self.host, at)
+    }
+
+    /// The chunks of each row of the last step, where a step of as many rows and chunks is launched
+    /// the same: none where its rows were joined to tiles, 0 where nothing is cut.
+    pub fn chunks(&self) -> Option<usize> {
+        match self.cuts[0] {
+            None => Some(0),
+            Some(Sent::Chunks(chunks)) => Some(chunks),
+            Some(Sent::Tiles { .. }) => None,
+        }
     }
 
     /// All rows' tokens.
@@ -120,12 +205,12 @@ impl StepRows {
 
     /// All rows.
     pub fn all(&self) -> Result<RowNumbers<'_>, CudaError> {
-        self.numbers(1)
+        self.numbers(1, self.cuts[0])
     }
 
     /// The rows whose logits are wanted.
     pub fn kept(&self) -> Result<RowNumbers<'_>, CudaError> {
-        self.numbers(4)
+        self.numbers(4, self.cuts[1])
     }
 
     /// Which of all rows the wanted ones are.
@@ -134,12 +219,19 @@ impl StepRows {
         self.device.part(3 * rows..4 * rows)
     }
 
-    fn numbers(&self, place: usize) -> Result<RowNumbers<'_>, CudaError> {
+    fn numbers(&self, place: usize, cut: Option<Sent>) -> Result<RowNumbers<'_>, CudaError> {
         let rows = self.places.rows;
         let part = |place: usize| self.device.part(place * rows..(place + 1) * rows);
         Ok(RowNumbers {
             sequences: part(place)?,
             positions: part(place + 1)?,
+            cut: match cut {
+                None => None,
+                Some(Sent::Chunks(chunks)) => Some(Cut::Chunks(chunks)),
+                Some(Sent::Tiles { start, len }) => {
+                    Some(Cut::Tiles(self.device.part(start..start + len)?))
+                }
+            },
         })
     }
 

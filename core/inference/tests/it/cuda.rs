@@ -3,11 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use outcrop_api::{ErrorKind, InferenceConfig};
-use outcrop_inference::{Device, DeviceChoice, Engine, EngineOptions, Sampler, SamplerScratch};
+use outcrop_inference::{
+    Device, DeviceChoice, Engine, EngineOptions, KvDtype, Sampler, SamplerScratch,
+};
 use outcrop_kernels_cpu as stand_in;
 use outcrop_tensor::cuda::{self, Buffer, Sample, SampleRow, use_images};
 
-use crate::families::FAMILIES;
+use crate::families::{FAMILIES, save};
 use crate::golden::{DECODERS, distance, engine, fixture, greedy, ids, json, numbers};
 
 /// Largest difference of logits in F32 from the golden ones, as on the CPU.
@@ -146,6 +148,103 @@ async fn a_row_has_one_outcome_whatever_is_beside_it() {
         first.ids
     );
     assert_eq!(again.ids, first.ids);
+}
+
+/// A decoder of random weights whose heads are as long as tensor cores take them.
+fn with_long_heads(folder: &std::path::Path) {
+    let (hidden, heads, kv_heads, head, inner, vocabulary) = (32, 2, 1, 64, 32, 256);
+    let config = serde_json::json!({
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner,
+        "num_hidden_layers": 2, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "head_dim": head, "vocab_size": vocabulary, "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
+        "bos_token_id": 1, "eos_token_id": 2,
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let mut state = 7u32;
+    let mut random = |shape: [usize; 2]| {
+        let one = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * 0.3
+        };
+        (0..shape[0] * shape[1]).map(one).collect::<Vec<f32>>()
+    };
+    let mut tensors = Vec::new();
+    let mut add = |name: String, shape: [usize; 2]| {
+        tensors.push((name, shape.to_vec(), random(shape)));
+    };
+    add("model.embed_tokens.weight".into(), [vocabulary, hidden]);
+    for layer in 0..2 {
+        for (name, shape) in [
+            ("self_attn.q_proj", [heads * head, hidden]),
+            ("self_attn.k_proj", [kv_heads * head, hidden]),
+            ("self_attn.v_proj", [kv_heads * head, hidden]),
+            ("self_attn.o_proj", [hidden, heads * head]),
+            ("mlp.gate_proj", [inner, hidden]),
+            ("mlp.up_proj", [inner, hidden]),
+            ("mlp.down_proj", [hidden, inner]),
+        ] {
+            add(format!("model.layers.{layer}.{name}.weight"), shape);
+        }
+    }
+    for name in ["0.input", "0.post_attention", "1.input", "1.post_attention"] {
+        let name = format!("model.layers.{name}_layernorm.weight");
+        tensors.push((name, vec![hidden], vec![1.0; hidden]));
+    }
+    tensors.push(("model.norm.weight".into(), vec![hidden], vec![1.0; hidden]));
+    save(&folder.join("model.safetensors"), &tensors);
+    std::fs::copy(
+        fixture("llama3/tokenizer.json"),
+        folder.join("tokenizer.json"),
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn tensor_cores_give_a_row_one_outcome_prefilled_or_decoded() {
+    let Some(_stand_in) = StandIn::install() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    with_long_heads(folder.path());
+    let halves = EngineOptions {
+        kv_dtype: KvDtype::F16,
+        ..options()
+    };
+    let load = |options: EngineOptions| Engine::load(folder.path(), "long-heads", options).unwrap();
+    let on_cpu = load(EngineOptions {
+        device: Device::Cpu,
+        ..halves.clone()
+    });
+    let whole = load(halves.clone());
+    // Over two chunks of positions.
+    let prompt: Vec<u32> = (0..530).map(|i| (7 * i + 11) % 250 + 3).collect();
+    let got = whole.logits(&prompt).await.unwrap();
+    let off = distance(&got, &on_cpu.logits(&prompt).await.unwrap());
+    println!("logits off by {off:.2e}");
+    assert!(off > 0.0 && off <= 2e-2, "{off}");
+
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let cut = |step_tokens| {
+        load(EngineOptions {
+            step_tokens,
+            ..halves.clone()
+        })
+    };
+    let few = &prompt[..40];
+    let expected = bits(&whole.logits(few).await.unwrap());
+    // A row a step, from recorded graphs; then in tiles of other lengths beside another sequence.
+    assert_eq!(bits(&cut(1).logits(few).await.unwrap()), expected);
+    let engine = cut(250);
+    let other = engine.clone();
+    let beside = tokio::spawn(async move { other.generate(greedy((1..30).collect(), 5)).await });
+    assert_eq!(bits(&engine.logits(&prompt).await.unwrap()), bits(&got));
+    beside.await.unwrap().unwrap();
+    let expected = on_cpu.generate(greedy(prompt.clone(), 4)).await.unwrap();
+    assert_eq!(
+        engine.generate(greedy(prompt, 4)).await.unwrap().ids,
+        expected.ids
+    );
 }
 
 #[tokio::test]

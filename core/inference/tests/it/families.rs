@@ -236,7 +236,7 @@ fn gguf_of_every_family_means_the_same_as_its_safetensors() {
 }
 
 /// Writes a safetensors file of F32 tensors.
-fn save(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
+pub fn save(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, shape, numbers) in tensors {
         let start = data.len();
