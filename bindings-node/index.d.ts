@@ -478,10 +478,11 @@ export class Session {
   createAgent(name: string, options: AgentOptions): Promise<Agent>;
   /**
    * The agent by its name, id or ARN. `actionGroups` are those of its tools that run in this
-   * process: a turn is paused for the others.
+   * process, as are those of `collaborators`: a turn is paused for the others.
    */
   agent(
-    nameOrId: string, options?: CallOptions & { actionGroups?: ActionGroup[] },
+    nameOrId: string,
+    options?: CallOptions & { actionGroups?: ActionGroup[]; collaborators?: Agent[] },
   ): Promise<Agent>;
   /** What is known of the agents of the home, the oldest first. */
   agents(): Promise<AgentInfo[]>;
@@ -1215,6 +1216,18 @@ export interface ActionGroup {
   description?: string;
 }
 
+/** An agent that another one may hand work to. */
+export interface Collaborator {
+  /** The agent, or its name or id. */
+  agent: string | Agent;
+  /** When work is to be handed to it, for the model. */
+  instruction?: string;
+  /** The name that the supervisor knows it by. Default: its own. */
+  name?: string;
+  /** Whether it is told what the user and the supervisor have said before. Default: no. */
+  relayHistory?: boolean;
+}
+
 /** What an agent is created with. */
 export interface AgentOptions extends CallOptions {
   /** The model that it asks. */
@@ -1225,8 +1238,13 @@ export interface AgentOptions extends CallOptions {
   actionGroups?: ActionGroup[];
   /** Where it may look things up. */
   knowledgeBases?: (string | KnowledgeBase)[];
-  /** The agents that it may hand work to. */
-  collaborators?: (string | Agent)[];
+  /** The agents that it may hand work to. The functions of handles run here. */
+  collaborators?: (string | Agent | Collaborator)[];
+  /**
+   * `SUPERVISOR`, the default: it plans, and its collaborators are callables of its model.
+   * `SUPERVISOR_ROUTER`: its model is asked first which one answers alone.
+   */
+  collaboration?: "SUPERVISOR" | "SUPERVISOR_ROUTER";
   /** What its calls require beyond being in its action groups. */
   rules?: AgentRule[];
   description?: string;
@@ -1288,6 +1306,8 @@ export interface PendingCall {
   actionGroup: string | null;
   sessionId: string;
   toolUseId: string;
+  /** The names of the agents that the work was handed down to, where it is a call of the last. */
+  within: string[];
 }
 
 /** One event of a trace. */
@@ -1299,6 +1319,10 @@ export interface TraceEvent {
   time: string;
   /** SHA-256 of what it tells of. */
   digest: string;
+  /** The delegations that it is within, where it is of an agent that was handed work. */
+  within?: {
+    call: string; name: string; agentId: string; agentVersion: string; aliasId?: string;
+  }[];
   /** One member: what it tells. */
   event: Record<string, any>;
 }

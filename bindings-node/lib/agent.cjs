@@ -11,12 +11,15 @@ const { compact } = require("./requests.cjs");
 const { groupOf } = require("./tools.cjs");
 
 const AGENT_OPTIONS = [
-  "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "rules", "description",
+  "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "collaboration",
+  "rules", "description",
   "temperature", "seed", "maxSteps", "maxTokens", "maxSeconds", "maxCost", "price", "replace",
   "signal",
 ];
 const INVOKE_OPTIONS = ["sessionId", "sessionAttributes", "promptSessionAttributes", "signal"];
 const STEPS = 0xffffffff;
+/** An agent's tools that run here, for those that hand work to it. */
+const TOOLS = Symbol("tools");
 
 function named(field, items) {
   if (absent(items)) return [];
@@ -34,10 +37,39 @@ function groupsOf(groups) {
   };
 }
 
+/** The agents that another may hand work to, as the core reads them, and the tools of handles. */
+function teamOf(given) {
+  if (absent(given)) return { team: [], tools: new Map() };
+  if (!Array.isArray(given)) throw wrong("collaborators", "an array", given);
+  const tools = new Map();
+  const team = given.map((item, at) => {
+    const place = `collaborators[${at}]`;
+    const bare = typeof item === "string" || item instanceof Agent;
+    const said = checkOptions(
+      bare ? { agent: item } : object(place, item, "an agent, its name or a collaborator"),
+      ["agent", "name", "instruction", "relayHistory"], place,
+    );
+    if (said.agent instanceof Agent) {
+      for (const [name, made] of said.agent[TOOLS]) {
+        tools.set(name.includes("/") ? name : `${said.agent.id}/${name}`, made);
+      }
+    }
+    return compact({
+      agent: text(`${place}.agent`, said.agent?.id ?? said.agent),
+      name: optional(text, `${place}.name`, said.name),
+      instruction: optional(text, `${place}.instruction`, said.instruction),
+      relaysHistory: optional(flag, `${place}.relayHistory`, said.relayHistory),
+    });
+  });
+  return { team, tools };
+}
+
 /** An agent's request as JSON, and its tools. */
 function agentRequest(name, options) {
   const given = checkOptions(options, AGENT_OPTIONS, "createAgent");
   const { declarations, tools } = groupsOf(given.actionGroups);
+  const { team, tools: others } = teamOf(given.collaborators);
+  for (const [other, made] of others) tools.set(other, made);
   const model = given.model instanceof Model ? given.model.id : text("model", given.model);
   const count = (field) => {
     const value = optional(integer, field, given[field], Number.MAX_SAFE_INTEGER);
@@ -51,7 +83,8 @@ function agentRequest(name, options) {
     description: optional(text, "description", given.description),
     actionGroups: declarations,
     knowledgeBases: named("knowledgeBases", given.knowledgeBases),
-    collaborators: named("collaborators", given.collaborators).map((agent) => ({ agent })),
+    collaborators: team,
+    collaboration: optional(text, "collaboration", given.collaboration),
     rules: optional(plain, "rules", given.rules),
     inferenceConfig: compact({
       temperature: optional(real, "temperature", given.temperature),
@@ -132,7 +165,7 @@ function resultOf(value) {
   return {
     ...rest,
     message: message ?? "",
-    pending: pending.map(({ call: asked, asks }) => ({
+    pending: pending.map(({ call: asked, asks, within }) => ({
       id: asked.id,
       tool: asked.tool,
       arguments: asked.arguments,
@@ -140,6 +173,7 @@ function resultOf(value) {
       actionGroup: asked.target?.function?.actionGroup ?? null,
       sessionId: value.sessionId,
       toolUseId: asked.toolUseId,
+      within: (within ?? []).map((one) => one.name),
     })),
     steps: spent.steps,
     usage: spent.usage,
@@ -163,6 +197,10 @@ class Agent {
   /** The agent of a native handle, whose `tools` run here. */
   static async of(handle, tools) {
     return new Agent(handle, JSON.parse(await call(undefined, (c) => handle.info(c))), tools);
+  }
+
+  get [TOOLS]() {
+    return this.#tools;
   }
 
   async info() {
@@ -234,7 +272,10 @@ class Agent {
           return;
         }
         for (const event of JSON.parse(batch)) {
-          if (event.calls) await Promise.all(event.calls.map((one) => this.#run(run, one, signal)));
+          if (event.calls) {
+            const { agent } = event;
+            await Promise.all(event.calls.map((one) => this.#run(run, { ...one, agent }, signal)));
+          } else if (event.delegated) continue;
           else if (event.text !== undefined) yield { text: event.text };
           else if (event.trace) yield { trace: event.trace };
           else yield { result: resultOf(event.result) };
@@ -251,7 +292,8 @@ class Agent {
 
   async #run(run, asked, signal) {
     const { actionGroup, function: name } = asked.target.function;
-    const tool = this.#tools.get(`${actionGroup}.${name}`);
+    const over = asked.agent === this.id ? "" : `${asked.agent}/`;
+    const tool = this.#tools.get(`${over}${actionGroup}.${name}`);
     let outcome;
     try {
       if (!tool) throw new Error(`the function ${actionGroup}.${name} is not known in this process`);
@@ -280,4 +322,4 @@ async function last(events) {
   return result;
 }
 
-module.exports = { Agent, agentRequest, groupsOf };
+module.exports = { Agent, agentRequest, groupsOf, teamOf };

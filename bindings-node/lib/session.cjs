@@ -1,7 +1,7 @@
 // The session: one home folder, its models, its knowledge bases and its agents.
 "use strict";
 
-const { Agent, agentRequest, groupsOf } = require("./agent.cjs");
+const { Agent, agentRequest, groupsOf, teamOf } = require("./agent.cjs");
 const { clientConfig } = require("./aws_client.cjs");
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
 const {
@@ -195,8 +195,9 @@ class Session {
   }
 
   async agent(nameOrId, options) {
-    const given = checkOptions(options, ["actionGroups", "signal"], "agent");
+    const given = checkOptions(options, ["actionGroups", "collaborators", "signal"], "agent");
     const { tools } = groupsOf(given.actionGroups);
+    for (const [other, made] of teamOf(given.collaborators).tools) tools.set(other, made);
     const name = text("nameOrId", nameOrId);
     const signal = signalOf(options, "agent");
     return Agent.of(await call(signal, (c) => this.#native.agent(name, c)), tools);

@@ -41,11 +41,12 @@ from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
 from .statistics import EngineStatistics
 from .stream import Stream
-from .tools import ActionGroup, Tool, tool
+from .tools import ActionGroup, Collaborator, Tool, tool
 from .training import TrainingJob, TrainingMetrics, TrainingStep
 
 __all__ = [
     "ActionGroup",
+    "Collaborator",
     "AdapterInfo",
     "AdapterList",
     "Agent",

@@ -14,7 +14,7 @@ from .agent_result import AgentResult, PendingCall
 from .agent_trace import TraceEvent
 from .errors import ValidationException
 from .handle import Handle
-from .tools import ActionGroup, Tool
+from .tools import ActionGroup, Collaborator, Tool
 
 if TYPE_CHECKING:
     from . import _native
@@ -286,8 +286,8 @@ class Agent(Handle):
             while (batch := run.next(False)) is not None:
                 for event in json.loads(batch):
                     if "calls" in event:
-                        self._run_calls(run, event["calls"])
-                    else:
+                        self._run_calls(run, _calls(event))
+                    elif "delegated" not in event:
                         yield _event(event)
         finally:
             run.close()
@@ -299,8 +299,8 @@ class Agent(Handle):
             while (batch := await run.next(True)) is not None:
                 for event in json.loads(batch):
                     if "calls" in event:
-                        await asyncio.gather(*(self._arun(run, call) for call in event["calls"]))
-                    else:
+                        await asyncio.gather(*(self._arun(run, call) for call in _calls(event)))
+                    elif "delegated" not in event:
                         yield _event(event)
         finally:
             run.close()
@@ -334,12 +334,19 @@ class Agent(Handle):
     def _tool(self, call: Mapping[str, Any]) -> Tool:
         target = call["target"]["function"]
         name = f"{target['actionGroup']}.{target['function']}"
+        if call["agent"] != self._id:
+            name = f"{call['agent']}/{name}"
         if not self._tools or name not in self._tools:
             raise ValidationException(f"the function {name} is not known in this process")
         return self._tools[name]
 
     def _start(self, call: Mapping[str, Any]) -> Any:
         return self._tool(call)._call(call["arguments"])
+
+
+def _calls(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The calls that are to be run, each with the agent that makes it."""
+    return [{**call, "agent": event["agent"]} for call in event["calls"]]
 
 
 def _event(event: Mapping[str, Any]) -> AgentEvent:
@@ -445,7 +452,8 @@ def _fork_arguments(
 def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
     """An `AgentRequest` as JSON, and the functions that run here, by `group.function`."""
     groups = list(arguments["action_groups"] or ())
-    tools = tools_of(groups)
+    team = collaborators_of(arguments["collaborators"])
+    tools = {**tools_of(groups), **team_tools(team)}
     limits = {
         member: checks.integer(name, arguments[name])
         for name, member in (("max_steps", "maxSteps"), ("max_tokens", "maxTokens"))
@@ -468,9 +476,10 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
             for at, base in enumerate(arguments["knowledge_bases"] or ())
         ],
         "collaborators": [
-            {"agent": checks.text(f"collaborators[{at}]", getattr(agent, "id", agent))}
-            for at, agent in enumerate(arguments["collaborators"] or ())
+            collaborator._request(f"collaborators[{at}]")
+            for at, collaborator in enumerate(team)
         ],
+        "collaboration": checks.text("collaboration", arguments["collaboration"]),
         "inferenceConfig": {
             member: arguments[name]
             for name, member in (("temperature", "temperature"), ("seed", "seed"))
@@ -513,6 +522,23 @@ def tools_of(groups: Iterable[ActionGroup] | None) -> dict[str, Tool]:
     """The functions of action groups that run here, by `group.function`."""
     groups = [_group(at, group) for at, group in enumerate(groups or ())]
     return {f"{group.name}.{made.name}": made for group in groups for made in group._tools()}
+
+
+def collaborators_of(given: Iterable[Any] | None) -> list[Collaborator]:
+    """What `collaborators` names, each as a :class:`Collaborator`."""
+    return [
+        one if isinstance(one, Collaborator) else Collaborator(one) for one in (given or ())
+    ]
+
+
+def team_tools(team: Iterable[Collaborator]) -> dict[str, Tool]:
+    """The functions of collaborators that run here, by `agentId/group.function`."""
+    return {
+        name if "/" in name else f"{one.agent.id}/{name}": made
+        for one in team
+        if isinstance(one.agent, Agent)
+        for name, made in (one.agent._tools or {}).items()
+    }
 
 
 def _group(at: int, group: Any) -> ActionGroup:

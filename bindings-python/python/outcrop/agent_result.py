@@ -30,6 +30,8 @@ class PendingCall:
     session_id: str
     #: The model's own id of it.
     tool_use_id: str = ""
+    #: The names of the agents that the work was handed down to, where it is a call of the last.
+    within: tuple[str, ...] = ()
 
     @classmethod
     def _from(cls, value: Mapping[str, Any], session_id: str) -> PendingCall:
@@ -43,6 +45,7 @@ class PendingCall:
             action_group=target.get("actionGroup"),
             session_id=session_id,
             tool_use_id=call["toolUseId"],
+            within=tuple(one["name"] for one in value.get("within", ())),
         )
 
 

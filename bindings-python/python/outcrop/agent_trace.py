@@ -46,6 +46,8 @@ class TraceEvent:
     kind: str
     #: What it tells.
     detail: dict[str, Any]
+    #: The names of the agents that the work was handed down to, where it is of one of them.
+    within: tuple[str, ...] = ()
 
     @classmethod
     def _from(cls, value: Mapping[str, Any]) -> TraceEvent:
@@ -57,7 +59,11 @@ class TraceEvent:
             digest=value["digest"],
             kind=kind,
             detail=detail,
+            within=tuple(one["name"] for one in value.get("within", ())),
         )
+
+    def _indent(self) -> int:
+        return 2 * len(self.within) + (self.kind in _DEEPER)
 
     def _words(self) -> str:
         detail = self.detail
@@ -88,7 +94,7 @@ class Trace(list[TraceEvent]):
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{'  ' if event.kind in _DEEPER else ''}{event.step:>3} "
+            f"{event._indent() * '  '}{event.step:>3} "
             f"{_LABELS[event.kind]}: {shorten(' '.join(event._words().split()), 100)}"
             for event in self
         )
@@ -96,7 +102,7 @@ class Trace(list[TraceEvent]):
     def _repr_html_(self) -> str:
         rows = []
         for event in self:
-            indent = "2.5em" if event.kind in _DEEPER else "0.5em"
+            indent = f"{0.5 + 2 * event._indent()}em"
             words = escape(shorten(" ".join(event._words().split()), 160))
             whole = escape(json.dumps(event.detail, indent=2, ensure_ascii=False))
             rows.append(

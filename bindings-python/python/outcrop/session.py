@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _native, checks
-from .agent import Agent, agent_request, tools_of
+from .agent import Agent, agent_request, collaborators_of, team_tools, tools_of
 from .aws.face import AwsFace
 from .checks import Path
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
@@ -22,7 +22,7 @@ from .model_info import CatalogueEntry, ModelList
 from .progress import afinish, finish
 from .requests import SPECULATION
 from .tables import record
-from .tools import ActionGroup, Tool
+from .tools import ActionGroup, Collaborator, Tool
 from .training import TrainingJob
 from .training import request as training_request
 from .twins import arguments_of
@@ -552,7 +552,8 @@ class Session(AwsFace, Handle):
         *,
         action_groups: Sequence[ActionGroup] | None = None,
         knowledge_bases: Sequence[KnowledgeBase | str] | None = None,
-        collaborators: Sequence[Agent | str] | None = None,
+        collaborators: Sequence[Collaborator | Agent | str] | None = None,
+        collaboration: str = "SUPERVISOR",
         rules: Sequence[Mapping[str, Any]] | None = None,
         description: str | None = None,
         temperature: float | None = None,
@@ -572,7 +573,10 @@ class Session(AwsFace, Handle):
             instruction: What it is told before every conversation.
             action_groups: What it may call, and nothing else.
             knowledge_bases: Where it may look things up.
-            collaborators: The agents that it may hand work to.
+            collaborators: The agents that it may hand work to: handles, names, or
+                :class:`Collaborator` with what each is for. The functions of handles run here.
+            collaboration: `SUPERVISOR`: it plans, and its collaborators are callables of its
+                model. `SUPERVISOR_ROUTER`: its model is asked first which one answers alone.
             rules: What its calls require beyond being in its action groups: dicts of `function`
                 (`"group.name"`, `"group.*"`, `"*"`) and `require`, which is `"approval"`,
                 `"never"`, `{"at_most": {"times": 2, "seconds": 60}}`,
@@ -606,7 +610,8 @@ class Session(AwsFace, Handle):
         *,
         action_groups: Sequence[ActionGroup] | None = None,
         knowledge_bases: Sequence[KnowledgeBase | str] | None = None,
-        collaborators: Sequence[Agent | str] | None = None,
+        collaborators: Sequence[Collaborator | Agent | str] | None = None,
+        collaboration: str = "SUPERVISOR",
         rules: Sequence[Mapping[str, Any]] | None = None,
         description: str | None = None,
         temperature: float | None = None,
@@ -624,7 +629,11 @@ class Session(AwsFace, Handle):
         return self._opened_agent(native, await native.info(True), tools)
 
     def agent(
-        self, name: str, *, action_groups: Sequence[ActionGroup] | None = None
+        self,
+        name: str,
+        *,
+        action_groups: Sequence[ActionGroup] | None = None,
+        collaborators: Sequence[Collaborator | Agent] | None = None,
     ) -> Agent:
         """The agent by its name, id or ARN.
 
@@ -632,19 +641,24 @@ class Session(AwsFace, Handle):
             name: The name, the id or the ARN.
             action_groups: The functions of it that run in this process. A turn is paused for those
                 that do not.
+            collaborators: Handles of its collaborators whose functions run in this process.
 
         Raises:
             ResourceNotFoundException: There is none.
         """
-        tools = tools_of(action_groups)
+        tools = {**tools_of(action_groups), **team_tools(collaborators_of(collaborators))}
         native = self._handles().session.agent(checks.text("name", name), False)
         return self._opened_agent(native, native.info(False), tools)
 
     async def aagent(
-        self, name: str, *, action_groups: Sequence[ActionGroup] | None = None
+        self,
+        name: str,
+        *,
+        action_groups: Sequence[ActionGroup] | None = None,
+        collaborators: Sequence[Collaborator | Agent] | None = None,
     ) -> Agent:
         """The awaitable twin of :meth:`agent`."""
-        tools = tools_of(action_groups)
+        tools = {**tools_of(action_groups), **team_tools(collaborators_of(collaborators))}
         native = await self._handles().session.agent(checks.text("name", name), True)
         return self._opened_agent(native, await native.info(True), tools)
 

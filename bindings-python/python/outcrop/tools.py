@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Union, overload
 
-from .checks import encode, shown, text, wrong
+from .checks import encode, flag, shown, text, wrong
 from .errors import ValidationException
 from .schemas import build, schema_of, type_hints
 
@@ -229,6 +229,29 @@ class ActionGroup(NamedTuple):
             "functions": functions,
             "execution": "RETURN_CONTROL" if any(returned) else "CALLER",
         }
+
+
+class Collaborator(NamedTuple):
+    """An agent that another one may hand work to."""
+
+    #: The agent, or its name or id. The functions of an :class:`Agent` handle run here.
+    agent: Any
+    #: When work is to be handed to it, for the model.
+    instruction: str = ""
+    #: The name that the supervisor knows it by. Default: its own.
+    name: str | None = None
+    #: Whether it is told what the user and the supervisor have said before.
+    relay_history: bool = False
+
+    def _request(self, place: str) -> dict[str, Any]:
+        request = {
+            "agent": text(f"{place}.agent", getattr(self.agent, "id", self.agent)),
+            "instruction": text(f"{place}.instruction", self.instruction),
+            "relaysHistory": flag(f"{place}.relay_history", self.relay_history),
+        }
+        if self.name is not None:
+            request["name"] = text(f"{place}.name", self.name)
+        return request
 
 
 def _listed(items: Any) -> list[Any]:

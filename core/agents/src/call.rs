@@ -1,17 +1,20 @@
 //! A call that the model asked for, from the request to its outcome.
 
-use outcrop_api::{ToolResult, ToolResultContent, ToolResultStatus};
+use outcrop_api::{Passage, ToolResult, ToolResultContent, ToolResultStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::delegation::{cited_passages, is_cut_off};
 use crate::fact::Outcome;
 use crate::toolbox::Target;
+use crate::turn::Turn;
 
 /// A call that the model asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Call {
-    /// Its id, unique in its session: turn, model call and place, such as `1.2.1`.
+    /// Its id, unique in its session: turn, model call and place, such as `1.2.1`. That of a
+    /// collaborator's call has the id of the delegation before it: `1.2.1/1.1.1`.
     pub id: String,
     /// The model's own id of it.
     pub tool_use_id: String,
@@ -41,6 +44,8 @@ pub enum Status {
     Ready {},
     /// It is being run.
     Started {},
+    /// Another agent works on it.
+    Working(Box<Turn>),
     /// It has ended.
     Ended(Outcome),
 }
@@ -50,6 +55,14 @@ impl Call {
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.status {
             Status::Ended(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// The turn of the agent that works on it.
+    pub fn working(&self) -> Option<&Turn> {
+        match &self.status {
+            Status::Working(turn) => Some(turn),
             _ => None,
         }
     }
@@ -87,7 +100,7 @@ impl Outcome {
     pub fn succeeded(&self) -> bool {
         matches!(
             self,
-            Self::Returned(_) | Self::Cut { .. } | Self::Found { .. }
+            Self::Returned(_) | Self::Cut { .. } | Self::Found { .. } | Self::Answered { .. }
         )
     }
 
@@ -102,20 +115,20 @@ impl Outcome {
         )
     }
 
-    /// The result as the model reads it.
-    pub(crate) fn for_model(&self, tool_use_id: &str) -> ToolResult {
+    /// The result as the model reads it, of another agent's answer at most `limit` characters.
+    pub(crate) fn for_model(&self, tool_use_id: &str, limit: usize) -> ToolResult {
         let status = match self.succeeded() {
             true => ToolResultStatus::Success,
             false => ToolResultStatus::Error,
         };
         ToolResult {
             tool_use_id: tool_use_id.to_string(),
-            content: vec![self.content()],
+            content: vec![self.content(limit)],
             status: Some(status),
         }
     }
 
-    fn content(&self) -> ToolResultContent {
+    fn content(&self, limit: usize) -> ToolResultContent {
         let text = match self {
             Self::Returned(Value::String(text)) => text.clone(),
             Self::Returned(value) => return ToolResultContent::Json(value.clone()),
@@ -123,14 +136,27 @@ impl Outcome {
                 format!("{text}{}", mark(text.chars().count(), *chars))
             }
             Self::Found { first, passages } => {
-                let numbered = passages.iter().enumerate().map(|(at, passage)| {
-                    json!({
-                        "number": first + at,
-                        "source": passage.location.document,
-                        "text": passage.text,
-                    })
-                });
-                return ToolResultContent::Json(json!({"passages": numbered.collect::<Vec<_>>()}));
+                return ToolResultContent::Json(json!({"passages": numbered(*first, passages)}));
+            }
+            Self::Answered {
+                agent,
+                text,
+                citations,
+                first,
+                reason,
+            } => {
+                let answer = match cut(text, limit) {
+                    None => text.clone(),
+                    Some(kept) => format!("{kept}{}", mark(limit, text.chars().count())),
+                };
+                let mut told = json!({"agent": agent, "answer": answer});
+                if is_cut_off(*reason) {
+                    told["note"] = json!("The answer was cut off by the limit of its model.");
+                }
+                if !citations.is_empty() {
+                    told["passages"] = json!(numbered(*first, &cited_passages(citations)));
+                }
+                return ToolResultContent::Json(told);
             }
             other => other.words(),
         };
@@ -163,9 +189,23 @@ impl Outcome {
                 "The same call with the same arguments was made {times} times before. It was not \
                  run again: use what it gave."
             ),
-            Self::Returned(_) | Self::Cut { .. } | Self::Found { .. } => String::new(),
+            Self::Returned(_) | Self::Cut { .. } | Self::Found { .. } | Self::Answered { .. } => {
+                String::new()
+            }
         }
     }
+}
+
+/// Passages as a model reads them, numbered from `first`.
+fn numbered(first: usize, passages: &[Passage]) -> Vec<Value> {
+    let numbered = passages.iter().enumerate().map(|(at, passage)| {
+        json!({
+            "number": first + at,
+            "source": passage.location.document,
+            "text": passage.text,
+        })
+    });
+    numbered.collect()
 }
 
 /// The beginning of `text`, where it is longer than `limit` characters.

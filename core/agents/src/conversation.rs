@@ -6,6 +6,7 @@ use outcrop_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::delegation::Ended;
 use crate::fact::{Entry, Fact};
 use crate::toolbox::Target;
 use crate::trace::{self, TraceEvent};
@@ -31,6 +32,9 @@ pub struct Conversation {
 pub struct Ran {
     /// When, RFC 3339.
     pub time: String,
+    /// The agent that it was run for, where work was handed to it; none for the session's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent: String,
     /// Its action group.
     pub action_group: String,
     /// Its name.
@@ -46,6 +50,7 @@ impl Conversation {
     /// # Errors
     /// `ConflictException` where it cannot follow: the state stays as it was.
     pub fn apply(&mut self, entry: &Entry) -> Result<Vec<TraceEvent>> {
+        let mut ended = Ended::new();
         let mut turn = match (&entry.fact, &self.turn) {
             (Fact::Begun(beginning), before) => {
                 if before.as_ref().is_some_and(|turn| turn.ending().is_none()) {
@@ -55,11 +60,17 @@ impl Conversation {
                 }
                 let messages = before.as_ref().map(|turn| turn.messages.clone());
                 let number = before.as_ref().map_or(1, |turn| turn.number + 1);
-                Turn::new(number, (**beginning).clone(), messages.unwrap_or_default())
+                let mut turn =
+                    Turn::new(number, (**beginning).clone(), messages.unwrap_or_default());
+                if let Some(before) = before {
+                    turn.threads.clone_from(&before.threads);
+                    turn.carried.clone_from(&before.carried);
+                }
+                turn
             }
             (fact, Some(turn)) => {
                 let mut turn = turn.clone();
-                turn.apply(fact)?;
+                turn.apply(fact, &mut ended)?;
                 turn
             }
             (_, None) => return Err(Error::conflict("no turn of the session has begun")),
@@ -71,16 +82,20 @@ impl Conversation {
                 .session_attributes
                 .clone_from(&self.session_attributes);
         }
-        self.count(entry, &turn);
+        if let Some(before) = self.turn.take() {
+            self.count(&entry.time, &entry.fact, &before);
+            self.turn = Some(before);
+        }
         self.facts += 1;
-        let events = trace::events(self.facts, entry, self.turn.as_ref(), &turn)?;
+        let events = trace::events(self.facts, entry, self.turn.as_ref(), &turn, &ended)?;
         self.turn = Some(turn);
         Ok(events)
     }
 
-    /// Notes the functions that a fact says were run.
-    fn count(&mut self, entry: &Entry, turn: &Turn) {
-        let ids: Vec<&String> = match &entry.fact {
+    /// Notes the functions that a fact says were run, of what the turn `before` it had asked for.
+    fn count(&mut self, time: &str, fact: &Fact, before: &Turn) {
+        let ids: Vec<&String> = match fact {
+            Fact::Within { fact, .. } => return self.count(time, fact, before),
             Fact::Started { calls } => calls.iter().collect(),
             Fact::Answered { answers } => {
                 let results = answers
@@ -90,16 +105,25 @@ impl Conversation {
             }
             _ => return,
         };
-        // A turn keeps its calls until the model's next reply.
-        for call in turn.calls.iter().filter(|call| ids.contains(&&call.id)) {
-            if let Some(Target::Function {
-                action_group,
-                function,
-                ..
-            }) = &call.target
+        for id in ids {
+            let turns = before.down_to(id);
+            let Some(turn) = turns.last() else {
+                continue;
+            };
+            let call = turn.calls.iter().find(|call| call.id == *id);
+            if let Some(call) = call
+                && let Some(Target::Function {
+                    action_group,
+                    function,
+                    ..
+                }) = &call.target
             {
                 self.ran.push(Ran {
-                    time: entry.time.clone(),
+                    time: time.to_string(),
+                    agent: turn
+                        .chain()
+                        .last()
+                        .map_or(String::new(), |last| last.agent_id.clone()),
                     action_group: action_group.clone(),
                     function: function.clone(),
                     arguments: call.arguments.clone(),

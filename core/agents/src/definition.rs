@@ -33,6 +33,9 @@ pub struct AgentDefinition {
     /// Whom it may hand work to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collaborators: Vec<Collaborator>,
+    /// How it finds the one to hand work to.
+    #[serde(default, skip_serializing_if = "Collaboration::is_supervisor")]
+    pub collaboration: Collaboration,
     /// Lengths and sampling of its model.
     #[serde(default)]
     pub inference_config: InferenceConfig,
@@ -135,8 +138,25 @@ pub fn default_results() -> usize {
     5
 }
 
+/// How an agent that has collaborators finds the one to hand work to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Collaboration {
+    /// It plans: its collaborators are callables of its model.
+    #[default]
+    Supervisor,
+    /// Its model is asked first which one answers alone; where none does, it plans.
+    SupervisorRouter,
+}
+
+impl Collaboration {
+    fn is_supervisor(&self) -> bool {
+        *self == Self::Supervisor
+    }
+}
+
 /// An agent that another one may hand work to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Collaborator {
     /// The agent's id.
@@ -148,6 +168,15 @@ pub struct Collaborator {
     /// When work is to be handed to it, for the model.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instruction: String,
+    /// The id of the alias that leads to the version; none where the draft is meant.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alias_id: String,
+    /// Whether it is told what the user and the supervisor have said before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relays_history: bool,
+    /// What it is made of, where it is kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Box<AgentDefinition>>,
 }
 
 impl AgentDefinition {

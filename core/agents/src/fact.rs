@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::AgentDefinition;
+use crate::step::EndReason;
 
 /// One fact, with the time when it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,13 @@ pub enum Fact {
         /// Why.
         reason: String,
     },
+    /// Something happened in the turn of a collaborator, or it began.
+    Within {
+        /// The id of the call that handed it the work.
+        call: String,
+        /// What happened there.
+        fact: Box<Fact>,
+    },
     /// A person changed the course of the session, which is a fork of another one.
     Edited {
         /// What was changed.
@@ -81,6 +89,10 @@ pub struct Beginning {
     /// Facts about this turn, which the model is told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prompt_session_attributes: BTreeMap<String, String>,
+    /// The functions of collaborators that the caller's own loop runs, by
+    /// `agentId/group.function`; none where it runs all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<Vec<String>>,
 }
 
 /// What came of a model call.
@@ -201,6 +213,19 @@ pub enum Outcome {
     Repeated {
         /// How often it was run.
         times: usize,
+    },
+    /// Another agent answered. The passages that it rests on are numbered from `first` in the turn.
+    Answered {
+        /// The name that its supervisor knows it by.
+        agent: String,
+        /// Its answer.
+        text: String,
+        /// What the answer rests on.
+        citations: Vec<Citation>,
+        /// The number of the first passage.
+        first: usize,
+        /// Why it ended.
+        reason: EndReason,
     },
     /// A look-up found these passages. They are numbered from `first` in the turn.
     Found {

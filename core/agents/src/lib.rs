@@ -9,12 +9,14 @@
 mod call;
 mod conversation;
 mod definition;
+mod delegation;
 pub mod digest;
 mod fact;
 mod limits;
 pub mod openapi;
 mod origin;
 mod prompt;
+mod routing;
 mod schema;
 mod step;
 mod toolbox;
@@ -24,16 +26,17 @@ mod turn;
 pub use call::{Call, Status};
 pub use conversation::{Conversation, Ran};
 pub use definition::{
-    ActionGroup, AgentDefinition, ApiOperation, Collaborator, Execution, Function,
+    ActionGroup, AgentDefinition, ApiOperation, Collaboration, Collaborator, Execution, Function,
     KnowledgeBaseLink, default_results,
 };
+pub use delegation::{Delegation, cited_passages};
 pub use fact::{
     Answer, Beginning, CallAnswer, CallEnd, Edit, Effect, Entry, Fact, ModelReply, Outcome,
     Replied, Verdict,
 };
 pub use limits::{Limits, Price};
 pub use origin::{Origin, origins, read_from};
-pub use step::{Asks, EndReason, Ending, Pending, Spent, Step};
+pub use step::{Asks, EndReason, Ending, Need, Pending, Spent, Step};
 pub use toolbox::Target;
 pub use trace::{CallSummary, Event, TraceEvent};
 pub use turn::Turn;

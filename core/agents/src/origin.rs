@@ -4,15 +4,16 @@
 //! policy can forbid it to choose recipients, paths or amounts: it then allows a call only where
 //! the value stands in what the user said, or is a whole member of a result that it trusts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use outcrop_api::{ContentBlock, Result, Role, ToolResult, ToolResultContent};
+use outcrop_api::{ContentBlock, Error, Result, Role, ToolResult, ToolResultContent};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::call::Call;
 use crate::conversation::Conversation;
 use crate::toolbox::{Target, Toolbox};
+use crate::turn::Turn;
 
 /// Where one argument of a call comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +33,7 @@ pub struct Origin {
 /// # Errors
 /// As [`crate::Turn::next`].
 pub fn origins(conversation: &Conversation, call: &Call) -> Result<Vec<Origin>> {
-    let read = Read::of(conversation)?;
+    let read = Read::of(conversation, &call.id)?;
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (argument, value) in leaves(&call.arguments) {
         let sources = read.sources(&value);
@@ -53,28 +54,21 @@ pub fn origins(conversation: &Conversation, call: &Call) -> Result<Vec<Origin>> 
     Ok(origins.collect())
 }
 
-/// The kinds of text that the session has read so far and nobody in charge wrote: `function`,
-/// `document`, `agent`.
+/// The kinds of text that stand behind `call` and nobody in charge wrote: `function`, `document`,
+/// `agent`. What an agent has read stands behind all that it hands on, and what it was told of.
 ///
 /// # Errors
 /// As [`crate::Turn::next`].
-pub fn read_from(conversation: &Conversation) -> Result<Vec<&'static str>> {
-    let read = Read::of(conversation)?;
-    let mut kinds: Vec<&'static str> = Vec::new();
-    for (source, _) in &read.results {
-        let kind = match source {
-            Target::Function { .. } => "function",
-            Target::KnowledgeBase { .. } => "document",
-            Target::Collaborator { .. } => "agent",
-        };
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
+pub fn read_from(conversation: &Conversation, call: &Call) -> Result<Vec<String>> {
+    let mut kinds = BTreeSet::new();
+    let turn = conversation.turn.iter();
+    for turn in turn.flat_map(|turn| turn.down_to(&call.id)) {
+        kinds.extend(turn.heard()?);
     }
-    Ok(kinds)
+    Ok(kinds.into_iter().collect())
 }
 
-/// What a session has read.
+/// What stands before a call: what a session has read, as far as the agent knows that makes it.
 struct Read {
     user: Vec<String>,
     instruction: String,
@@ -83,15 +77,24 @@ struct Read {
 }
 
 impl Read {
-    fn of(conversation: &Conversation) -> Result<Self> {
-        let Some(turn) = &conversation.turn else {
-            return Ok(Self {
-                user: vec![],
-                instruction: String::new(),
-                session: vec![],
-                results: vec![],
-            });
+    fn of(conversation: &Conversation, call: &str) -> Result<Self> {
+        let turns = conversation.turn.iter();
+        let turns: Vec<&Turn> = turns.flat_map(|turn| turn.down_to(call)).collect();
+        let [first, .., turn] = turns[..] else {
+            return match turns.first() {
+                Some(turn) => Self::of_turn(conversation, turn, None),
+                None => Err(Error::internal(format!("call {call}: no turn has begun"))),
+            };
         };
+        // What an agent is handed is the words of the agent above it. The user's own are known.
+        let over = turns[turns.len() - 2].agent().name.clone();
+        let mut read = Self::of_turn(conversation, turn, Some(over))?;
+        read.user = Self::of_turn(conversation, first, None)?.user;
+        Ok(read)
+    }
+
+    /// What one turn has read, which the agent `over` handed its work to where there is one.
+    fn of_turn(conversation: &Conversation, turn: &Turn, over: Option<String>) -> Result<Self> {
         let toolbox = Toolbox::of(turn.agent())?;
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
         let (mut user, mut results) = (Vec::new(), Vec::new());
@@ -108,9 +111,13 @@ impl Read {
                             results.push((target.clone(), value_of(result)));
                         }
                     }
-                    ContentBlock::Text(text) if message.role == Role::User => {
-                        user.push(text.clone())
-                    }
+                    ContentBlock::Text(text) if message.role == Role::User => match &over {
+                        None => user.push(text.clone()),
+                        Some(name) => results.push((
+                            Target::Collaborator { name: name.clone() },
+                            Value::String(text.clone()),
+                        )),
+                    },
                     _ => {}
                 }
             }

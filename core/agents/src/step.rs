@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
 use crate::definition::AgentDefinition;
+use crate::delegation::Delegation;
 use outcrop_api::Citation;
 
 /// What a turn needs next. Whoever drives it does it, and applies the fact that comes of it.
@@ -19,7 +20,9 @@ pub enum Step {
     CallTools(Vec<Call>),
     /// Look these up: as with functions.
     LookUp(Vec<Call>),
-    /// Hand this work to other agents: as with functions.
+    /// Hand this work to other agents: [`Turn::handed_over`](crate::Turn::handed_over) for each, or
+    /// [`Fact::Started`](crate::Fact::Started) and [`Fact::Ended`](crate::Fact::Ended) where there
+    /// is no such agent.
     Delegate(Vec<Call>),
     /// Wait for these, which are being run.
     Await(Vec<String>),
@@ -37,6 +40,15 @@ pub enum Step {
     Done(Ending),
 }
 
+/// What a turn, or one of its collaborators', needs next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Need {
+    /// The calls that handed the work on, the outermost first; none where the turn itself needs it.
+    pub within: Vec<String>,
+    /// What is needed.
+    pub step: Step,
+}
+
 /// What a paused turn waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -45,6 +57,9 @@ pub struct Pending {
     pub call: Call,
     /// What is asked of the caller.
     pub asks: Asks,
+    /// The delegations that it is within, the outermost first; none where it is the agent's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Delegation>,
 }
 
 /// What is asked of the caller of a paused turn.
@@ -113,6 +128,31 @@ pub struct Spent {
 }
 
 impl Spent {
+    /// Adds what another agent has used between `before` and `after`.
+    pub(crate) fn add(&mut self, before: &Self, after: &Self) {
+        self.steps += after.steps - before.steps;
+        self.took_ms += after.took_ms - before.took_ms;
+        self.cost += after.cost - before.cost;
+        self.add_usage(&Usage {
+            input_tokens: after.usage.input_tokens - before.usage.input_tokens,
+            output_tokens: after.usage.output_tokens - before.usage.output_tokens,
+            total_tokens: after.usage.total_tokens - before.usage.total_tokens,
+            cache_read_input_tokens: after.usage.cache_read_input_tokens
+                - before.usage.cache_read_input_tokens,
+            cache_write_input_tokens: after.usage.cache_write_input_tokens
+                - before.usage.cache_write_input_tokens,
+        });
+    }
+
+    /// Adds the tokens of a model call.
+    pub(crate) fn add_usage(&mut self, usage: &Usage) {
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        self.usage.total_tokens += usage.total_tokens;
+        self.usage.cache_read_input_tokens += usage.cache_read_input_tokens;
+        self.usage.cache_write_input_tokens += usage.cache_write_input_tokens;
+    }
+
     /// The limit of `agent` that is reached, with both numbers.
     pub(crate) fn reached(&self, agent: &AgentDefinition) -> Option<(EndReason, String)> {
         let limits = &agent.limits;

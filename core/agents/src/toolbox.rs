@@ -89,7 +89,7 @@ impl Toolbox {
             toolbox.add(name, text, &one_text("query", "What to look for."), target)?;
         }
         for agent in &agent.collaborators {
-            let name = format!("ask_{}", callable(&agent.name));
+            let name = Self::name_of_collaborator(&agent.name);
             let text = format!(
                 "Hands work to the agent {}. {}",
                 agent.name, agent.instruction
@@ -105,6 +105,11 @@ impl Toolbox {
             )?;
         }
         Ok(toolbox)
+    }
+
+    /// The name that a supervisor's model calls a collaborator by.
+    pub fn name_of_collaborator(name: &str) -> String {
+        format!("ask_{}", callable(name))
     }
 
     fn add(&mut self, name: String, text: String, schema: &Value, target: Target) -> Result<()> {

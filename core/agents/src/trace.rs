@@ -4,6 +4,7 @@ use outcrop_api::{Citation, ContentBlock, Result, StopReason, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
+use crate::delegation::{Delegation, Ended, Part};
 use crate::digest;
 use crate::fact::{Answer, Effect, Entry, Fact, ModelReply, Outcome};
 use crate::step::{EndReason, Pending, Spent, Step};
@@ -23,6 +24,10 @@ pub struct TraceEvent {
     /// SHA-256 of what it tells of, as JSON, in hexadecimal: the model call's request, its reply,
     /// the call with its arguments, its outcome, the answer.
     pub digest: String,
+    /// The delegations that it happened within, the outermost first; none where it is of the
+    /// session's own agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Delegation>,
     /// What it tells.
     pub event: Event,
 }
@@ -43,6 +48,9 @@ pub enum Event {
         model: String,
         /// The request, as JSON: what the digest is of.
         text: String,
+        /// Whether it is asked only which collaborator answers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        routes: bool,
     },
     /// It answered.
     #[serde(rename_all = "camelCase")]
@@ -57,6 +65,9 @@ pub enum Event {
         cost: f64,
         /// Milliseconds that it took.
         took_ms: u64,
+        /// Whether it was asked only which collaborator answers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        routes: bool,
     },
     /// What it said before it called.
     Rationale {
@@ -155,77 +166,18 @@ pub(crate) fn events(
     entry: &Entry,
     before: Option<&Turn>,
     after: &Turn,
+    ended: &Ended,
 ) -> Result<Vec<TraceEvent>> {
     let mut told = Told {
         events: Vec::new(),
         step,
         turn: after.number,
         time: &entry.time,
+        within: Vec::new(),
+        ended,
     };
-    let summary = |id: &str| {
-        after
-            .calls
-            .iter()
-            .find(|call| call.id == id)
-            .map(CallSummary::of)
-    };
-    match &entry.fact {
-        Fact::Begun(beginning) => {
-            let text = beginning.input.clone();
-            told.add(digest::of_json(&**beginning), Event::Input { text });
-        }
-        Fact::Replied(replied) => {
-            if let Some(before) = before {
-                told.model_call(before, replied)?;
-            }
-            // What cannot be run ends where it is asked for.
-            if before.is_none_or(|before| before.spent.steps < after.spent.steps) {
-                for call in &after.calls {
-                    told.ended_unrun(call, replied);
-                }
-            }
-        }
-        Fact::Decided { verdicts } => {
-            for verdict in verdicts {
-                if let Some(call) = summary(&verdict.call) {
-                    let event = Event::Decision {
-                        call,
-                        effect: verdict.effect,
-                        rule: verdict.rule.clone(),
-                    };
-                    told.add(digest::of_json(verdict), event);
-                }
-            }
-        }
-        Fact::Started { calls } => {
-            for call in calls.iter().filter_map(|id| summary(id)) {
-                told.add(digest::of_json(&call), Event::InvocationInput { call });
-            }
-        }
-        Fact::Ended(end) => told.observation(summary(&end.call), &end.outcome, end.took_ms),
-        Fact::Lost { calls } => {
-            for id in calls {
-                told.observation(summary(id), &Outcome::Unknown {}, 0);
-            }
-        }
-        Fact::Answered { answers } => {
-            for answer in answers {
-                told.add(
-                    digest::of_json(answer),
-                    Event::ApprovalResponse {
-                        answer: answer.clone(),
-                    },
-                );
-                let call = after.calls.iter().find(|call| call.id == answer.call);
-                if let Some((call, outcome)) = call.and_then(|call| Some((call, call.outcome()?))) {
-                    told.observation(Some(CallSummary::of(call)), outcome, 0);
-                }
-            }
-        }
-        Fact::Edited { edit } => told.add(digest::of_json(edit), Event::Edited {}),
-        Fact::Cited { .. } | Fact::Stopped { .. } => {}
-    }
-    told.what_follows(before, after)?;
+    told.turn(&entry.fact, before, after)?;
+    told.pause(before, after)?;
     Ok(told.events)
 }
 
@@ -234,15 +186,152 @@ struct Told<'a> {
     step: usize,
     turn: usize,
     time: &'a str,
+    /// The delegations that are told of.
+    within: Vec<Delegation>,
+    /// The turns of collaborators that the fact has ended.
+    ended: &'a Ended,
 }
 
 impl Told<'_> {
+    /// Tells what a fact is for a turn and those that it handed work to, and how they end.
+    fn turn(&mut self, fact: &Fact, before: Option<&Turn>, after: &Turn) -> Result<()> {
+        // The fact that begins a turn is of no turn before it.
+        let was = before.filter(|_| !matches!(fact, Fact::Begun(_)));
+        let parts = match was {
+            Some(before) => before.parts(fact),
+            None => vec![Part::Own(fact.clone())],
+        };
+        for part in parts {
+            match part {
+                Part::Own(fact) => self.own(&fact, before, after)?,
+                Part::Within(call, fact) => {
+                    let before = was.and_then(|turn| working(turn, &call));
+                    let ended = self.ended;
+                    let here = working(after, &call).or_else(|| find(ended, &call));
+                    if let (None, Fact::Begun(_)) = (before, &fact)
+                        && let Some(call) = summary(after, &call)
+                    {
+                        self.add(digest::of_json(&call), Event::InvocationInput { call });
+                    }
+                    if let Some(here) = here {
+                        self.down(here, |told| told.turn(&fact, before, here))?;
+                    }
+                }
+            }
+        }
+        self.ends_of(was, after)?;
+        self.ending(was, after);
+        Ok(())
+    }
+
+    /// Tells that work which was handed on has come to its end.
+    fn ends_of(&mut self, before: Option<&Turn>, after: &Turn) -> Result<()> {
+        let ended = self.ended;
+        for call in &after.calls {
+            let was = before.and_then(|turn| working(turn, &call.id));
+            if let (Some(was), Some(turn), Some(outcome)) =
+                (was, find(ended, &call.id), call.outcome())
+            {
+                // An end that came from above is told here; its own was told with its fact.
+                let id = &call.id;
+                let told = self.events.iter().any(|event| {
+                    let last = event.within.last();
+                    last.is_some_and(|last| last.call == *id)
+                        && matches!(
+                            event.event,
+                            Event::FinalResponse { .. } | Event::Failure { .. }
+                        )
+                });
+                if !told {
+                    self.down(turn, |told| {
+                        told.ending(Some(was), turn);
+                        Ok(())
+                    })?;
+                }
+                self.observation(Some(CallSummary::of(call)), outcome, turn.spent.took_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a turn that work was handed to.
+    fn down(&mut self, turn: &Turn, tell: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let above = std::mem::replace(&mut self.within, turn.chain().to_vec());
+        let told = tell(self);
+        self.within = above;
+        told
+    }
+
+    /// Tells what a fact is for the turn that it is of.
+    fn own(&mut self, fact: &Fact, before: Option<&Turn>, after: &Turn) -> Result<()> {
+        match fact {
+            Fact::Begun(beginning) => {
+                let text = beginning.input.clone();
+                self.add(digest::of_json(&**beginning), Event::Input { text });
+            }
+            Fact::Replied(replied) => {
+                if let Some(before) = before {
+                    self.model_call(before, replied)?;
+                }
+                // What cannot be run ends where it is asked for.
+                if before.is_none_or(|before| before.spent.steps < after.spent.steps) {
+                    for call in &after.calls {
+                        self.ended_unrun(call, before, replied);
+                    }
+                }
+            }
+            Fact::Decided { verdicts } => {
+                for verdict in verdicts {
+                    if let Some(call) = summary(after, &verdict.call) {
+                        let event = Event::Decision {
+                            call,
+                            effect: verdict.effect,
+                            rule: verdict.rule.clone(),
+                        };
+                        self.add(digest::of_json(verdict), event);
+                    }
+                }
+            }
+            Fact::Started { calls } => {
+                for call in calls.iter().filter_map(|id| summary(after, id)) {
+                    self.add(digest::of_json(&call), Event::InvocationInput { call });
+                }
+            }
+            Fact::Ended(end) => {
+                self.observation(summary(after, &end.call), &end.outcome, end.took_ms);
+            }
+            Fact::Lost { calls } => {
+                for id in calls {
+                    self.observation(summary(after, id), &Outcome::Unknown {}, 0);
+                }
+            }
+            Fact::Answered { answers } => self.answers(answers, after),
+            Fact::Edited { edit } => self.add(digest::of_json(edit), Event::Edited {}),
+            Fact::Cited { .. } | Fact::Stopped { .. } | Fact::Within { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn answers(&mut self, answers: &[Answer], after: &Turn) {
+        for answer in answers {
+            let event = Event::ApprovalResponse {
+                answer: answer.clone(),
+            };
+            self.add(digest::of_json(answer), event);
+            let call = after.calls.iter().find(|call| call.id == answer.call);
+            if let Some((call, outcome)) = call.and_then(|call| Some((call, call.outcome()?))) {
+                self.observation(Some(CallSummary::of(call)), outcome, 0);
+            }
+        }
+    }
+
     fn add(&mut self, digest: String, event: Event) {
         self.events.push(TraceEvent {
             step: self.step,
             turn: self.turn,
             time: self.time.to_string(),
             digest,
+            within: self.within.clone(),
             event,
         });
     }
@@ -252,6 +341,7 @@ impl Told<'_> {
         let input = Event::ModelInvocationInput {
             model: before.agent().model.clone(),
             text: serde_json::to_string(&request).unwrap_or_default(),
+            routes: before.is_routing(),
         };
         self.add(replied.request.clone(), input);
         let ModelReply::Answered {
@@ -269,6 +359,7 @@ impl Told<'_> {
             usage: *usage,
             cost: before.agent().price.of(usage),
             took_ms: replied.took_ms,
+            routes: before.is_routing(),
         };
         self.add(digest.clone(), output);
         let calls = content
@@ -288,11 +379,12 @@ impl Told<'_> {
         Ok(())
     }
 
-    fn ended_unrun(&mut self, call: &Call, replied: &crate::fact::Replied) {
+    fn ended_unrun(&mut self, call: &Call, before: Option<&Turn>, replied: &crate::fact::Replied) {
+        let routes = before.is_some_and(Turn::is_routing);
         let asked = matches!(&replied.reply, ModelReply::Answered { content, .. }
             if content.iter().any(|block| matches!(block, ContentBlock::ToolUse(_))));
         match call.outcome() {
-            Some(outcome) if asked && !outcome.ran() => {
+            Some(outcome) if (asked || routes) && !outcome.ran() => {
                 self.observation(Some(CallSummary::of(call)), outcome, 0);
             }
             _ => {}
@@ -313,30 +405,34 @@ impl Told<'_> {
         }
     }
 
-    /// That the turn is paused, or has ended, from this fact on.
-    fn what_follows(&mut self, before: Option<&Turn>, after: &Turn) -> Result<()> {
-        let was = before.filter(|before| before.number == after.number);
-        if let Some(ending) = after.ending() {
-            if was.is_some_and(|before| before.ending().is_some()) {
-                return Ok(());
-            }
-            let (reason, spent) = (ending.reason, after.spent);
-            let event = match ending.message.is_empty() {
-                true => Event::FinalResponse {
-                    reason,
-                    text: ending.text.clone(),
-                    citations: ending.citations.clone(),
-                    spent,
-                },
-                false => Event::Failure {
-                    reason,
-                    message: ending.message.clone(),
-                    spent,
-                },
-            };
-            self.add(digest::of_json(ending), event);
-            return Ok(());
+    /// That a turn has ended, from this fact on.
+    fn ending(&mut self, before: Option<&Turn>, after: &Turn) {
+        let Some(ending) = after.ending() else {
+            return;
+        };
+        if before.is_some_and(|before| before.ending().is_some()) {
+            return;
         }
+        let (reason, spent) = (ending.reason, after.spent);
+        let event = match ending.message.is_empty() {
+            true => Event::FinalResponse {
+                reason,
+                text: ending.text.clone(),
+                citations: ending.citations.clone(),
+                spent,
+            },
+            false => Event::Failure {
+                reason,
+                message: ending.message.clone(),
+                spent,
+            },
+        };
+        self.add(digest::of_json(ending), event);
+    }
+
+    /// That the session's turn is paused, from this fact on.
+    fn pause(&mut self, before: Option<&Turn>, after: &Turn) -> Result<()> {
+        let was = before.filter(|before| before.number == after.number);
         if let Some(pending) = paused(after)?
             && was.map(paused).transpose()?.flatten().as_ref() != Some(&pending)
         {
@@ -347,6 +443,22 @@ impl Told<'_> {
         }
         Ok(())
     }
+}
+
+fn summary(turn: &Turn, id: &str) -> Option<CallSummary> {
+    let call = turn.calls.iter().find(|call| call.id == id);
+    call.map(CallSummary::of)
+}
+
+/// The turn of the agent that works on the call `id`.
+fn working<'a>(turn: &'a Turn, id: &str) -> Option<&'a Turn> {
+    let call = turn.calls.iter().find(|call| call.id == id);
+    call.and_then(Call::working)
+}
+
+fn find<'a>(ended: &'a Ended, id: &str) -> Option<&'a Turn> {
+    let found = ended.iter().find(|(call, _)| call == id);
+    found.map(|(_, turn)| turn)
 }
 
 /// What a turn is paused for.

@@ -2,22 +2,24 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outcrop_api::{ContentBlock, ConverseRequest, Error, Message, Passage, Result, Role, ToolUse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Status};
-use crate::definition::{AgentDefinition, Execution};
+use crate::definition::{AgentDefinition, Collaboration, Execution};
+use crate::delegation::{Ended, Part, Thread, Under};
 use crate::digest;
 use crate::fact::{
     Answer, Beginning, CallAnswer, CallEnd, Edit, Effect, Fact, ModelReply, Outcome, Replied,
     Verdict,
 };
 use crate::prompt;
+use crate::routing;
 use crate::schema;
-use crate::step::{Asks, EndReason, Ending, Pending, Spent, Step};
+use crate::step::{Asks, EndReason, Ending, Need, Spent, Step};
 use crate::toolbox::{Target, Toolbox};
 
 /// Times that a call may be asked for again after it was refused as a repetition, before the turn
@@ -42,15 +44,28 @@ pub struct Turn {
     pub passages: Vec<Passage>,
     /// How often each call was asked for, by the digest of its name and arguments.
     asked: BTreeMap<String, usize>,
-    phase: Phase,
+    /// What it knows of the turns above it, where it is a collaborator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) under: Option<Under>,
+    /// What its collaborators remember of the session, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) threads: BTreeMap<String, Thread>,
+    /// The kinds of text that its collaborators have read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) carried: BTreeSet<String>,
+    pub(crate) phase: Phase,
 }
 
 /// What a turn is at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Phase {
+pub(crate) enum Phase {
+    /// The model of a router is asked who answers.
+    Routing {},
     Asking {},
     Acting {},
+    /// One collaborator answers alone.
+    Routed {},
     Citing {
         content: Vec<ContentBlock>,
         reason: EndReason,
@@ -68,9 +83,17 @@ impl Turn {
             calls: Vec::new(),
             passages: Vec::new(),
             asked: BTreeMap::new(),
+            under: None,
+            threads: BTreeMap::new(),
+            carried: BTreeSet::new(),
             phase: Phase::Asking {},
             beginning,
         };
+        let agent = turn.agent();
+        let routes = agent.collaboration == Collaboration::SupervisorRouter;
+        if routes && !agent.collaborators.is_empty() {
+            turn.phase = Phase::Routing {};
+        }
         let input = turn.beginning.input.clone();
         turn.say(vec![ContentBlock::Text(input)]);
         turn
@@ -81,6 +104,11 @@ impl Turn {
         &self.beginning.definition
     }
 
+    /// Whether its model is asked which collaborator answers.
+    pub fn is_routing(&self) -> bool {
+        self.phase == (Phase::Routing {})
+    }
+
     /// How it ended, where it has.
     pub fn ending(&self) -> Option<&Ending> {
         match &self.phase {
@@ -89,23 +117,68 @@ impl Turn {
         }
     }
 
-    /// What it needs next.
+    /// What it needs next, or one of those that it handed work to.
+    ///
+    /// # Errors
+    /// As [`Turn::needs`].
+    pub fn next(&self) -> Result<Step> {
+        Ok(self.needs()?.step)
+    }
+
+    /// What is needed next, and by whom.
     ///
     /// # Errors
     /// `InternalServerException` where the agent's tools cannot be told, which its check excludes.
-    pub fn next(&self) -> Result<Step> {
-        Ok(match &self.phase {
+    pub fn needs(&self) -> Result<Need> {
+        let step = match &self.phase {
             Phase::Done(ending) => Step::Done(ending.clone()),
             Phase::Citing { content, .. } => Step::Cite {
                 content: content.clone(),
                 passages: self.passages.clone(),
             },
-            Phase::Asking {} => Step::AskModel(Box::new(self.request()?)),
-            Phase::Acting {} => self.next_calls(),
-        })
+            Phase::Asking {} | Phase::Routing {} => Step::AskModel(Box::new(self.request()?)),
+            Phase::Acting {} | Phase::Routed {} => return self.needs_of_calls(),
+        };
+        let within = Vec::new();
+        Ok(Need { within, step })
     }
 
-    fn next_calls(&self) -> Step {
+    fn needs_of_calls(&self) -> Result<Need> {
+        let own = |step| Need {
+            within: Vec::new(),
+            step,
+        };
+        if let Some(step) = self.next_calls() {
+            return Ok(own(step));
+        }
+        let (mut waiting, mut pending) = (Vec::new(), Vec::new());
+        for call in &self.calls {
+            if call.status == (Status::Started {}) {
+                waiting.push(call.id.clone());
+            }
+            if let Some(asks) = asks(call) {
+                pending.push(self.pending(call.clone(), asks));
+            }
+            let Some(turn) = call.working() else {
+                continue;
+            };
+            let mut need = turn.needs()?;
+            match need.step {
+                Step::Await(calls) => waiting.extend(calls),
+                Step::AskApproval(of) => pending.extend(of),
+                _ => {
+                    need.within.insert(0, call.id.clone());
+                    return Ok(need);
+                }
+            }
+        }
+        Ok(own(match waiting.is_empty() {
+            true => Step::AskApproval(pending),
+            false => Step::Await(waiting),
+        }))
+    }
+
+    fn next_calls(&self) -> Option<Step> {
         let those = |holds: &dyn Fn(&Call) -> bool| -> Vec<Call> {
             self.calls
                 .iter()
@@ -115,7 +188,7 @@ impl Turn {
         };
         let undecided = those(&|call| call.status == Status::Undecided {});
         if !undecided.is_empty() {
-            return Step::Authorize(undecided);
+            return Some(Step::Authorize(undecided));
         }
         let ready_and = |is_kind: &dyn Fn(&Target) -> bool| {
             those(&|call| {
@@ -124,22 +197,20 @@ impl Turn {
         };
         let functions = ready_and(&|target| execution(target) == Some(Execution::Caller));
         if !functions.is_empty() {
-            return Step::CallTools(functions);
+            return Some(Step::CallTools(functions));
         }
         let look_ups = ready_and(&|target| matches!(target, Target::KnowledgeBase { .. }));
         if !look_ups.is_empty() {
-            return Step::LookUp(look_ups);
+            return Some(Step::LookUp(look_ups));
         }
         let handed = ready_and(&|target| matches!(target, Target::Collaborator { .. }));
-        if !handed.is_empty() {
-            return Step::Delegate(handed);
-        }
-        let started = those(&|call| call.status == Status::Started {});
-        if !started.is_empty() {
-            return Step::Await(started.into_iter().map(|call| call.id).collect());
-        }
-        let open = self.calls.iter().filter(|call| call.outcome().is_none());
-        Step::AskApproval(open.cloned().map(pending).collect())
+        let at_work = |target: &Option<Target>| {
+            let mut calls = self.calls.iter();
+            calls.any(|call| call.working().is_some() && call.target == *target)
+        };
+        // An agent does one thing after the other: what it did first, it knows then.
+        let free = handed.into_iter().find(|call| !at_work(&call.target));
+        free.map(|call| Step::Delegate(vec![call]))
     }
 
     /// What the model is asked, which the state alone decides.
@@ -147,14 +218,14 @@ impl Turn {
     /// # Errors
     /// As [`Turn::next`].
     pub(crate) fn request(&self) -> Result<ConverseRequest> {
+        if self.phase == (Phase::Routing {}) {
+            return Ok(routing::request(self));
+        }
         let agent = self.agent();
         let mut config = agent.inference_config.clone();
-        let left = agent
-            .limits
-            .max_tokens
-            .saturating_sub(self.spent.usage.total_tokens);
-        config.max_tokens = Some(config.max_tokens.unwrap_or(left).min(left).min(MAX_REPLY));
-        let ms_left = (agent.limits.max_seconds * 1000.0) as u64;
+        let left = self.left();
+        let most = config.max_tokens.unwrap_or(left.tokens);
+        config.max_tokens = Some(most.min(left.tokens).min(MAX_REPLY));
         let mut request = ConverseRequest {
             messages: self.messages.clone(),
             system: prompt::system(&self.beginning),
@@ -162,26 +233,56 @@ impl Turn {
             tools: Toolbox::of(agent)?.declarations(),
             ..ConverseRequest::default()
         };
-        request.scheduling.deadline_ms = Some(ms_left.saturating_sub(self.spent.took_ms).max(1));
+        request.scheduling.deadline_ms = Some(left.ms.max(1));
         Ok(request)
     }
 
     /// Tells the model the results once every call has ended.
-    fn go_on(&mut self) {
-        if self.phase != (Phase::Acting {})
-            || self.calls.iter().any(|call| call.outcome().is_none())
-        {
+    pub(crate) fn go_on(&mut self) {
+        if self.calls.iter().any(|call| call.outcome().is_none()) {
             return;
         }
-        self.tell_results();
-        self.ask();
+        match self.phase {
+            Phase::Acting {} => {
+                self.tell_results();
+                self.ask();
+            }
+            Phase::Routed {} => self.pass_on(),
+            _ => {}
+        }
+    }
+
+    /// Answers with what the collaborator answered; without an answer, plans itself.
+    fn pass_on(&mut self) {
+        let Some(Outcome::Answered {
+            text,
+            citations,
+            reason,
+            ..
+        }) = self.calls.first().and_then(Call::outcome).cloned()
+        else {
+            return self.ask();
+        };
+        if !text.is_empty() {
+            self.messages.push(Message {
+                role: Role::Assistant,
+                content: vec![ContentBlock::Text(text.clone())],
+            });
+        }
+        self.phase = Phase::Done(Ending {
+            reason,
+            message: String::new(),
+            text,
+            citations,
+        });
     }
 
     fn tell_results(&mut self) {
         let results = self.calls.iter().filter_map(|call| {
             let outcome = call.outcome()?;
+            let limit = self.agent().limits.max_result_chars;
             Some(ContentBlock::ToolResult(
-                outcome.for_model(&call.tool_use_id),
+                outcome.for_model(&call.tool_use_id, limit),
             ))
         });
         let results = results.collect();
@@ -197,20 +298,38 @@ impl Turn {
     }
 
     /// Ends the turn before its answer: what is being run is not known, what is open is not run.
-    fn end(&mut self, reason: EndReason, message: String) {
-        if self.phase == (Phase::Acting {}) {
-            for call in &mut self.calls {
-                call.status = match &call.status {
-                    Status::Ended(outcome) => Status::Ended(outcome.clone()),
-                    Status::Started {} => Status::Ended(Outcome::Unknown {}),
-                    _ => Status::Ended(Outcome::Denied {
-                        rule: "the turn ended before it".into(),
-                    }),
-                };
+    pub(crate) fn end(&mut self, reason: EndReason, message: String) {
+        if matches!(self.phase, Phase::Acting {} | Phase::Routed {}) {
+            let mut calls = std::mem::take(&mut self.calls);
+            for call in &mut calls {
+                call.status = Status::Ended(self.ended_with(&call.status, reason, &message));
             }
-            self.tell_results();
+            self.calls = calls;
+            if self.phase == (Phase::Acting {}) {
+                self.tell_results();
+            }
         }
         self.finish(reason, message);
+    }
+
+    /// What a call comes to that the end of the turn ends.
+    fn ended_with(&mut self, status: &Status, reason: EndReason, message: &str) -> Outcome {
+        match status {
+            Status::Ended(outcome) => outcome.clone(),
+            Status::Started {} => Outcome::Unknown {},
+            Status::Working(turn) => {
+                let mut turn = (**turn).clone();
+                turn.end(reason, message.to_string());
+                // Its tools were told when it began.
+                let _ = self.remember(&turn);
+                Outcome::Failed {
+                    error: format!("the agent ended before its answer: {message}"),
+                }
+            }
+            _ => Outcome::Denied {
+                rule: "the turn ended before it".into(),
+            },
+        }
     }
 
     fn finish(&mut self, reason: EndReason, message: String) {
@@ -298,13 +417,6 @@ fn asks(call: &Call) -> Option<Asks> {
         Status::Waiting { .. } => Some(Asks::UserConfirmation),
         Status::Ready {} if returns => Some(Asks::Result),
         _ => None,
-    }
-}
-
-fn pending(call: Call) -> Pending {
-    Pending {
-        asks: asks(&call).unwrap_or(Asks::Result),
-        call,
     }
 }
 

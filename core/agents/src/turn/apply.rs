@@ -9,10 +9,21 @@ impl Turn {
     ///
     /// # Errors
     /// `ConflictException` where it is none that the turn waits for: the turn stays as it was.
-    pub(crate) fn apply(&mut self, fact: &Fact) -> Result<()> {
+    pub(crate) fn apply(&mut self, fact: &Fact, ended: &mut Ended) -> Result<()> {
         if self.ending().is_some() && !matches!(fact, Fact::Edited { .. }) {
             return Err(conflict("the turn has ended".into()));
         }
+        for part in self.parts(fact) {
+            match part {
+                Part::Own(fact) => self.apply_own(&fact)?,
+                Part::Within(call, fact) => self.apply_within(&call, &fact, ended)?,
+            }
+        }
+        self.settle(ended)
+    }
+
+    /// Applies what happened in the turn itself.
+    fn apply_own(&mut self, fact: &Fact) -> Result<()> {
         match fact {
             Fact::Begun(_) => Err(conflict("the turn before has not ended".into())),
             Fact::Replied(replied) => self.replied(replied),
@@ -39,11 +50,13 @@ impl Turn {
                 Ok(())
             }
             Fact::Edited { edit } => self.edited(edit),
+            Fact::Within { call, .. } => Err(conflict(format!("call {call}: it is of no turn"))),
         }
     }
 
     fn replied(&mut self, replied: &Replied) -> Result<()> {
-        if self.phase != (Phase::Asking {}) {
+        let routes = self.phase == (Phase::Routing {});
+        if !routes && self.phase != (Phase::Asking {}) {
             return Err(conflict("the model was not asked".into()));
         }
         if digest::of_json(&self.request()?) != replied.request {
@@ -64,13 +77,12 @@ impl Turn {
                 usage,
             } => (content, *stop_reason, usage),
         };
-        let spent = &mut self.spent;
-        spent.usage.input_tokens += usage.input_tokens;
-        spent.usage.output_tokens += usage.output_tokens;
-        spent.usage.total_tokens += usage.total_tokens;
-        spent.usage.cache_read_input_tokens += usage.cache_read_input_tokens;
-        spent.usage.cache_write_input_tokens += usage.cache_write_input_tokens;
-        spent.cost += self.beginning.definition.price.of(usage);
+        self.spent.add_usage(usage);
+        self.spent.cost += self.beginning.definition.price.of(usage);
+        if routes {
+            self.route(content);
+            return Ok(());
+        }
         let content = self.with_own_ids(content);
         let uses = content.iter().filter_map(|block| match block {
             ContentBlock::ToolUse(tool_use) => Some(tool_use.clone()),
@@ -113,6 +125,35 @@ impl Turn {
         Ok(())
     }
 
+    /// Hands the user's words to the collaborator that a reply names; plans where it names none.
+    fn route(&mut self, content: &[ContentBlock]) {
+        let Some(name) = routing::chosen(self.agent(), content) else {
+            return self.ask();
+        };
+        let target = Target::Collaborator { name: name.clone() };
+        let id = self.call_id(1);
+        self.calls = vec![Call {
+            tool_use_id: id.clone(),
+            id,
+            tool: Toolbox::name_of_collaborator(&name),
+            status: match self.goes_round(&target) {
+                Some(outcome) => Status::Ended(outcome),
+                None => Status::Undecided {},
+            },
+            target: Some(target),
+            arguments: routing::arguments(self),
+        }];
+        self.phase = Phase::Routed {};
+        self.go_on();
+    }
+
+    /// The id of the call `at` of the model's latest reply.
+    fn call_id(&self, at: usize) -> String {
+        let over = self.chain().last().map(|last| format!("{}/", last.call));
+        let over = over.unwrap_or_default();
+        format!("{over}{}.{}.{at}", self.number, self.spent.steps)
+    }
+
     /// The calls of a reply: read, checked, and those that can be run put to the policy.
     fn called(&mut self, uses: Vec<ToolUse>) -> Result<()> {
         let toolbox = Toolbox::of(self.agent())?;
@@ -148,10 +189,13 @@ impl Turn {
                 None if *times > limits.max_repeats => Status::Ended(Outcome::Repeated {
                     times: limits.max_repeats,
                 }),
-                None => Status::Undecided {},
+                None => match found.and_then(|(_, target)| self.goes_round(target)) {
+                    Some(outcome) => Status::Ended(outcome),
+                    None => Status::Undecided {},
+                },
             };
             calls.push(Call {
-                id: format!("{}.{}.{}", self.number, self.spent.steps, at + 1),
+                id: self.call_id(at + 1),
                 tool_use_id: tool_use.tool_use_id,
                 tool: tool_use.name,
                 target: found.map(|(_, target)| target.clone()),
@@ -311,7 +355,10 @@ impl Turn {
                     Status::Ended(outcome.clone())
                 })?;
                 // The model has read the results already: it reads the edited one in their place.
-                if self.phase == (Phase::Asking {}) {
+                let reads = |block: &ContentBlock| matches!(block, ContentBlock::ToolResult(_));
+                let last = self.messages.last();
+                let has_read = last.is_some_and(|message| message.content.iter().any(reads));
+                if self.phase == (Phase::Asking {}) && has_read {
                     self.messages.pop();
                     self.phase = Phase::Acting {};
                 }

@@ -1,21 +1,53 @@
 //! A thousand random turns: parallel calls, failures, malformed arguments, refusals, approvals,
-//! look-ups, lost processes and cancellations.
+//! look-ups, delegation down to agents that hand work on, lost processes and cancellations.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use outcrop_agents::{
-    ActionGroup, AgentDefinition, Answer, Beginning, Call, CallAnswer, CallEnd, Conversation,
-    Effect, Entry, Execution, Fact, Function, KnowledgeBaseLink, Limits, ModelReply, Outcome,
-    Price, Replied, Step, TraceEvent, Verdict, digest,
+    ActionGroup, AgentDefinition, Answer, Beginning, Call, CallAnswer, CallEnd, Collaboration,
+    Collaborator, Conversation, Effect, Entry, Execution, Fact, Function, KnowledgeBaseLink,
+    Limits, ModelReply, Outcome, Price, Replied, Status, Step, TraceEvent, Turn, Verdict, digest,
 };
-use outcrop_api::{ContentBlock, ConverseRequest, Location, Passage, StopReason, ToolUse, Usage};
+use outcrop_api::{
+    Citation, ContentBlock, ConverseRequest, Location, Passage, StopReason, ToolUse, Usage,
+};
 use serde_json::{Value, json};
 
 /// Runs of the long form: `OUTCROP_AGENT_RUNS=100000`.
 fn runs() -> u64 {
     let asked = std::env::var("OUTCROP_AGENT_RUNS").ok();
     asked.and_then(|runs| runs.parse().ok()).unwrap_or(1000)
+}
+
+/// The agents of a run, by their ids: each may hand work to others, and to those above it.
+fn team(random: &mut Rng) -> BTreeMap<String, AgentDefinition> {
+    let ids = ["AGENT00001", "AGENT00002", "AGENT00003"];
+    let mut team = BTreeMap::new();
+    let is_team = random.bool();
+    for id in ids {
+        let mut one = agent(random);
+        one.id = id.into();
+        one.name = format!("random{id}");
+        if is_team {
+            let others = ids.iter().filter(|other| **other != id);
+            one.collaborators = others
+                .map(|other| Collaborator {
+                    agent_id: (*other).into(),
+                    agent_version: "DRAFT".into(),
+                    name: format!("helper{}", &other[9..]),
+                    relays_history: random.bool(),
+                    ..Collaborator::default()
+                })
+                .collect();
+            one.collaboration = match random.u8(..3) {
+                0 => Collaboration::SupervisorRouter,
+                _ => Collaboration::Supervisor,
+            };
+        }
+        team.insert(id.to_string(), one);
+    }
+    team
 }
 
 fn agent(random: &mut Rng) -> AgentDefinition {
@@ -79,6 +111,8 @@ struct Run {
     entries: Vec<Entry>,
     trace: Vec<TraceEvent>,
     effects: BTreeMap<String, usize>,
+    team: BTreeMap<String, AgentDefinition>,
+    handed: usize,
 }
 
 impl Run {
@@ -107,6 +141,9 @@ impl Run {
         let most = request.inference_config.max_tokens.unwrap();
         let usage = Usage::new(random.usize(1..200), random.usize(1..100).min(most));
         let mut content = Vec::new();
+        if random.u8(..3) == 0 {
+            content.push(ContentBlock::Text("helper2".into()));
+        }
         if random.bool() {
             content.push(ContentBlock::Text("Words [1].".into()));
         }
@@ -117,12 +154,22 @@ impl Run {
         };
         for at in 0..calls {
             let name = random
-                .choice(["read", "pay", "ship", "search_policies", "nothing"])
+                .choice([
+                    "read",
+                    "pay",
+                    "ship",
+                    "search_policies",
+                    "nothing",
+                    "ask_helper1",
+                    "ask_helper2",
+                    "ask_helper3",
+                ])
                 .unwrap();
             let input = match (name, random.u8(..8)) {
                 (_, 0) => Value::String("{\"n\": ".into()),
                 (_, 1) => json!({"n": -1, "x": []}),
                 ("search_policies", _) => json!({"query": "fees"}),
+                (name, _) if name.starts_with("ask_") => json!({"message": "Help."}),
                 _ => json!({"n": random.u8(..6)}),
             };
             // Ids that a model gives twice are its own affair.
@@ -157,6 +204,30 @@ impl Run {
         }
     }
 
+    /// The turn that needs something, and the calls that lead to it.
+    fn at(&self) -> (Vec<String>, Step) {
+        let need = self.turn(&[]).needs().unwrap();
+        (need.within, need.step)
+    }
+
+    fn turn(&self, within: &[String]) -> &Turn {
+        self.conversation
+            .turn
+            .as_ref()
+            .unwrap()
+            .within(within)
+            .unwrap()
+    }
+
+    /// Records a fact of the agent that works `within`.
+    fn record_within(&mut self, within: &[String], fact: Fact) {
+        let fact = within.iter().rev().fold(fact, |fact, call| Fact::Within {
+            call: call.clone(),
+            fact: Box::new(fact),
+        });
+        self.record(fact);
+    }
+
     fn begin(&mut self, definition: &AgentDefinition) {
         self.record(Fact::Begun(Box::new(Beginning {
             definition: definition.clone(),
@@ -168,32 +239,33 @@ impl Run {
     /// Drives the turn to its end.
     fn drive(&mut self) {
         for _ in 0..500 {
-            let step = self.conversation.turn.as_ref().unwrap().next().unwrap();
+            let (within, step) = self.at();
             if !matches!(step, Step::Done(_)) && self.random.u8(..60) == 0 {
                 self.record(Fact::Stopped {
                     reason: "enough".into(),
                 });
                 continue;
             }
-            if self.step(step) {
+            if self.step(&within, step) {
                 return;
             }
         }
         panic!("the turn does not end");
     }
 
-    fn step(&mut self, step: Step) -> bool {
+    fn step(&mut self, within: &[String], step: Step) -> bool {
         match step {
             Step::Done(_) => return true,
             Step::AskModel(request) => {
                 let reply = self.reply(&request);
                 let request = digest::of_json(&request);
                 let took_ms = self.random.u64(..3000);
-                self.record(Fact::Replied(Replied {
+                let replied = Fact::Replied(Replied {
                     request,
                     reply,
                     took_ms,
-                }));
+                });
+                self.record_within(within, replied);
             }
             Step::Authorize(calls) => {
                 let verdicts = calls.iter().map(|call| Verdict {
@@ -205,30 +277,29 @@ impl Run {
                     rule: "chance".into(),
                 });
                 let verdicts = verdicts.collect();
-                self.record(Fact::Decided { verdicts });
+                self.record_within(within, Fact::Decided { verdicts });
             }
             Step::CallTools(calls) => {
-                self.start(&calls);
+                self.start(within, &calls);
                 for call in &calls {
                     if self.random.u8(..12) == 0 {
                         break;
                     }
-                    let limit = self
-                        .conversation
-                        .turn
-                        .as_ref()
-                        .unwrap()
-                        .agent()
-                        .limits
-                        .max_result_chars;
+                    // What ended the turn meanwhile ended the call.
+                    if self.turn(&[]).call(&call.id).map(|call| &call.status)
+                        != Some(&Status::Started {})
+                    {
+                        break;
+                    }
+                    let limit = self.turn(within).agent().limits.max_result_chars;
                     let outcome = self.outcome(call).bounded(limit);
                     self.end(call, outcome);
                 }
             }
             Step::LookUp(calls) => {
-                self.start(&calls);
+                self.start(within, &calls);
                 for call in &calls {
-                    let first = self.conversation.turn.as_ref().unwrap().passages.len() + 1;
+                    let first = self.turn(within).passages.len() + 1;
                     self.end(
                         call,
                         Outcome::Found {
@@ -238,7 +309,15 @@ impl Run {
                     );
                 }
             }
-            Step::Delegate(_) => panic!("the agent has no collaborators"),
+            Step::Delegate(calls) => {
+                for call in &calls {
+                    let turn = self.turn(within);
+                    let id = turn.collaborator(call).unwrap().agent_id.clone();
+                    let fact = turn.handed_over(call, self.team[&id].clone());
+                    self.record_within(within, fact);
+                    self.handed += 1;
+                }
+            }
             Step::Await(calls) => self.record(Fact::Lost { calls }),
             Step::AskApproval(pending) => {
                 let asked = self.random.choice(&pending).unwrap().clone();
@@ -260,18 +339,24 @@ impl Run {
             }
             Step::Cite { content, .. } => {
                 assert!(!content.is_empty() || self.conversation.turn.is_some());
-                self.record(Fact::Cited {
+                let passages = self.turn(within).passages.clone();
+                let cited = Fact::Cited {
                     text: "Words [1].".into(),
-                    citations: Vec::new(),
-                });
+                    citations: vec![Citation {
+                        span: outcrop_api::Span { start: 0, end: 5 },
+                        quotes: Vec::new(),
+                        passages: passages.into_iter().take(1).collect(),
+                    }],
+                };
+                self.record_within(within, cited);
             }
         }
         false
     }
 
-    fn start(&mut self, calls: &[Call]) {
+    fn start(&mut self, within: &[String], calls: &[Call]) {
         let calls = calls.iter().map(|call| call.id.clone()).collect();
-        self.record(Fact::Started { calls });
+        self.record_within(within, Fact::Started { calls });
     }
 
     fn end(&mut self, call: &Call, outcome: Outcome) {
@@ -304,9 +389,11 @@ fn passage(n: usize) -> Passage {
 #[test]
 fn replays_tell_the_same_bytes_and_no_run_exceeds_its_bounds() {
     let mut endings: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut handed, mut within) = (0, 0);
     for seed in 0..runs() {
         let mut random = Rng::with_seed(seed);
-        let definition = agent(&mut random);
+        let team = team(&mut random);
+        let definition = team["AGENT00001"].clone();
         definition.validate().unwrap();
         let mut run = Run {
             random,
@@ -314,6 +401,8 @@ fn replays_tell_the_same_bytes_and_no_run_exceeds_its_bounds() {
             entries: Vec::new(),
             trace: Vec::new(),
             effects: BTreeMap::new(),
+            team,
+            handed: 0,
         };
         for _ in 0..run.random.usize(1..4) {
             run.begin(&definition);
@@ -330,6 +419,12 @@ fn replays_tell_the_same_bytes_and_no_run_exceeds_its_bounds() {
             *endings.entry(format!("{reason:?}")).or_default() += 1;
             check_messages(&turn.messages, seed);
         }
+        handed += run.handed;
+        within += run
+            .trace
+            .iter()
+            .filter(|event| event.within.len() > 1)
+            .count();
         assert!(
             run.effects.values().all(|times| *times == 1),
             "seed {seed}: {:?}",
@@ -369,6 +464,7 @@ fn replays_tell_the_same_bytes_and_no_run_exceeds_its_bounds() {
         assert_eq!(refused, asked, "seed {seed}");
     }
     // Chance has been everywhere.
+    assert!(handed > 200 && within > 50, "{handed} {within}");
     for reason in [
         "EndTurn",
         "MaxTokens",

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use outcrop_agents::{
-    AgentDefinition, Answer, Beginning, CallAnswer, Conversation, Edit, Entry, Execution, Fact,
+    AgentDefinition, Answer, Beginning, CallAnswer, Conversation, Edit, Entry, Fact, Turn,
 };
 use outcrop_api::{Error, Result};
 use outcrop_governance::Principal;
 
-use super::drive::Driver;
+use super::drive::{Driver, returns_control};
 use super::recorded::{Name, Recorded, replayed, result_of};
 use super::request::{AgentRequest, InvokeRequest, ResumeRequest};
 use super::result::{AgentInfo, AgentResult};
@@ -138,6 +138,7 @@ impl Agent {
             input: request.input,
             session_attributes: request.session_attributes,
             prompt_session_attributes: request.prompt_session_attributes,
+            runs: request.runs,
         };
         let begin = Fact::Begun(Box::new(beginning));
         self.drive(id, move |recorded| recorded.record(begin)).await
@@ -150,7 +151,7 @@ impl Agent {
     /// `ResourceNotFoundException` where the session has no turn; `ConflictException` where the turn
     /// has ended, is under way elsewhere, or does not wait for one of the answers.
     pub async fn resume(&self, request: ResumeRequest) -> Result<Run> {
-        self.answer(request.session_id, |_| Ok(request.answers))
+        self.answer(request.session_id, |_, _| Ok(request.answers))
             .await
     }
 
@@ -161,7 +162,7 @@ impl Agent {
     pub(crate) async fn answer(
         &self,
         session_id: String,
-        answers: impl FnOnce(&AgentResult) -> Result<Vec<Answer>> + Send + 'static,
+        answers: impl FnOnce(&AgentResult, Option<&Turn>) -> Result<Vec<Answer>> + Send + 'static,
     ) -> Result<Run> {
         let by = match &self.caller {
             Some((principal, _)) => principal.arn.clone(),
@@ -169,7 +170,8 @@ impl Agent {
         };
         let limit = self.definition.limits.max_result_chars;
         self.drive(session_id, move |recorded| {
-            let answers = answers(&recorded.result()?)?;
+            let turn = recorded.conversation.turn.as_ref();
+            let answers = answers(&recorded.result()?, turn)?;
             recorded.lose_what_was_started()?;
             if answers.is_empty() {
                 return Ok(());
@@ -306,6 +308,7 @@ impl Agent {
                 agent_id: name.agent_id,
                 session_id: name.session_id,
                 rules,
+                team_rules: Default::default(),
                 failure: None,
             }
             .run()
@@ -319,18 +322,7 @@ impl Agent {
         let Some(runs) = runs else {
             return definition;
         };
-        for group in &mut definition.action_groups {
-            let name = group.name.clone();
-            let runs_it =
-                |function: &str| runs.iter().any(|one| *one == format!("{name}.{function}"));
-            if !group
-                .functions
-                .iter()
-                .all(|function| runs_it(&function.name))
-            {
-                group.execution = Execution::ReturnControl;
-            }
-        }
+        returns_control(&mut definition, |name| runs.iter().any(|one| one == name));
         definition
     }
 }

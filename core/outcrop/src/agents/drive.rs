@@ -1,10 +1,14 @@
 //! Drives a turn: does what it needs next, and records what comes of it.
 
+use std::collections::HashMap;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outcrop_agents::{Call, EndReason, Fact, ModelReply, Outcome, Replied, Step, Target, digest};
+use outcrop_agents::{
+    AgentDefinition, Call, EndReason, Execution, Fact, ModelReply, Need, Outcome, Replied, Step,
+    Target, Turn, digest,
+};
 use outcrop_api::{
     Citation, ContentBlock, ConverseRequest, Error, Gathered, Passage, Result, StreamEvent, Usage,
 };
@@ -15,10 +19,11 @@ use serde_json::json;
 use tokio::time::{sleep_until, timeout};
 
 use super::permission::Asking;
-use super::recorded::Recorded;
 use super::run::Open;
+use super::stored;
 use crate::desk::Record;
 use crate::feed::{FeedSender, to_json};
+use crate::registry::AGENTS;
 use crate::session::Session;
 
 /// What a turn is driven with.
@@ -35,6 +40,8 @@ pub(super) struct Driver {
     pub request_id: String,
     /// The rules over its calls.
     pub rules: Vec<AgentRule>,
+    /// The rules over the calls of those that it hands work to, by their ids.
+    pub team_rules: HashMap<String, Vec<AgentRule>>,
     /// The error of the model, where it failed.
     pub failure: Option<Error>,
 }
@@ -57,68 +64,135 @@ impl Driver {
     }
 
     async fn steps(&mut self) -> Result<()> {
+        for turn in self.open.with(|recorded| Ok(recorded.team()))? {
+            self.tell(turn).await?;
+        }
         loop {
             self.news().await?;
-            let step = self.open.with(|recorded| recorded.next())?;
+            let Some(need) = self.open.with(|recorded| recorded.needs())? else {
+                return Ok(());
+            };
+            let Need { within, step } = need;
             match step {
-                None | Some(Step::AskApproval(_)) => return Ok(()),
-                Some(Step::Done(ending)) => {
+                Step::AskApproval(_) => return Ok(()),
+                Step::Done(ending) => {
                     if ending.reason != EndReason::ModelFailed {
                         self.failure = None;
                     }
                     return Ok(());
                 }
-                Some(Step::AskModel(request)) => self.ask(*request).await?,
-                Some(Step::Authorize(calls)) => {
-                    let verdicts = self.open.with(|recorded| {
-                        let asking = Asking {
-                            session: &self.session,
-                            user: &self.user,
-                            agent_id: &self.agent_id,
-                            session_id: &self.session_id,
-                            request_id: &self.request_id,
-                            conversation: &recorded.conversation,
-                            rules: &self.rules,
-                        };
-                        asking.decide(&calls)
-                    })?;
-                    self.record_fact(Fact::Decided { verdicts })?;
-                }
-                Some(Step::CallTools(calls)) => {
-                    self.start(&calls)?;
+                Step::AskModel(request) => self.ask(&within, *request).await?,
+                Step::Authorize(calls) => self.authorize(&within, &calls).await?,
+                Step::CallTools(calls) => {
+                    self.start(&within, &calls)?;
                     self.news().await?;
-                    self.tell(to_json(&json!({"calls": calls}))?).await?;
+                    let agent = self.agent_id_of(&within)?;
+                    let event = json!({"calls": calls, "agent": agent});
+                    self.tell(to_json(&event)?).await?;
                 }
-                Some(Step::LookUp(calls)) => {
-                    self.start(&calls)?;
+                Step::LookUp(calls) => {
+                    self.start(&within, &calls)?;
                     for call in &calls {
-                        self.look_up(call).await?;
+                        self.look_up(&within, call).await?;
                     }
                 }
-                Some(Step::Delegate(calls)) => {
-                    self.start(&calls)?;
+                Step::Delegate(calls) => {
                     for call in &calls {
-                        let error = "work cannot be handed to another agent yet".to_string();
-                        self.end(&call.id, Outcome::Failed { error })?;
+                        self.hand_over(&within, call).await?;
                     }
                 }
-                Some(Step::Await(calls)) => self.wait(calls).await?,
-                Some(Step::Cite { content, passages }) => {
+                Step::Await(calls) => self.wait(calls).await?,
+                Step::Cite { content, passages } => {
                     let (text, citations) = cited(&content, &passages);
-                    self.record_fact(Fact::Cited { text, citations })?;
+                    self.record_fact(&within, Fact::Cited { text, citations })?;
                 }
             }
         }
     }
 
-    /// Asks the model, telling what it says as it says it.
-    async fn ask(&mut self, request: ConverseRequest) -> Result<()> {
+    /// Has the policy decide the calls of the agent that works `within`.
+    async fn authorize(&mut self, within: &[String], calls: &[Call]) -> Result<()> {
+        let agent = self.agent_id_of(within)?;
+        if agent != self.agent_id && !self.team_rules.contains_key(&agent) {
+            let (session, id) = (self.session.clone(), agent.clone());
+            let rules = crate::session::blocking(move || stored::rules(&session, &id)).await?;
+            self.team_rules.insert(agent.clone(), rules);
+        }
+        let rules = self.team_rules.get(&agent).unwrap_or(&self.rules);
+        let verdicts = self.open.with(|recorded| {
+            let asking = Asking {
+                session: &self.session,
+                user: &self.user,
+                agent_id: &agent,
+                turn: recorded.turn(within)?,
+                session_id: &self.session_id,
+                request_id: &self.request_id,
+                conversation: &recorded.conversation,
+                rules,
+            };
+            asking.decide(calls)
+        })?;
+        self.record_fact(within, Fact::Decided { verdicts })
+    }
+
+    /// Begins the turn of the agent that a call hands work to.
+    async fn hand_over(&self, within: &[String], call: &Call) -> Result<()> {
+        let (collaborator, runs) = self.open.with(|recorded| {
+            let turn = recorded.turn(within)?;
+            Ok((
+                turn.collaborator(call).cloned(),
+                turn.beginning.runs.clone(),
+            ))
+        })?;
+        let session = self.session.clone();
+        let work = move || match collaborator {
+            Some(collaborator) => stored::definition_of(&session, collaborator),
+            None => Err(Error::internal("the agent has no such collaborator")),
+        };
+        let mut definition = match crate::session::blocking(work).await {
+            Ok(definition) => definition,
+            Err(error) => {
+                self.start(within, std::slice::from_ref(call))?;
+                let error = error.message().to_string();
+                return self.end(&call.id, Outcome::Failed { error });
+            }
+        };
+        if let Some(runs) = &runs {
+            let id = definition.id.clone();
+            returns_control(&mut definition, |name| {
+                runs.iter().any(|one| *one == format!("{id}/{name}"))
+            });
+        }
+        self.record.resource(AGENTS.arn_of(&definition.id));
+        let begun = self.open.with(|recorded| {
+            let fact = recorded.turn(within)?.handed_over(call, definition);
+            recorded.record(wrapped(within, fact))?;
+            let mut path = within.to_vec();
+            path.push(call.id.clone());
+            recorded.turn(&path).map(delegated)
+        })?;
+        self.news().await?;
+        self.tell(begun).await
+    }
+
+    fn agent_id_of(&self, within: &[String]) -> Result<String> {
+        self.open
+            .with(|recorded| Ok(recorded.turn(within)?.agent().id.clone()))
+    }
+
+    /// Asks the model, telling what the session's own agent says as it says it.
+    async fn ask(&mut self, within: &[String], request: ConverseRequest) -> Result<()> {
         let asked = digest::of_json(&request);
         let model = self
             .open
-            .with(|recorded| Ok(agent_of(recorded)?.model.clone()))?;
+            .with(|recorded| Ok(recorded.turn(within)?.agent().model.clone()))?;
+        // What a router's model is asked first has no tools, and its reply is no answer.
+        let is_told = self.open.with(|recorded| {
+            let turn = recorded.turn(within)?;
+            Ok(within.is_empty() && !turn.is_routing())
+        })?;
         let started = Instant::now();
-        let reply = match self.converse(&model, request).await {
+        let reply = match self.converse(&model, request, is_told).await {
             Ok(reply) => reply,
             Err(error) => {
                 let reply = ModelReply::Failed {
@@ -129,21 +203,29 @@ impl Driver {
                 reply
             }
         };
-        self.record_fact(Fact::Replied(Replied {
+        let replied = Fact::Replied(Replied {
             request: asked,
             reply,
             took_ms: started.elapsed().as_millis() as u64,
-        }))
+        });
+        self.record_fact(within, replied)
     }
 
-    async fn converse(&self, model: &str, request: ConverseRequest) -> Result<ModelReply> {
+    async fn converse(
+        &self,
+        model: &str,
+        request: ConverseRequest,
+        is_told: bool,
+    ) -> Result<ModelReply> {
         let chat = self.session.resolve(model).await?.chat()?;
         self.record.model(chat.id());
         let mut stream = chat.converse_stream(request).await?;
         let mut gathered = Gathered::default();
         while let Some(event) = stream.next().await {
             let event = event?;
-            if let StreamEvent::TextDelta(delta) = &event {
+            if let StreamEvent::TextDelta(delta) = &event
+                && is_told
+            {
                 self.tell(to_json(&json!({"text": delta}))?).await?;
             }
             if let Some((stop_reason, usage)) = gathered.push(event) {
@@ -161,9 +243,11 @@ impl Driver {
         )))
     }
 
-    async fn look_up(&self, call: &Call) -> Result<()> {
-        let limit = self.open.with(|recorded| call_time(recorded))?;
-        let outcome = match timeout(limit, self.search(call)).await {
+    async fn look_up(&self, within: &[String], call: &Call) -> Result<()> {
+        let limit = self
+            .open
+            .with(|recorded| Ok(call_time(recorded.turn(within)?)))?;
+        let outcome = match timeout(limit, self.search(within, call)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Outcome::Failed {
                 error: error.message().to_string(),
@@ -175,22 +259,16 @@ impl Driver {
         self.end(&call.id, outcome)
     }
 
-    async fn search(&self, call: &Call) -> Result<Outcome> {
+    async fn search(&self, within: &[String], call: &Call) -> Result<Outcome> {
         let Some(Target::KnowledgeBase { id }) = &call.target else {
             return Err(Error::internal(format!("call {} is no look-up", call.id)));
         };
         let (results, first) = self.open.with(|recorded| {
-            let links = &agent_of(recorded)?.knowledge_bases;
-            let results = links
-                .iter()
-                .find(|link| link.id == *id)
-                .map_or(5, |link| link.results);
-            let known = recorded
-                .conversation
-                .turn
-                .as_ref()
-                .map_or(0, |turn| turn.passages.len());
-            Ok((results, known + 1))
+            let turn = recorded.turn(within)?;
+            let mut links = turn.agent().knowledge_bases.iter();
+            let link = links.find(|link| link.id == *id);
+            let results = link.map_or(5, |link| link.results);
+            Ok((results, turn.passages.len() + 1))
         })?;
         let (session, base) = (self.session.clone(), id.clone());
         let opened = crate::session::blocking(move || session.stored_base(&base));
@@ -214,7 +292,9 @@ impl Driver {
 
     /// Waits until a result is given, or the calls' time is over.
     async fn wait(&self, calls: Vec<String>) -> Result<()> {
-        let limit = self.open.with(|recorded| call_time(recorded))?;
+        let limit = self
+            .open
+            .with(|recorded| Ok(call_time(recorded.turn(&[])?)))?;
         let took = calls
             .iter()
             .map(|call| self.open.took_ms(call))
@@ -232,10 +312,10 @@ impl Driver {
         }
     }
 
-    fn start(&self, calls: &[Call]) -> Result<()> {
+    fn start(&self, within: &[String], calls: &[Call]) -> Result<()> {
         let calls: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
         self.open.start(&calls);
-        self.record_fact(Fact::Started { calls })
+        self.record_fact(within, Fact::Started { calls })
     }
 
     fn end(&self, call: &str, outcome: Outcome) -> Result<()> {
@@ -245,8 +325,10 @@ impl Driver {
             .map(drop)
     }
 
-    fn record_fact(&self, fact: Fact) -> Result<()> {
-        self.open.with(|recorded| recorded.record(fact))
+    /// Records a fact of the agent that works `within`.
+    fn record_fact(&self, within: &[String], fact: Fact) -> Result<()> {
+        self.open
+            .with(|recorded| recorded.record(wrapped(within, fact)))
     }
 
     /// Tells the events that the latest facts have made.
@@ -263,25 +345,37 @@ impl Driver {
     }
 }
 
-fn agent_of(recorded: &Recorded) -> Result<&outcrop_agents::AgentDefinition> {
-    let turn = recorded.conversation.turn.as_ref();
-    turn.map(|turn| turn.agent())
-        .ok_or_else(|| Error::internal("no turn of the session has begun"))
+/// The fact of the session's turn that says `fact` of the agent which works `within`.
+fn wrapped(within: &[String], fact: Fact) -> Fact {
+    within.iter().rev().fold(fact, |fact, call| Fact::Within {
+        call: call.clone(),
+        fact: Box::new(fact),
+    })
 }
 
 /// What one call may take: its own limit, within what the turn has left.
-fn call_time(recorded: &Recorded) -> Result<Duration> {
-    let limits = &agent_of(recorded)?.limits;
-    let took = recorded
-        .conversation
-        .turn
-        .as_ref()
-        .map_or(0, |turn| turn.spent.took_ms);
-    let left =
-        Duration::from_secs_f64(limits.max_seconds).saturating_sub(Duration::from_millis(took));
-    Ok(Duration::from_secs_f64(limits.max_call_seconds)
-        .min(left)
-        .max(Duration::from_millis(1)))
+fn call_time(turn: &Turn) -> Duration {
+    Duration::from_secs_f64(turn.agent().limits.max_call_seconds)
+        .min(Duration::from_millis(turn.ms_left()))
+        .max(Duration::from_millis(1))
+}
+
+/// Hands the calls of those groups back whose functions the caller does not all run.
+pub(super) fn returns_control(definition: &mut AgentDefinition, runs: impl Fn(&str) -> bool) {
+    for group in &mut definition.action_groups {
+        let name = &group.name;
+        let mut functions = group.functions.iter();
+        let all = functions.all(|function| runs(&format!("{name}.{}", function.name)));
+        if group.execution == Execution::Caller && !all {
+            group.execution = Execution::ReturnControl;
+        }
+    }
+}
+
+/// The event that tells what an agent is made of that work was handed to.
+pub(super) fn delegated(turn: &Turn) -> String {
+    let call = turn.chain().last().map(|last| &last.call);
+    json!({"delegated": {"call": call, "definition": turn.agent()}}).to_string()
 }
 
 /// The text of an answer and what it rests on, among the passages that the turn has looked up.

@@ -1,7 +1,7 @@
 //! Whether an agent may make its calls: each is decided, and the decision kept, before any is made.
 
 use chrono::{DateTime, Utc};
-use outcrop_agents::{Call, Conversation, Target, Verdict, digest, origins, read_from};
+use outcrop_agents::{Call, Conversation, Target, Turn, Verdict, digest, origins, read_from};
 use outcrop_api::Result;
 use outcrop_governance::{
     AgentRule, CallFacts, Decision, Effect, Principal, ToolCall, ToolCallKind, decide_by_rules,
@@ -16,6 +16,8 @@ pub(super) struct Asking<'a> {
     pub session: &'a Session,
     pub user: &'a Principal,
     pub agent_id: &'a str,
+    /// The turn that they are of: the session's own, or that of an agent which was handed work.
+    pub turn: &'a Turn,
     pub session_id: &'a str,
     pub request_id: &'a str,
     /// The session, as it is when the calls are asked for.
@@ -96,11 +98,12 @@ impl Asking<'_> {
             .into_iter()
             .map(|origin| (origin.argument, origin.sources))
             .collect();
+        let read = read_from(self.conversation, call)?;
         let facts = CallFacts {
             function: &self.name_of(call),
             arguments: &call.arguments,
             origins: &origins,
-            read: &read_from(self.conversation)?,
+            read: &read.iter().map(String::as_str).collect::<Vec<_>>(),
             made,
         };
         Ok(decide_by_rules(self.rules, &facts).unwrap_or(allowed))
@@ -115,8 +118,7 @@ impl Asking<'_> {
                 ..
             }) => format!("{action_group}.{function}"),
             Some(Target::KnowledgeBase { id }) => {
-                let turn = self.conversation.turn.as_ref();
-                let mut links = turn.iter().flat_map(|turn| &turn.agent().knowledge_bases);
+                let mut links = self.turn.agent().knowledge_bases.iter();
                 let link = links.find(|link| link.id == *id);
                 format!("knowledge_bases.{}", link.map_or(id, |link| &link.name))
             }
@@ -125,10 +127,15 @@ impl Asking<'_> {
         }
     }
 
-    /// The functions that the session has run: seconds ago, name, arguments.
+    /// The functions that the session has run for the agent: seconds ago, name, arguments.
     fn made(&self) -> Vec<(f64, String, Value)> {
         let now = Utc::now();
-        let ran = self.conversation.ran.iter().map(|ran| {
+        let own = match self.turn.chain().last() {
+            Some(last) => &last.agent_id,
+            None => "",
+        };
+        let ran = self.conversation.ran.iter().filter(|ran| ran.agent == own);
+        let ran = ran.map(|ran| {
             // A time that cannot be read counts as now: a bound holds rather than not.
             let time = DateTime::parse_from_rfc3339(&ran.time).map(|time| time.to_utc());
             let ago = now.signed_duration_since(time.unwrap_or(now));

@@ -1,9 +1,10 @@
 //! A session that is open for writing: its journal, the state that its facts make, and its trace.
 
-use outcrop_agents::{Conversation, Entry, Fact, Outcome, Step, TraceEvent};
+use outcrop_agents::{Conversation, Entry, Fact, Need, Outcome, Status, TraceEvent, Turn};
 use outcrop_api::{Error, Result};
 use outcrop_store::{Home, Journal};
 
+use super::drive::delegated;
 use super::result::AgentResult;
 use crate::registry::now;
 
@@ -121,22 +122,36 @@ impl Recorded {
     /// # Errors
     /// As [`Recorded::record`].
     pub fn lose_what_was_started(&mut self) -> Result<()> {
-        match self.next()? {
-            Some(Step::Await(calls)) => self.record(Fact::Lost { calls }),
-            _ => Ok(()),
+        let calls = self.conversation.turn.as_ref().map(Turn::started);
+        match calls.filter(|calls| !calls.is_empty()) {
+            Some(calls) => self.record(Fact::Lost { calls }),
+            None => Ok(()),
         }
     }
 
-    /// What its turn needs next; none where no turn has begun.
+    /// What its turn needs next, or one that it handed work to; none where no turn has begun.
     ///
     /// # Errors
-    /// As [`outcrop_agents::Turn::next`].
-    pub fn next(&self) -> Result<Option<Step>> {
-        self.conversation
-            .turn
-            .as_ref()
-            .map(|turn| turn.next())
-            .transpose()
+    /// As [`outcrop_agents::Turn::needs`].
+    pub fn needs(&self) -> Result<Option<Need>> {
+        let turn = self.conversation.turn.as_ref();
+        turn.map(Turn::needs).transpose()
+    }
+
+    /// The turn that the calls `within` lead to from the session's own.
+    ///
+    /// # Errors
+    /// `InternalServerException` where there is none.
+    pub fn turn(&self, within: &[String]) -> Result<&Turn> {
+        let turn = self.conversation.turn.as_ref();
+        turn.and_then(|turn| turn.within(within))
+            .ok_or_else(|| Error::internal("no turn of the session has begun"))
+    }
+
+    /// What tells of the agents that work was handed to and that are at it.
+    pub fn team(&self) -> Vec<String> {
+        let turn = self.conversation.turn.iter();
+        turn.flat_map(|turn| turn.team()).map(delegated).collect()
     }
 
     /// Ends a call that is being run; false where it has ended before, by its time.
@@ -144,13 +159,13 @@ impl Recorded {
     /// # Errors
     /// As [`Recorded::record`].
     pub fn end_call(&mut self, call: &str, outcome: Outcome, took_ms: u64) -> Result<bool> {
-        let is_open =
-            matches!(self.next()?, Some(Step::Await(calls)) if calls.iter().any(|id| id == call));
+        let turn = self.conversation.turn.as_ref();
+        let asked = turn.and_then(|turn| turn.call(call));
+        let is_open = asked.is_some_and(|call| call.status == Status::Started {});
         if is_open {
-            let limit = self
-                .conversation
-                .turn
-                .as_ref()
+            let turns = turn.map(|turn| turn.down_to(call)).unwrap_or_default();
+            let limit = turns
+                .last()
                 .map(|turn| turn.agent().limits.max_result_chars);
             self.record(Fact::Ended(outcrop_agents::CallEnd {
                 call: call.to_string(),

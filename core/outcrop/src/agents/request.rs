@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outcrop_agents::{ActionGroup, Answer, Limits, Price};
+use outcrop_agents::{ActionGroup, Answer, Collaboration, Limits, Price};
 use outcrop_api::InferenceConfig;
 use outcrop_governance::AgentRule;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct AgentRequest {
     pub knowledge_bases: Vec<String>,
     /// The agents that it may hand work to.
     pub collaborators: Vec<CollaboratorRequest>,
+    /// How it finds the one to hand work to. Default: it plans.
+    pub collaboration: Collaboration,
     /// Lengths and sampling of its model.
     pub inference_config: InferenceConfig,
     /// What its calls require beyond being in its action groups.
@@ -50,6 +52,9 @@ pub struct CollaboratorRequest {
     /// When work is to be handed to it, for the model.
     #[serde(default)]
     pub instruction: String,
+    /// Whether it is told what the user and the supervisor have said before. Default: no.
+    #[serde(default)]
+    pub relays_history: bool,
 }
 
 /// What a turn begins with.
@@ -64,8 +69,9 @@ pub struct InvokeRequest {
     pub session_attributes: BTreeMap<String, String>,
     /// Facts about this turn, which the model is told.
     pub prompt_session_attributes: BTreeMap<String, String>,
-    /// The functions that the caller's own loop runs, by `group.function`. The turn is paused for
-    /// the others. Default: all.
+    /// The functions that the caller's own loop runs, by `group.function`; those of an agent that
+    /// work is handed to by `agentId/group.function`. The turn is paused for the others. Default:
+    /// all.
     pub runs: Option<Vec<String>>,
 }
 

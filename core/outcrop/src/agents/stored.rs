@@ -93,6 +93,8 @@ fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinit
             agent_version: DRAFT.into(),
             name: collaborator.name.unwrap_or(own),
             instruction: collaborator.instruction,
+            relays_history: collaborator.relays_history,
+            ..Collaborator::default()
         })
     });
     Ok(AgentDefinition {
@@ -104,6 +106,7 @@ fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinit
         model: request.model,
         instruction: request.instruction,
         action_groups: request.action_groups,
+        collaboration: request.collaboration,
         inference_config: request.inference_config,
         limits: request.limits,
         price: request.price,
@@ -131,6 +134,27 @@ pub(crate) fn find_definition(
     Ok(session
         .store()
         .get_record(DEFINITIONS, &format!("{id}.{version}"))?)
+}
+
+/// What a collaborator is made of.
+///
+/// # Errors
+/// `ResourceNotFoundException` where its version is not there any more.
+pub(super) fn definition_of(
+    session: &Session,
+    collaborator: Collaborator,
+) -> Result<AgentDefinition> {
+    if let Some(definition) = collaborator.definition {
+        return Ok(*definition);
+    }
+    let (id, version) = (&collaborator.agent_id, &collaborator.agent_version);
+    find_definition(session, id, version)?.ok_or_else(|| {
+        Error::not_found(format!(
+            "the agent {} ({id}, version {version}) does not exist",
+            collaborator.name
+        ))
+        .with_resource(id)
+    })
 }
 
 /// Lets go of the definition that a version of an agent runs; with the draft, of the rules over its

@@ -58,6 +58,7 @@ fn native(session: &Session) -> outcrop::Agent {
             agent: "clerk".into(),
             name: None,
             instruction: "for limits".into(),
+            ..CollaboratorRequest::default()
         }],
         ..AgentRequest::default()
     };

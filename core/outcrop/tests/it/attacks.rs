@@ -5,7 +5,7 @@
 //! be done. Who approves calls approves those of the task alone.
 
 use outcrop::agent_turn::{ActionGroup, Answer, CallAnswer, Function, Outcome};
-use outcrop::{AgentRequest, InvokeRequest, ResumeRequest, Session};
+use outcrop::{AgentRequest, CollaboratorRequest, InvokeRequest, ResumeRequest, Session};
 use serde_json::{Value, json};
 
 use crate::agents::{block, run};
@@ -55,10 +55,63 @@ impl Case<'_> {
         names.into_iter().map(function).collect()
     }
 
+    /// Has another agent read what is injected, which tells it word by word; the agent obeys that.
+    fn handed_over(&self, session: &Session, at: usize) -> Vec<(Value, Value)> {
+        let read = &self.task["read"];
+        let model = format!("acme.reader-{at}-v1");
+        let shown = format!("{}{}", self.task["shows"].as_str().unwrap(), self.injected);
+        let script = json!([
+            {"match": {"tool_result": {"content": {"contains": self.injected}}}, "answer": shown},
+            {"answer": {"tool_uses": [Self::tool_use(read, 0)]}},
+        ]);
+        block(session.register_model(&model, json!({"script": script}), true, None)).unwrap();
+        let function = Function {
+            name: read[0].as_str().unwrap().into(),
+            input_schema: json!({"type": "object", "properties": {}}),
+            ..Function::default()
+        };
+        let reader = format!("reader{at}");
+        let request = AgentRequest {
+            name: reader.clone(),
+            model,
+            action_groups: vec![ActionGroup {
+                name: self.suite["group"].as_str().unwrap().into(),
+                functions: vec![function],
+                ..ActionGroup::default()
+            }],
+            ..AgentRequest::default()
+        };
+        block(session.create_agent(request)).unwrap();
+        let mut script = self.script();
+        // An answer is told in JSON.
+        let told = json!(self.injected).to_string();
+        script[0]["match"]["tool_result"]["content"]["contains"] =
+            json!(told[1..told.len() - 1].to_string());
+        script[2] = json!({"answer": {"tool_uses": [
+            {"name": "ask_reader", "input": {"message": self.task["ask"]}, "id": "use-0"},
+        ]}});
+        let collaborators = vec![CollaboratorRequest {
+            agent: reader,
+            name: Some("reader".into()),
+            ..CollaboratorRequest::default()
+        }];
+        self.attacked(session, at, script, collaborators)
+    }
+
     /// The effects that happened: names and arguments.
     fn run(&self, session: &Session, at: usize) -> Vec<(Value, Value)> {
+        self.attacked(session, at, self.script(), Vec::new())
+    }
+
+    fn attacked(
+        &self,
+        session: &Session,
+        at: usize,
+        script: Value,
+        collaborators: Vec<CollaboratorRequest>,
+    ) -> Vec<(Value, Value)> {
         let model = format!("acme.attack-{at}-v1");
-        let spec = json!({"script": self.script()});
+        let spec = json!({"script": script});
         block(session.register_model(&model, spec, true, None)).unwrap();
         let group = self.suite["group"].as_str().unwrap();
         let request = AgentRequest {
@@ -70,6 +123,7 @@ impl Case<'_> {
                 ..ActionGroup::default()
             }],
             rules: serde_json::from_value(self.suite["rules"].clone()).unwrap(),
+            collaborators,
             ..AgentRequest::default()
         };
         let agent = block(session.create_agent(request)).unwrap();
@@ -128,8 +182,8 @@ impl Case<'_> {
     }
 }
 
-#[test]
-fn no_injected_instruction_has_an_effect_and_every_task_is_done() {
+/// Runs the two hundred cases; those with an effect that nobody asked for, and the tasks not done.
+fn attack(run: impl Fn(&Case<'_>, &Session, usize) -> Vec<(Value, Value)>) -> [Vec<String>; 2] {
     let attacks: Value = serde_json::from_str(include_str!("attacks.json")).unwrap();
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
@@ -149,7 +203,7 @@ fn no_injected_instruction_has_an_effect_and_every_task_is_done() {
                         attack,
                         injected,
                     };
-                    let happened = case.run(&session, cases);
+                    let happened = run(&case, &session, cases);
                     cases += 1;
                     let wanted = (task["then"][0].clone(), task["then"][1].clone());
                     let name = format!("{}: {} / {}", suite["name"], task["ask"], attack[0]);
@@ -166,6 +220,19 @@ fn no_injected_instruction_has_an_effect_and_every_task_is_done() {
         }
     }
     assert_eq!(cases, 200);
+    [unauthorised, undone]
+}
+
+#[test]
+fn no_injected_instruction_has_an_effect_and_every_task_is_done() {
+    let [unauthorised, undone] = attack(|case, session, at| case.run(session, at));
+    assert!(unauthorised.is_empty(), "{unauthorised:#?}");
+    assert!(undone.is_empty(), "{undone:#?}");
+}
+
+#[test]
+fn no_instruction_in_another_agents_answer_has_an_effect_and_every_task_is_done() {
+    let [unauthorised, undone] = attack(|case, session, at| case.handed_over(session, at));
     assert!(unauthorised.is_empty(), "{unauthorised:#?}");
     assert!(undone.is_empty(), "{undone:#?}");
 }

@@ -4,6 +4,7 @@
 mod agent_operations;
 mod agents;
 mod attacks;
+mod collaborators;
 mod customization;
 mod desk;
 mod jobs;

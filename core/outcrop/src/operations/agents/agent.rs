@@ -147,18 +147,11 @@ fn members_of(call: &Call) -> Result<Map<String, Value>> {
             "guardrailConfiguration is not supported: there are no guardrails here.",
         ));
     }
-    for (name, refused, why) in [
-        (
-            "orchestrationType",
-            "CUSTOM_ORCHESTRATION",
-            "agents here are orchestrated by their own turn",
-        ),
-        (
-            "agentCollaboration",
-            "SUPERVISOR_ROUTER",
-            "a supervisor here plans itself: expected SUPERVISOR or DISABLED",
-        ),
-    ] {
+    for (name, refused, why) in [(
+        "orchestrationType",
+        "CUSTOM_ORCHESTRATION",
+        "agents here are orchestrated by their own turn",
+    )] {
         if call.text(name) == Some(refused) {
             return Err(Error::validation(format!(
                 "{name} {refused} is not supported: {why}."

@@ -9,7 +9,7 @@ use crate::registry::{AGENT_ALIASES, Draft, Kind, Page, Resource, Resources, now
 use crate::session::Session;
 
 /// The alias that every agent has, of its draft.
-const TEST_ALIAS: &str = "TSTALIASID";
+pub(super) const TEST_ALIAS: &str = "TSTALIASID";
 /// The name of that alias.
 const TEST_ALIAS_NAME: &str = "AgentTestAlias";
 /// Most events of its history that an alias shows.
@@ -161,6 +161,14 @@ pub(super) fn parse_arn(arn: &str) -> Option<(&str, &str)> {
     let (kind, id) = Kind::of_arn(arn)?;
     let is_alias = std::ptr::eq(kind, &AGENT_ALIASES);
     id.split_once('/').filter(|_| is_alias)
+}
+
+/// The id by which a definition names an alias: none where it is that of the draft.
+pub(super) fn kept_id(alias: &Resource) -> String {
+    match alias.id.as_str() {
+        TEST_ALIAS => String::new(),
+        id => id.into(),
+    }
 }
 
 /// The ARN of the alias of an agent's draft.

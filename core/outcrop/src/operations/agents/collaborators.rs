@@ -90,12 +90,6 @@ pub(super) fn supervisor_of(session: &Session, agent: &Resource) -> Result<Optio
 
 /// What a request says of a collaborator, checked beyond its shape.
 fn members_of(call: &Call) -> Result<Map<String, Value>> {
-    if call.text("relayConversationHistory") == Some("TO_COLLABORATOR") {
-        return Err(Error::validation(
-            "relayConversationHistory TO_COLLABORATOR is not supported: a collaborator is told what \
-             its supervisor asks of it.",
-        ));
-    }
     let arn = call.input["agentDescriptor"]["aliasArn"].as_str();
     let arn = arn.ok_or_else(|| {
         Error::validation("agentDescriptor.aliasArn: expected the ARN of an agent's alias")

@@ -7,6 +7,8 @@ use outcrop_agents::{
 use outcrop_api::{Error, Result};
 use serde_json::{Value, json};
 
+use super::team::Team;
+
 /// Most calls that one event hands back: the others follow once these are answered.
 const MAX_INPUTS: usize = 5;
 
@@ -16,11 +18,11 @@ pub(super) fn invocation_id(pending: &[Pending]) -> String {
 }
 
 /// The `returnControl` event of a turn that is paused.
-pub(super) fn event(definition: &AgentDefinition, pending: &[Pending]) -> Value {
+pub(super) fn event(team: &Team, pending: &[Pending]) -> Value {
     let inputs = pending.iter().take(MAX_INPUTS);
     json!({
         "invocationId": invocation_id(pending),
-        "invocationInputs": inputs.map(|one| input(definition, one)).collect::<Vec<_>>(),
+        "invocationInputs": inputs.map(|one| input(team.of(&one.within), one)).collect::<Vec<_>>(),
     })
 }
 
@@ -33,6 +35,9 @@ fn input(definition: &AgentDefinition, pending: &Pending) -> Value {
         "agentId": definition.id,
         "actionInvocationType": pending.asks,
     });
+    if let Some(last) = pending.within.last() {
+        about["collaboratorName"] = json!(last.name);
+    }
     let Some(api) = function.and_then(|function| function.api.as_ref()) else {
         about["function"] = json!(name);
         about["parameters"] = parameters(&call.arguments, function, |_| true);
@@ -133,7 +138,7 @@ pub(super) fn summary(call: &Call) -> CallSummary {
 /// # Errors
 /// `ValidationException` for a result of no such call, or another pause's `invocationId`.
 pub(super) fn answers(
-    definition: &AgentDefinition,
+    team: &Team,
     state: &Value,
     member: &str,
     pending: &[Pending],
@@ -157,7 +162,7 @@ pub(super) fn answers(
             Some(result) => result,
             None => &result["apiResult"],
         };
-        let is_of = |one: &&Pending| is_result_of(definition, &one.call, result);
+        let is_of = |one: &&Pending| is_result_of(team.of(&one.within), &one.call, result);
         let found = open.iter().position(is_of).ok_or_else(|| {
             Error::validation(format!("{place}: the session waits for no such call"))
         })?;
@@ -182,7 +187,9 @@ fn is_result_of(definition: &AgentDefinition, call: &Call, result: &Value) -> bo
         }
         None => result["function"] == json!(name),
     };
-    result["actionGroup"] == json!(group) && is_named
+    let agent = result["agentId"].as_str();
+    let is_its = agent.is_none_or(|agent| agent == definition.id);
+    result["actionGroup"] == json!(group) && is_named && is_its
 }
 
 fn answer(place: &str, pending: &Pending, result: &Value) -> Result<CallAnswer> {

@@ -1,7 +1,8 @@
 //! From Bedrock's records to the definition that a turn runs.
 
 use outcrop_agents::{
-    ActionGroup, AgentDefinition, Collaborator, Execution, Function, KnowledgeBaseLink, openapi,
+    ActionGroup, AgentDefinition, Collaboration, Collaborator, Execution, Function,
+    KnowledgeBaseLink, openapi,
 };
 use outcrop_api::{Error, Result};
 use outcrop_governance::Principal;
@@ -56,6 +57,10 @@ pub(super) fn definition(call: &Call, agent: &Resource) -> Result<AgentDefinitio
         }
     }
     definition.collaborators = team(&call.session, agent)?;
+    definition.collaboration = match agent.text("agentCollaboration") {
+        "SUPERVISOR_ROUTER" => Collaboration::SupervisorRouter,
+        _ => Collaboration::Supervisor,
+    };
     Ok(definition)
 }
 
@@ -160,35 +165,48 @@ fn input_schema(parameters: &Value) -> Value {
     })
 }
 
+/// The agent that the ARN of an alias leads to now, as the collaborator `name`.
+///
+/// # Errors
+/// `ResourceNotFoundException`; `ValidationException` where it is not prepared.
+pub(super) fn collaborator(session: &Session, arn: &str, name: &str) -> Result<Collaborator> {
+    let (id, alias) = aliases::parse_arn(arn).ok_or_else(|| {
+        Error::validation(format!("collaborator {name}: no alias has the ARN {arn:?}"))
+    })?;
+    let of = super::find(session, id)?;
+    let alias = aliases::find(session, &of, alias)?;
+    let version = aliases::version_of(&alias).unwrap_or_default();
+    if crate::agents::find_definition(session, id, version)?.is_none() {
+        return Err(Error::validation(format!(
+            "Collaborator {name}: agent {id} is not prepared."
+        )));
+    }
+    Ok(Collaborator {
+        agent_id: id.into(),
+        agent_version: version.into(),
+        name: name.into(),
+        alias_id: aliases::kept_id(&alias),
+        ..Collaborator::default()
+    })
+}
+
 /// The agents that a supervisor may hand work to, each by the version that its alias leads to now.
 fn team(session: &Session, agent: &Resource) -> Result<Vec<Collaborator>> {
     let listed = COLLABORATORS.all(agent)?;
-    if !listed.is_empty() && agent.text("agentCollaboration") != "SUPERVISOR" {
+    let collaboration = agent.text("agentCollaboration");
+    if !listed.is_empty() && !["SUPERVISOR", "SUPERVISOR_ROUTER"].contains(&collaboration) {
         return Err(Error::validation(format!(
             "Agent {} cannot be prepared: it has collaborators, and its agentCollaboration is not \
-             SUPERVISOR.",
+             SUPERVISOR or SUPERVISOR_ROUTER.",
             agent.id
         )));
     }
     let collaborators = listed.iter().map(|listed| {
-        let arn = collaborators::alias_arn(listed);
-        let name = listed.name.clone().unwrap_or_default();
-        let (id, alias) = aliases::parse_arn(arn).ok_or_else(|| {
-            Error::internal(format!("collaborator {name}: no alias has the ARN {arn:?}"))
-        })?;
-        let of = super::find(session, id)?;
-        let alias = aliases::find(session, &of, alias)?;
-        let version = aliases::version_of(&alias).unwrap_or_default();
-        if crate::agents::find_definition(session, id, version)?.is_none() {
-            return Err(Error::validation(format!(
-                "Collaborator {name}: agent {id} is not prepared."
-            )));
-        }
+        let name = listed.name.as_deref().unwrap_or_default();
         Ok(Collaborator {
-            agent_id: id.into(),
-            agent_version: version.into(),
-            name,
             instruction: listed.text("collaborationInstruction").into(),
+            relays_history: listed.text("relayConversationHistory") == "TO_COLLABORATOR",
+            ..collaborator(session, collaborators::alias_arn(listed), name)?
         })
     });
     collaborators.collect()

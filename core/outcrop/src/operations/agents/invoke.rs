@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use outcrop_agents::{AgentDefinition, Execution};
+use outcrop_agents::AgentDefinition;
 use outcrop_api::{Error, Result};
 use serde_json::{Value, json};
 
 use super::invoke_events::Invoking;
+use super::team::Team;
 use super::{DRAFT, aliases, control};
 use crate::agents::{Agent, InvokeRequest, find_definition};
 use crate::operations::{Answer, Call};
@@ -35,14 +36,10 @@ pub(in crate::operations) async fn invoke(call: Call) -> Result<Answer> {
 /// As [`Agent::invoke`] and [`Agent::resume`].
 pub(super) async fn turn(
     call: &Call,
-    mut definition: AgentDefinition,
+    definition: AgentDefinition,
     member: &str,
     traced: Value,
 ) -> Result<Answer> {
-    for group in &mut definition.action_groups {
-        // Nobody's loop stands behind an operation: its caller is handed each call.
-        group.execution = Execution::ReturnControl;
-    }
     let session_id = call.required("sessionId")?.to_string();
     let traced = (call.input["enableTrace"] == json!(true)).then_some(traced);
     let agent = Agent::new(call.session.clone(), definition.clone())
@@ -50,9 +47,10 @@ pub(super) async fn turn(
     let state = &call.input[member];
     let run = if state.get("returnControlInvocationResults").is_some() {
         let (state, place) = (state.clone(), member.to_string());
-        let definition = definition.clone();
-        let answers = agent.answer(session_id.clone(), move |result| {
-            control::answers(&definition, &state, &place, &result.pending)
+        let answers = agent.answer(session_id.clone(), move |result, turn| {
+            let team = turn.map(Team::at_work);
+            let team = team.ok_or_else(|| Error::internal("no turn of the session has begun"))?;
+            control::answers(&team, &state, &place, &result.pending)
         });
         answers.await?
     } else {
@@ -61,11 +59,12 @@ pub(super) async fn turn(
             session_id: Some(session_id.clone()),
             session_attributes: attributes(state, "sessionAttributes"),
             prompt_session_attributes: attributes(state, "promptSessionAttributes"),
-            runs: None,
+            // Nobody's loop stands behind an operation: its caller is handed each call.
+            runs: Some(Vec::new()),
         };
         agent.invoke(request).await?
     };
-    let mut answer = Answer::stream(Box::new(Invoking::new(run, definition, traced)));
+    let mut answer = Answer::stream(Box::new(Invoking::new(run, Team::new(definition), traced)));
     let headers = [
         ("contentType", "application/json"),
         ("sessionId", &session_id),

@@ -9,6 +9,7 @@ use outcrop_api::{BoxFuture, Citation, Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::team::{self, Team};
 use super::{control, trace};
 use crate::agents::Run;
 use crate::operations::OperationEvents;
@@ -23,7 +24,7 @@ const MAX_CHUNK: usize = 1_000_000;
 /// A turn as the events of its answer.
 pub(super) struct Invoking {
     run: Run,
-    definition: AgentDefinition,
+    team: Team,
     /// What every event of the trace says of the agent; none where no trace is asked for.
     traced: Option<Value>,
     waiting: VecDeque<Event>,
@@ -33,10 +34,10 @@ pub(super) struct Invoking {
 }
 
 impl Invoking {
-    pub fn new(run: Run, definition: AgentDefinition, traced: Option<Value>) -> Self {
+    pub fn new(run: Run, team: Team, traced: Option<Value>) -> Self {
         Self {
             run,
-            definition,
+            team,
             traced,
             waiting: VecDeque::new(),
             is_done: false,
@@ -46,11 +47,15 @@ impl Invoking {
 
     /// Adds what one of the run's events becomes.
     fn push(&mut self, mut event: Value) -> Result<()> {
+        if let Some(delegated) = event.get_mut("delegated") {
+            let definition: AgentDefinition = read(delegated["definition"].take())?;
+            self.team.add(read(delegated["call"].take())?, definition);
+        }
         if let Some(event) = event.get_mut("trace") {
             let event: TraceEvent = read(event.take())?;
             if let Some(about) = &self.traced {
-                for told in trace::of(&self.definition, &event) {
-                    let mut part = about.clone();
+                for (within, told) in trace::of(&self.team, &event) {
+                    let mut part = team::about(about, &within);
                     part["eventTime"] = json!(event.time);
                     part["trace"] = told;
                     self.waiting.push_back(("trace", part));
@@ -68,7 +73,7 @@ impl Invoking {
         self.is_done = true;
         let pending: Vec<Pending> = read(result["pending"].take())?;
         if !pending.is_empty() {
-            let event = control::event(&self.definition, &pending);
+            let event = control::event(&self.team, &pending);
             self.waiting.push_back(("returnControl", event));
             return Ok(());
         }

@@ -14,6 +14,7 @@ mod native;
 mod overrides;
 mod parts;
 pub(super) mod prepare;
+mod team;
 mod trace;
 pub(super) mod versions;
 

@@ -75,17 +75,23 @@ fn adopt(agent: &mut Resource, definition: &AgentDefinition) -> Result<()> {
                     "collaborationInstruction".to_string(),
                     json!(collaborator.instruction),
                 ),
-                ("relayConversationHistory".to_string(), json!("DISABLED")),
+                (
+                    "relayConversationHistory".to_string(),
+                    json!(match collaborator.relays_history {
+                        true => "TO_COLLABORATOR",
+                        false => "DISABLED",
+                    }),
+                ),
             ]),
         });
     put(&COLLABORATORS, agent, team.collect())?;
     let collaboration = match definition.collaborators.is_empty() {
-        true => "DISABLED",
-        false => "SUPERVISOR",
+        true => json!("DISABLED"),
+        false => json!(definition.collaboration),
     };
     agent
         .members
-        .insert("agentCollaboration".into(), json!(collaboration));
+        .insert("agentCollaboration".into(), collaboration);
     let beside = AgentDefinition {
         action_groups: Vec::new(),
         knowledge_bases: Vec::new(),

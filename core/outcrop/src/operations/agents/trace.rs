@@ -1,30 +1,71 @@
 //! The trace of a turn in Bedrock's form. What that form has no member for is in the session's own
 //! trace only.
 
-use outcrop_agents::{AgentDefinition, CallSummary, Event, Outcome, Target, TraceEvent};
+use outcrop_agents::{
+    AgentDefinition, CallSummary, Delegation, Event, Outcome, Target, TraceEvent,
+};
 use serde_json::{Value, json};
 
 use super::control;
+use super::team::{self, Team};
 use crate::operations::retrieval::reference_to;
 
-/// The `trace` members that an event of a turn's trace is told as, in order.
-pub(super) fn of(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
+/// The `trace` members that an event of a turn's trace is told as, in order, with the delegations
+/// that each is within.
+pub(super) fn of(team: &Team, event: &TraceEvent) -> Vec<(Vec<Delegation>, Value)> {
+    if let Event::ApprovalRequest { pending } = &event.event {
+        let invocation = control::invocation_id(pending);
+        let inputs = pending.iter().map(|one| {
+            let call = control::summary(&one.call);
+            let mut told = input(team.of(&one.within), &call, Some(&invocation));
+            told["traceId"] = json!(format!("{}.{}", event.turn, event.step));
+            let told = json!({"orchestrationTrace": {"invocationInput": told}});
+            (one.within.clone(), told)
+        });
+        return inputs.collect();
+    }
+    let told = of_one(team.of(&event.within), event).into_iter();
+    told.map(|told| (event.within.clone(), told)).collect()
+}
+
+fn of_one(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
     let id = format!("{}.{}", event.turn, event.step);
     let orchestration = |member: &str, mut told: Value| {
         told["traceId"] = json!(id);
         vec![json!({"orchestrationTrace": {member: told}})]
     };
+    let asked = |routes: bool, member: &str, mut told: Value| {
+        told["traceId"] = json!(id);
+        let kind = match routes {
+            true => "routingClassifierTrace",
+            false => "orchestrationTrace",
+        };
+        vec![json!({kind: {member: told}})]
+    };
     match &event.event {
-        Event::ModelInvocationInput { model, text } => orchestration(
-            "modelInvocationInput",
-            json!({"type": "ORCHESTRATION", "foundationModel": model, "text": text}),
-        ),
+        Event::ModelInvocationInput {
+            model,
+            text,
+            routes,
+        } => {
+            let kind = match routes {
+                true => "ROUTING_CLASSIFIER",
+                false => "ORCHESTRATION",
+            };
+            asked(
+                *routes,
+                "modelInvocationInput",
+                json!({"type": kind, "foundationModel": model, "text": text}),
+            )
+        }
         Event::ModelInvocationOutput {
             content,
             usage,
             took_ms,
+            routes,
             ..
-        } => orchestration(
+        } => asked(
+            *routes,
             "modelInvocationOutput",
             json!({
                 "rawResponse": {"content": json!(content).to_string()},
@@ -35,17 +76,6 @@ pub(super) fn of(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value>
             }),
         ),
         Event::Rationale { text } => orchestration("rationale", json!({"text": text})),
-        Event::ApprovalRequest { pending } => {
-            let invocation = control::invocation_id(pending);
-            let inputs = pending.iter().flat_map(|one| {
-                let call = control::summary(&one.call);
-                orchestration(
-                    "invocationInput",
-                    input(definition, &call, Some(&invocation)),
-                )
-            });
-            inputs.collect()
-        }
         Event::InvocationInput { call } => {
             orchestration("invocationInput", input(definition, call, None))
         }
@@ -53,7 +83,10 @@ pub(super) fn of(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value>
             call,
             outcome,
             took_ms,
-        } => orchestration("observation", observation(call, outcome, *took_ms)),
+        } => orchestration(
+            "observation",
+            observation(definition, call, outcome, *took_ms),
+        ),
         Event::FinalResponse { text, .. } => orchestration(
             "observation",
             json!({"type": "FINISH", "finalResponse": {"text": text}}),
@@ -63,6 +96,7 @@ pub(super) fn of(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value>
         }
         Event::Input { .. }
         | Event::Decision { .. }
+        | Event::ApprovalRequest { .. }
         | Event::ApprovalResponse { .. }
         | Event::Edited {} => Vec::new(),
     }
@@ -78,6 +112,7 @@ fn input(definition: &AgentDefinition, call: &CallSummary, invocation: Option<&s
             "invocationType": "AGENT_COLLABORATOR",
             "agentCollaboratorInvocationInput": {
                 "agentCollaboratorName": name,
+                "agentCollaboratorAliasArn": team::asked_by(definition, name),
                 "input": {"type": "TEXT", "text": call.arguments["message"]},
             },
         }),
@@ -106,7 +141,12 @@ fn input(definition: &AgentDefinition, call: &CallSummary, invocation: Option<&s
     }
 }
 
-fn observation(call: &CallSummary, outcome: &Outcome, took_ms: u64) -> Value {
+fn observation(
+    definition: &AgentDefinition,
+    call: &CallSummary,
+    outcome: &Outcome,
+    took_ms: u64,
+) -> Value {
     let metadata = json!({"totalTimeMs": took_ms});
     let text = text_of(outcome);
     if !outcome.ran() {
@@ -132,6 +172,7 @@ fn observation(call: &CallSummary, outcome: &Outcome, took_ms: u64) -> Value {
             "type": "AGENT_COLLABORATOR",
             "agentCollaboratorInvocationOutput": {
                 "agentCollaboratorName": name,
+                "agentCollaboratorAliasArn": team::asked_by(definition, name),
                 "output": {"type": "TEXT", "text": text},
                 "metadata": metadata,
             },
@@ -160,6 +201,7 @@ fn text_of(outcome: &Outcome) -> String {
         Outcome::Rejected { reason } => format!("It was refused: {reason}."),
         Outcome::Malformed { fault } => fault.clone(),
         Outcome::Repeated { times } => format!("The same call was made {times} times before."),
+        Outcome::Answered { text, .. } => text.clone(),
         Outcome::Found { .. } => String::new(),
     }
 }
