@@ -71,19 +71,15 @@ pub(super) fn about(about: &Value, within: &[Delegation]) -> Value {
     told
 }
 
-/// The ARN of the alias that an agent asks its collaborator `name` by; empty where it is kept
-/// nowhere.
-pub(super) fn asked_by(definition: &AgentDefinition, name: &str) -> String {
+/// The ARN of the alias that an agent asks its collaborator `name` by; none where it is kept nowhere.
+pub(super) fn asked_by(definition: &AgentDefinition, name: &str) -> Option<String> {
     let mut collaborators = definition.collaborators.iter();
-    let found = collaborators.find(|one| one.name == name);
-    let arn = found.and_then(|one| {
-        alias_arn(&Delegation {
-            agent_id: one.agent_id.clone(),
-            alias_id: one.alias_id.clone(),
-            ..Delegation::default()
-        })
-    });
-    arn.unwrap_or_default()
+    let one = collaborators.find(|one| one.name == name)?;
+    alias_arn(&Delegation {
+        agent_id: one.agent_id.clone(),
+        alias_id: one.alias_id.clone(),
+        ..Delegation::default()
+    })
 }
 
 fn alias_id(delegation: &Delegation) -> &str {

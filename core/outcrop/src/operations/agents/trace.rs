@@ -110,11 +110,11 @@ fn input(definition: &AgentDefinition, call: &CallSummary, invocation: Option<&s
         }),
         Some(Target::Collaborator { name }) => json!({
             "invocationType": "AGENT_COLLABORATOR",
-            "agentCollaboratorInvocationInput": {
-                "agentCollaboratorName": name,
-                "agentCollaboratorAliasArn": team::asked_by(definition, name),
-                "input": {"type": "TEXT", "text": call.arguments["message"]},
-            },
+            "agentCollaboratorInvocationInput": collaborator(
+                definition,
+                name,
+                json!({"input": {"type": "TEXT", "text": call.arguments["message"]}}),
+            ),
         }),
         _ => {
             let function = control::function_of(definition, call);
@@ -170,12 +170,11 @@ fn observation(
         }
         (Some(Target::Collaborator { name }), _) => json!({
             "type": "AGENT_COLLABORATOR",
-            "agentCollaboratorInvocationOutput": {
-                "agentCollaboratorName": name,
-                "agentCollaboratorAliasArn": team::asked_by(definition, name),
-                "output": {"type": "TEXT", "text": text},
-                "metadata": metadata,
-            },
+            "agentCollaboratorInvocationOutput": collaborator(
+                definition,
+                name,
+                json!({"output": {"type": "TEXT", "text": text}, "metadata": metadata}),
+            ),
         }),
         (Some(Target::KnowledgeBase { .. }), _) => json!({
             "type": "REPROMPT",
@@ -186,6 +185,15 @@ fn observation(
             "actionGroupInvocationOutput": {"text": text, "metadata": metadata},
         }),
     }
+}
+
+/// What is told of a collaborator's work, with its name and the alias that it is asked by.
+fn collaborator(definition: &AgentDefinition, name: &str, mut told: Value) -> Value {
+    told["agentCollaboratorName"] = json!(name);
+    if let Some(arn) = team::asked_by(definition, name) {
+        told["agentCollaboratorAliasArn"] = json!(arn);
+    }
+    told
 }
 
 /// What came of a call, in words.
