@@ -10,7 +10,7 @@ versions!(fn rms_norm_backward_with(x: &[f32], weight: &[f32], eps: f32, dy: &mu
 versions!(fn layer_norm_backward_with(x: &[f32], weight: &[f32], eps: f32, dy: &mut [f32], gradients: Option<(&mut [f32], &mut [f32])>) = layer_norm_backward_body);
 versions!(fn gate_backward_with(gate: Gate, gates: &mut [f32], ups: &mut [f32], outs: &mut [f32]) = gate_backward_body);
 versions!(fn gelu_backward_with(tanh: bool, x: &mut [f32], dy: &mut [f32]) = gelu_backward_body);
-versions!(fn log_sum_exp_with(row: &[f32], scale: f32) -> f32 = log_sum_exp_body);
+versions!(fn softmax_log_sum_with(row: &mut [f32], scale: f32, factor: f32) -> f32 = softmax_log_sum_body);
 versions!(fn exp_less_with(row: &mut [f32], scale: f32, less: f32) = exp_less_body);
 versions!(fn softmax_backward_with(probabilities: &[f32], gradient: &mut [f32], scale: f32) = softmax_backward_body);
 versions!(fn column_sums_with(x: &[f32], sums: &mut [f32]) = column_sums_body);
@@ -68,12 +68,13 @@ pub fn gelu_backward(tanh: bool, x: &mut [f32], dy: &mut [f32]) {
     gelu_backward_with(Isa::best(), tanh, x, dy);
 }
 
-/// The logarithm of the sum of `exp(scale * x)` over a row, `scale` above 0.
-pub fn log_sum_exp(row: &[f32], scale: f32) -> f32 {
-    log_sum_exp_with(Isa::best(), row, scale)
+/// Replaces a row by its softmax before which it is multiplied by `scale`, above 0, and behind which by
+/// `factor`; gives the logarithm of the sum of `exp(scale * x)`.
+pub fn softmax_log_sum(row: &mut [f32], scale: f32, factor: f32) -> f32 {
+    softmax_log_sum_with(Isa::best(), row, scale, factor)
 }
 
-/// Replaces each x by `exp(scale * x - less)`: the softmax, where `less` is [`log_sum_exp`]'s.
+/// Replaces each x by `exp(scale * x - less)`: the softmax, where `less` is what [`softmax_log_sum`] gave.
 pub fn exp_less(row: &mut [f32], scale: f32, less: f32) {
     exp_less_with(Isa::best(), row, scale, less);
 }
@@ -240,9 +241,26 @@ fn gelu_backward_body(tanh: bool, x: &mut [f32], dy: &mut [f32]) {
 }
 
 #[inline(always)]
-fn log_sum_exp_body(row: &[f32], scale: f32) -> f32 {
+fn softmax_log_sum_body(row: &mut [f32], scale: f32, factor: f32) -> f32 {
     let most = scale * lanes::max(row);
-    most + lanes::sum(row, |x| exp(scale.mul_add(x, -most))).ln()
+    let (chunks, rest) = row.as_chunks_mut::<{ lanes::LANES }>();
+    let mut sums = [0.0; lanes::LANES];
+    for chunk in chunks {
+        for (x, sum) in chunk.iter_mut().zip(&mut sums) {
+            *x = exp(scale.mul_add(*x, -most));
+            *sum += *x;
+        }
+    }
+    for (x, sum) in rest.iter_mut().zip(&mut sums) {
+        *x = exp(scale.mul_add(*x, -most));
+        *sum += *x;
+    }
+    let sum = lanes::reduce(&sums);
+    let share = factor / sum;
+    for x in row {
+        *x *= share;
+    }
+    most + sum.ln()
 }
 
 #[inline(always)]
@@ -391,11 +409,15 @@ mod tests {
         let (x, dy) = (numbers(1, 30), numbers(2, 30));
         let softmax = |x: &[f32]| {
             let mut row = x.to_vec();
-            let less = log_sum_exp(&row, 1.7);
-            exp_less(&mut row, 1.7, less);
+            softmax_log_sum(&mut row, 1.7, 1.0);
             row
         };
         let row = softmax(&x);
+        let (mut other, mut scaled) = (x.clone(), x.clone());
+        exp_less(&mut other, 1.7, softmax_log_sum(&mut scaled, 1.7, 0.5));
+        for ((row, other), scaled) in row.iter().zip(&other).zip(&scaled) {
+            assert!((row - other).abs() < 1e-6 && (row - 2.0 * scaled).abs() < 1e-6);
+        }
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         let mut dx = dy.clone();
         softmax_backward(&row, &mut dx, 1.7);
@@ -413,7 +435,7 @@ mod tests {
             let (mut g, mut u, mut o) = (x.clone(), dx.clone(), numbers(4, 148));
             gate_backward_with(isa, Gate::Gelu, &mut g, &mut u, &mut o);
             gate_backward_with(isa, Gate::Silu, &mut o, &mut u, &mut g);
-            let sum = log_sum_exp_with(isa, &g, 0.3);
+            let sum = softmax_log_sum_with(isa, &mut g.clone(), 0.3, 0.7);
             exp_less_with(isa, &mut g, 0.3, sum);
             softmax_backward_with(isa, &g, &mut u, 0.3);
             column_sums_with(isa, &u, &mut dw);

@@ -62,12 +62,12 @@ pub mod ops {
     pub use crate::attention::{attention, attention_batch, halve_kv, quantize_kv};
     pub use crate::gradient::{
         adamw, column_sums, exp_less, gate_backward, gelu_backward, layer_norm_backward,
-        log_sum_exp, rms_norm_backward, softmax_backward, square_sum,
+        rms_norm_backward, softmax_backward, softmax_log_sum, square_sum,
     };
     pub use crate::linear::{linear, linear_many};
     pub use crate::matmul::{matmul, matmul_panels};
     pub use crate::norm::{add_layer_norm, layer_norm, layer_norm_in_place, rms_norm};
     pub use crate::packed_attention::{packed_attention, packed_attention_backward};
     pub use crate::self_attention::self_attention;
-    pub use crate::vector::{add_in_place, axpy, dot, multiply_in_place, scale_in_place};
+    pub use crate::vector::{add_in_place, axpy, dot, multiply_in_place, scale_in_place, sum_into};
 }

@@ -4,6 +4,8 @@
 //! register or continued from memory, so its bits depend on its row and column only: on no tiling
 //! and no number of threads. The right matrix is laid in panels of sixteen columns first.
 
+use std::ops::Range;
+
 use crate::Pool;
 use crate::aligned::{AlignedFloats, SharedOut, with_scratch};
 use crate::isa::Isa;
@@ -124,13 +126,13 @@ pub(crate) struct Place {
 /// Part of a right matrix in panels: `inner` of its `height` rows from `first` on, and the columns of
 /// its panels from `panel` on.
 #[derive(Clone, Copy)]
-pub(crate) struct Right<'a> {
-    pub data: &'a [f32],
-    pub height: usize,
-    pub first: usize,
-    pub inner: usize,
-    pub panel: usize,
-    pub columns: usize,
+struct Right<'a> {
+    data: &'a [f32],
+    height: usize,
+    first: usize,
+    inner: usize,
+    panel: usize,
+    columns: usize,
 }
 
 /// A right matrix `(inner, columns)` in panels of sixteen columns, in memory that is used again.
@@ -174,37 +176,86 @@ impl Panels {
         }
     }
 
-    fn tiles(&self) -> tiles::Right<'_> {
-        tiles::Right {
-            tiles: &self.tiles,
-            inner: self.inner,
-            columns: self.columns,
-        }
+    /// All of it.
+    pub(crate) fn whole(&self) -> Packed<'_> {
+        self.part(0..self.inner, 0..self.columns)
     }
 
-    /// Writes `left` times what is packed to `place`.
+    /// What its products are of.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Rows of the matrix.
+    pub(crate) fn rows(&self) -> usize {
+        self.inner
+    }
+
+    /// Columns of it.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Some rows and columns of it, which begin at whole tiles.
+    pub(crate) fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Packed<'_> {
+        debug_assert!(
+            rows.start.is_multiple_of(tiles::STEPS) && columns.start.is_multiple_of(PANEL)
+        );
+        Packed {
+            panels: self,
+            rows,
+            columns,
+        }
+    }
+}
+
+/// Rows and columns of a right matrix that is packed.
+#[derive(Clone)]
+pub(crate) struct Packed<'a> {
+    panels: &'a Panels,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Packed<'_> {
+    /// Columns of a product with it.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Writes `left` times it to `place`.
     ///
     /// # Safety
     /// As [`multiply`].
-    unsafe fn multiply(&self, isa: Isa, pool: &Pool, left: Matrix<'_>, place: Place) {
+    pub(crate) unsafe fn multiply(self, isa: Isa, pool: &Pool, left: Matrix<'_>, place: Place) {
+        let Panels { data, tiles, .. } = self.panels;
+        let height = self.panels.inner;
         // SAFETY: passed on.
         unsafe {
-            match self.precision {
-                Precision::Float32 => multiply(isa, pool, left, self.whole(), place),
-                Precision::Bfloat16 => tiles::multiply(isa, pool, left, self.tiles(), place),
+            match self.panels.precision {
+                Precision::Float32 => {
+                    let right = Right {
+                        data,
+                        height,
+                        first: self.rows.start,
+                        inner: self.rows.len(),
+                        panel: self.columns.start / PANEL,
+                        columns: self.columns.len(),
+                    };
+                    multiply(isa, pool, left, right, place);
+                }
+                Precision::Bfloat16 => {
+                    let right = tiles::Right {
+                        tiles,
+                        depth: height.div_ceil(tiles::STEPS),
+                        first: self.rows.start / tiles::STEPS,
+                        inner: self.rows.len(),
+                        line: self.columns.start / tiles::SIDE,
+                        columns: self.columns.len(),
+                    };
+                    tiles::multiply(isa, pool, left, right, place);
+                }
             }
-        }
-    }
-
-    /// All of it.
-    pub(crate) fn whole(&self) -> Right<'_> {
-        Right {
-            data: &self.data,
-            height: self.inner,
-            first: 0,
-            inner: self.inner,
-            panel: 0,
-            columns: self.columns,
         }
     }
 }
@@ -284,20 +335,14 @@ pub fn matmul(pool: &Pool, left: Matrix<'_>, right: Matrix<'_>, out: Product<'_>
 pub fn matmul_panels(pool: &Pool, left: Matrix<'_>, right: &Panels, out: Product<'_>) {
     let place = out.place(left.rows, right.columns);
     // SAFETY: `out` is borrowed mutably.
-    unsafe { right.multiply(Isa::best(), pool, left, place) };
+    unsafe { right.whole().multiply(Isa::best(), pool, left, place) };
 }
 
 /// Writes `left right` to `place`.
 ///
 /// # Safety
 /// `place` may be written for the product's rows and columns, and nobody else does.
-pub(crate) unsafe fn multiply(
-    isa: Isa,
-    pool: &Pool,
-    left: Matrix<'_>,
-    right: Right<'_>,
-    place: Place,
-) {
+unsafe fn multiply(isa: Isa, pool: &Pool, left: Matrix<'_>, right: Right<'_>, place: Place) {
     assert_eq!(
         left.cols, right.inner,
         "matmul: the inner dimensions differ"
@@ -444,7 +489,7 @@ mod tests {
                     };
                     let place = product.place(m, n);
                     // SAFETY: `out` is this test's alone.
-                    unsafe { multiply(isa, &pool, *left, panels.whole(), place) };
+                    unsafe { panels.whole().multiply(isa, &pool, *left, place) };
                     assert_eq!(out, expected, "{isa:?} {threads} ({m}, {k}, {n})");
                 }
             }
@@ -523,7 +568,7 @@ mod tests {
                     };
                     let place = product.place(m, n);
                     // SAFETY: `out` is this test's alone.
-                    unsafe { panels.multiply(isa, &pool, lefts[left], place) };
+                    unsafe { panels.whole().multiply(isa, &pool, lefts[left], place) };
                     let bits =
                         |all: &[f32]| -> Vec<u32> { all.iter().map(|x| x.to_bits()).collect() };
                     assert_eq!(
@@ -552,7 +597,11 @@ mod tests {
                 };
                 let place = product.place(16, 16);
                 // SAFETY: `out` is this test's alone.
-                unsafe { panels.multiply(isa, &pool, Matrix::of_rows(&a, 40), place) };
+                unsafe {
+                    panels
+                        .whole()
+                        .multiply(isa, &pool, Matrix::of_rows(&a, 40), place)
+                };
                 let is_wrong = |row: &[f32]| row.iter().all(|x| !x.is_finite());
                 assert!(out[..16].iter().all(|x| x.is_finite()), "{isa:?}");
                 assert!(is_wrong(&out[16..32]), "{isa:?} {:?}", &out[16..32]);

@@ -10,10 +10,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::aligned::SharedOut;
-use crate::gradient::{exp_less, log_sum_exp, softmax_backward};
+use crate::gradient::{exp_less, softmax_backward, softmax_log_sum};
 use crate::isa::Isa;
-use crate::matmul::{Matrix, Panels, Place, Right, multiply};
-use crate::panels::PANEL;
+use crate::matmul::{Matrix, Packed, Panels, Place, Precision};
+use crate::tiles::STEPS;
 use crate::vector::scale_in_place;
 use crate::{Pool, activation};
 
@@ -38,6 +38,8 @@ pub struct PackedAttention<'a> {
     pub is_causal: bool,
     /// How many positions back a row sees, itself included; of causal attention.
     pub window: Option<usize>,
+    /// What the numbers of the products are rounded to.
+    pub precision: Precision,
     /// Rows of each sequence, in their order.
     pub lengths: &'a [usize],
 }
@@ -55,8 +57,23 @@ struct Room {
     capped: Vec<f32>,
 }
 
+impl Room {
+    fn new(precision: Precision) -> Self {
+        Self {
+            keys: Panels::new(precision),
+            keys_turned: Panels::new(precision),
+            values: Panels::new(precision),
+            queries: Panels::new(precision),
+            outs: Panels::new(precision),
+            ..Self::default()
+        }
+    }
+}
+
 thread_local! {
-    static ROOM: RefCell<Room> = RefCell::default();
+    /// One for each precision.
+    static ROOMS: RefCell<[Room; 2]> =
+        RefCell::new([Precision::Float32, Precision::Bfloat16].map(Room::new));
 }
 
 /// A sequence's key head: the rows of the sequence and the head's number.
@@ -112,9 +129,9 @@ impl PackedAttention<'_> {
             let start = window.map_or(0, |window| (first + 1).saturating_sub(window));
             Block {
                 queries: first..end,
-                // Panels begin at whole ones.
+                // Parts of what is packed begin at whole tiles.
                 keys: if is_causal {
-                    start / PANEL * PANEL..end
+                    start / STEPS * STEPS..end
                 } else {
                     0..part.rows
                 },
@@ -170,14 +187,21 @@ impl PackedAttention<'_> {
     }
 
     /// The scores of a block, bounded where they are.
-    fn scores(&self, isa: Isa, pool: &Pool, queries: Matrix<'_>, keys: Right<'_>, out: &mut [f32]) {
+    fn scores(
+        &self,
+        isa: Isa,
+        pool: &Pool,
+        queries: Matrix<'_>,
+        keys: Packed<'_>,
+        out: &mut [f32],
+    ) {
         let place = Place {
             out: SharedOut::new(out),
-            stride: keys.columns,
+            stride: keys.columns(),
             accumulate: false,
         };
         // SAFETY: `out` is borrowed mutably and holds the block.
-        unsafe { multiply(isa, pool, queries, keys, place) };
+        unsafe { keys.multiply(isa, pool, queries, place) };
         if let Some(cap) = self.soft_cap {
             activation::soft_cap_with(isa, out, self.scale, cap);
         }
@@ -193,22 +217,20 @@ impl PackedAttention<'_> {
     }
 }
 
+/// Zero in a row where nothing is seen.
+fn hide(row: &mut [f32], seen: &Range<usize>) {
+    row[..seen.start].fill(0.0);
+    row[seen.end..].fill(0.0);
+}
+
 /// Some columns of turned rows in panels: keys as the right matrix of scores.
-fn columns<'a>(panels: &'a Panels, columns: &Range<usize>) -> Right<'a> {
-    Right {
-        panel: columns.start / PANEL,
-        columns: columns.len(),
-        ..panels.whole()
-    }
+fn columns<'a>(panels: &'a Panels, columns: &Range<usize>) -> Packed<'a> {
+    panels.part(0..panels.rows(), columns.clone())
 }
 
 /// Some rows in panels: values as the right matrix of outputs.
-fn inner<'a>(panels: &'a Panels, rows: &Range<usize>) -> Right<'a> {
-    Right {
-        first: rows.start,
-        inner: rows.len(),
-        ..panels.whole()
-    }
+fn inner<'a>(panels: &'a Panels, rows: &Range<usize>) -> Packed<'a> {
+    panels.part(rows.clone(), 0..panels.columns())
 }
 
 /// Writes what each row of `qkv` attends to to `out` `(rows, heads * head_dim)`, and the logarithms of
@@ -224,7 +246,8 @@ pub fn packed_attention(
     let (isa, parts) = (Isa::best(), attention.parts());
     let (out, sums) = (SharedOut::new(out), SharedOut::new(sums));
     pool.run(parts.len(), |index| {
-        ROOM.with_borrow_mut(|room| {
+        ROOMS.with_borrow_mut(|rooms| {
+            let room = &mut rooms[attention.precision as usize];
             // SAFETY: each part writes its own rows and heads.
             unsafe { attention.forward(isa, pool, parts[index], qkv, (out, sums), room) };
         });
@@ -242,10 +265,11 @@ pub fn packed_attention_backward(
     attention.check(qkv, dout, sums);
     assert_eq!(qkv.len(), dqkv.len(), "attention: dqkv");
     let (isa, parts) = (Isa::best(), attention.parts());
-    dqkv.fill(0.0);
+    pool.run_chunks(dqkv, 1 << 14, |_, dqkv| dqkv.fill(0.0));
     let dqkv = SharedOut::new(dqkv);
     pool.run(parts.len(), |index| {
-        ROOM.with_borrow_mut(|room| {
+        ROOMS.with_borrow_mut(|rooms| {
+            let room = &mut rooms[attention.precision as usize];
             let saved = (qkv, sums, dout);
             // SAFETY: each part writes its own rows and heads.
             unsafe { attention.backward(isa, pool, parts[index], saved, dqkv, room) };
@@ -282,8 +306,8 @@ impl PackedAttention<'_> {
             let rows = room.scores.chunks_exact_mut(keys);
             for (row, query) in rows.zip(block.queries.clone()) {
                 let seen = self.seen(&block, query);
-                let sum = log_sum_exp(&row[seen.clone()], self.softmax_scale());
-                self.probabilities(row, seen, sum);
+                hide(row, &seen);
+                let sum = softmax_log_sum(&mut row[seen], self.softmax_scale(), 1.0);
                 // SAFETY: this part's own.
                 unsafe { *sums.get().add((part.first + query) * self.heads + head) = sum };
             }
@@ -296,16 +320,9 @@ impl PackedAttention<'_> {
                     accumulate: false,
                 };
                 let left = Matrix::of_rows(&room.scores, keys);
-                multiply(isa, pool, left, inner(&room.values, &block.keys), place);
+                inner(&room.values, &block.keys).multiply(isa, pool, left, place);
             }
         }
-    }
-
-    /// Turns a row of scores to probabilities, 0 where nothing is seen.
-    fn probabilities(&self, row: &mut [f32], seen: Range<usize>, sum: f32) {
-        row[..seen.start].fill(0.0);
-        row[seen.end..].fill(0.0);
-        exp_less(&mut row[seen], self.softmax_scale(), sum);
     }
 
     /// # Safety
@@ -366,18 +383,15 @@ impl PackedAttention<'_> {
             accumulate: false,
         };
         // SAFETY: the gradients are borrowed mutably and hold the block.
-        unsafe { multiply(isa, pool, outs, columns(&room.values, &block.keys), place) };
+        unsafe { columns(&room.values, &block.keys).multiply(isa, pool, outs, place) };
         let rows = room.scores.chunks_exact_mut(keys);
         let rows = rows.zip(room.gradients.chunks_exact_mut(keys));
         for (index, ((row, gradient), query)) in rows.zip(block.queries.clone()).enumerate() {
             let seen = self.seen(block, query);
-            self.probabilities(
-                row,
-                seen.clone(),
-                sums[(part.first + query) * self.heads + head],
-            );
-            gradient[..seen.start].fill(0.0);
-            gradient[seen.end..].fill(0.0);
+            hide(row, &seen);
+            hide(gradient, &seen);
+            let sum = sums[(part.first + query) * self.heads + head];
+            exp_less(&mut row[seen.clone()], self.softmax_scale(), sum);
             let own = &mut gradient[seen.clone()];
             softmax_backward(&row[seen.clone()], own, self.softmax_scale());
             if let Some(cap) = self.soft_cap {
@@ -429,21 +443,11 @@ impl PackedAttention<'_> {
         let to_values = place(key, self.value_column(part));
         // SAFETY: passed on.
         unsafe {
-            multiply(
-                isa,
-                pool,
-                gradients,
-                inner(&room.keys, &block.keys),
-                to_queries,
-            );
-            multiply(isa, pool, gradients.turned(), room.queries.whole(), to_keys);
-            multiply(
-                isa,
-                pool,
-                probabilities.turned(),
-                room.outs.whole(),
-                to_values,
-            );
+            let keys = inner(&room.keys, &block.keys);
+            keys.multiply(isa, pool, gradients, to_queries);
+            let (queries, outs) = (room.queries.whole(), room.outs.whole());
+            queries.multiply(isa, pool, gradients.turned(), to_keys);
+            outs.multiply(isa, pool, probabilities.turned(), to_values);
         }
     }
 }
@@ -467,6 +471,7 @@ mod tests {
             soft_cap: None,
             is_causal: true,
             window: None,
+            precision: Precision::Float32,
             lengths: &[3, 70, 1],
         };
         vec![
@@ -546,9 +551,42 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_beside_others_and_threads_change_no_bit() {
+    fn in_bfloat16_it_is_near_the_formula_with_its_gradient() {
         let (qkv, dout) = (numbers(1, 74 * 32), numbers(2, 74 * 16));
         for attention in forms() {
+            let exact = forward(&attention, &qkv);
+            let back = |attention: &PackedAttention<'_>, sums: &[f32]| {
+                let mut dqkv = vec![f32::NAN; qkv.len()];
+                packed_attention_backward(&Pool::new(2), attention, (&qkv, sums), &dout, &mut dqkv);
+                dqkv
+            };
+            let rounded = PackedAttention {
+                precision: Precision::Bfloat16,
+                ..attention
+            };
+            let near = forward(&rounded, &qkv);
+            let error = |a: &[f32], b: &[f32]| {
+                let square = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+                let size: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
+                (a.iter().zip(b).map(square).sum::<f64>() / size).sqrt()
+            };
+            let errors = [
+                error(&exact.0, &near.0),
+                error(&back(&attention, &exact.1), &back(&rounded, &near.1)),
+            ];
+            assert!(errors.iter().all(|e| *e < 6e-3), "{rounded:?} {errors:?}");
+            assert_ne!(exact.0, near.0);
+        }
+    }
+
+    #[test]
+    fn a_sequence_beside_others_and_threads_change_no_bit() {
+        let (qkv, dout) = (numbers(1, 74 * 32), numbers(2, 74 * 16));
+        let rounded = forms().into_iter().map(|form| PackedAttention {
+            precision: Precision::Bfloat16,
+            ..form
+        });
+        for attention in forms().into_iter().chain(rounded) {
             let (out, sums) = forward(&attention, &qkv);
             let alone = PackedAttention {
                 lengths: &[70],

@@ -4,6 +4,7 @@ use crate::isa::{Isa, versions};
 use crate::lanes;
 
 versions!(pub(crate) fn dot_with(a: &[f32], b: &[f32]) -> f32 = lanes::dot);
+versions!(fn sum_into_with(alpha: f32, x: &[f32], y: &[f32], out: &mut [f32]) = sum_into_body);
 versions!(fn axpy_with(alpha: f32, x: &[f32], y: &mut [f32]) = axpy_body);
 
 /// The dot product of two vectors of one length.
@@ -16,6 +17,22 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 pub fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "axpy: two lengths");
     axpy_with(Isa::best(), alpha, x, y);
+}
+
+/// Writes `alpha * x + y` to `out`, fused.
+pub fn sum_into(alpha: f32, x: &[f32], y: &[f32], out: &mut [f32]) {
+    assert!(
+        x.len() == out.len() && y.len() == out.len(),
+        "sum_into: lengths"
+    );
+    sum_into_with(Isa::best(), alpha, x, y, out);
+}
+
+#[inline(always)]
+fn sum_into_body(alpha: f32, x: &[f32], y: &[f32], out: &mut [f32]) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = alpha.mul_add(*x, *y);
+    }
 }
 
 #[inline(always)]

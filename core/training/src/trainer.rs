@@ -185,7 +185,7 @@ impl Trainer {
         let passes = passes(&chosen, self.options.pass_tokens);
         let learned: usize = passes.iter().map(Batch::learned).sum();
         let scale = 1.0 / learned.max(1) as f32;
-        self.gradients.fill(0.0);
+        pool.run_chunks(&mut self.gradients, 1 << 15, |_, part| part.fill(0.0));
         let mut sum = 0.0;
         for (part, batch) in (0..).zip(&passes) {
             let key = DropoutKey {

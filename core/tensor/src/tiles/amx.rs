@@ -47,6 +47,13 @@ static WHOLE: Shapes = Shapes {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
+/// Asks for a cache line that will be written. It need not be there.
+#[inline(always)]
+pub(super) fn prefetch_to_write(place: *const f32) {
+    // SAFETY: a hint, which no address makes fail.
+    unsafe { asm!("prefetchw [{}]", in(reg) place, options(nostack, preserves_flags)) };
+}
+
 /// The tile registers of this thread, shaped until it is dropped.
 pub(super) struct Registers(());
 

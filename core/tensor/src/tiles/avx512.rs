@@ -46,6 +46,9 @@ unsafe fn of_lines(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
         unsafe {
             let start = part.data.as_ptr().add(row * part.stride);
             let next = start.wrapping_add(SIDE);
+            let below = start.wrapping_add(SIDE * part.stride);
+            _mm_prefetch::<_MM_HINT_T1>(below.cast());
+            _mm_prefetch::<_MM_HINT_T1>(below.wrapping_add(SIDE).cast());
             let (first, second) = if is_whole {
                 (_mm512_loadu_ps(start), _mm512_loadu_ps(next))
             } else {
@@ -69,6 +72,9 @@ unsafe fn of_steps(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
         unsafe {
             let zip = _mm512_loadu_si512(zip.as_ptr().cast());
             let start = part.data.as_ptr().add(2 * pair * part.stride);
+            let below = start.wrapping_add(STEPS * part.stride);
+            _mm_prefetch::<_MM_HINT_T1>(below.cast());
+            _mm_prefetch::<_MM_HINT_T1>(below.wrapping_add(part.stride).cast());
             let first = _mm512_maskz_loadu_ps(lanes, start);
             let second = if 2 * pair + 1 < part.rows {
                 _mm512_maskz_loadu_ps(lanes, start.add(part.stride))

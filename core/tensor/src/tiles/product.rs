@@ -11,6 +11,9 @@ use crate::panels::even_part;
 /// Tiles of the inner dimension that are multiplied before the next ones are packed: two lines of
 /// them stay in the first cache.
 const DEPTH: usize = 16;
+/// Blocks of columns whose right tiles stay in the second cache, while a block's rows go along them: what
+/// it writes of a row lies together.
+const PAIRS: usize = 16;
 /// Lines of left tiles in a task.
 const LINES: usize = 8;
 /// Rows and columns of sums that are computed at a time.
@@ -20,11 +23,15 @@ thread_local! {
     static LEFT: RefCell<Vec<Tile>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A right matrix `(inner, columns)` in tiles: lines of sixteen columns.
+/// Part of a right matrix in tiles, lines of sixteen columns: `inner` of its rows from tile `first`
+/// of the `depth` of each line on, and the columns from line `line` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a> {
     pub tiles: &'a [Tile],
+    pub depth: usize,
+    pub first: usize,
     pub inner: usize,
+    pub line: usize,
     pub columns: usize,
 }
 
@@ -46,7 +53,9 @@ pub(crate) unsafe fn multiply(
     );
     let depth = right.inner.div_ceil(STEPS);
     let lines = right.columns.div_ceil(SIDE);
-    assert!(lines * depth <= right.tiles.len(), "matmul: right");
+    let fits = right.first + depth <= right.depth
+        && (right.line + lines) * right.depth <= right.tiles.len();
+    assert!(fits, "matmul: right");
     let rows = left.rows();
     if rows == 0 || right.columns == 0 {
         return;
@@ -99,16 +108,19 @@ impl Job<'_> {
                 let left = (self.left, Operand::Left);
                 pack(self.isa, left, row * BLOCK, (start * STEPS, count), own);
             }
-            for pair in columns.0..columns.0 + columns.1 {
-                for index in 0..rows {
-                    let lines = Lines {
-                        left: &own[2 * index * count..][..2 * count],
-                        start,
-                        count,
-                        row: (row + index) * BLOCK,
-                        column: pair * BLOCK,
-                        accumulate: self.place.accumulate || start > 0,
-                    };
+            let lines = |index: usize, pair: usize| Lines {
+                left: &own[2 * index * count..][..2 * count],
+                start,
+                count,
+                row: (row + index) * BLOCK,
+                column: pair * BLOCK,
+                accumulate: self.place.accumulate || start > 0,
+            };
+            let end = columns.0 + columns.1;
+            for first in (columns.0..end).step_by(PAIRS) {
+                let pairs = first..(first + PAIRS).min(end);
+                for (index, pair) in (0..rows).flat_map(|i| pairs.clone().map(move |p| (i, p))) {
+                    let lines = lines(index, pair);
                     #[cfg(target_arch = "x86_64")]
                     if let Some(registers) = &registers {
                         self.by_registers(registers, &lines);
@@ -130,7 +142,8 @@ impl Job<'_> {
 
     /// Line `line` of the right tiles, `count` of them from `start` on.
     fn right_line(&self, line: usize, lines: &Lines<'_>) -> &[Tile] {
-        &self.right.tiles[line * self.depth + lines.start..][..lines.count]
+        let start = (self.right.line + line) * self.right.depth + self.right.first + lines.start;
+        &self.right.tiles[start..][..lines.count]
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -146,6 +159,12 @@ impl Job<'_> {
             let out = self.out(lines);
             let stride = self.place.stride;
             if (rows, columns) == (BLOCK, BLOCK) {
+                // Asked for while the sums are made, for the next block of the rows.
+                for i in 0..BLOCK {
+                    let next = out.wrapping_add(i * stride + BLOCK);
+                    super::amx::prefetch_to_write(next);
+                    super::amx::prefetch_to_write(next.wrapping_add(SIDE));
+                }
                 registers.multiply(left, right, lines.count, (out, stride), lines.accumulate);
                 return;
             }

@@ -217,7 +217,7 @@ impl Decoder {
         *buffers.delta = delta;
         let mut dqkv = std::mem::take(buffers.qkv_gradient);
         dqkv.resize(saved.qkv.len(), 0.0);
-        let shape = attention(&self.config, layer, pass.lengths);
+        let shape = attention(&self.config, layer, pass);
         let kept = (&saved.qkv[..], &saved.sums[..]);
         ops::packed_attention_backward(pass.pool, &shape, kept, &attended_gradient, &mut dqkv);
         let norms = slots.qk_norms.as_ref();

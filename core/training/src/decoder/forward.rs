@@ -1,7 +1,7 @@
 //! The way forward through a decoder.
 
 use outcrop_inference::DecoderConfig;
-use outcrop_tensor::{PackedAttention, Panels, Pool, ops};
+use outcrop_tensor::{PackedAttention, Panels, Pool, Precision, ops};
 
 use super::Decoder;
 use super::layout::{LayerSlots, Slot};
@@ -20,6 +20,7 @@ pub(super) struct Pass<'a> {
     pub lengths: &'a [usize],
     pub angles: &'a [Angles],
     pub key: Option<DropoutKey>,
+    pub precision: Precision,
 }
 
 /// Buffers that a layer fills anew.
@@ -62,7 +63,7 @@ impl Decoder {
         embedding::forward(pool, table, tokens, width, &mut room.hidden);
         for layer in 0..self.layers.len() {
             let mut saved = room.take(layer);
-            saved.input.clone_from(&room.hidden);
+            std::mem::swap(&mut saved.input, &mut room.hidden);
             let (pass, mut buffers) = room.parts(pool, batch, key);
             self.layer_forward(pass, layer, &mut saved, &mut buffers);
             self.layer_end(pass, layer, &mut saved, &mut buffers);
@@ -94,7 +95,7 @@ impl Decoder {
         query_key.forward(pool, &mut saved.qkv, &mut saved.raw);
         saved.attended.resize(count * config.query_size(), 0.0);
         saved.sums.resize(count * config.heads, 0.0);
-        let attention = attention(config, layer, pass.lengths);
+        let attention = attention(config, layer, pass);
         let Saved {
             qkv,
             attended,
@@ -109,15 +110,14 @@ impl Decoder {
             attended, inner, ..
         } = saved;
         self.project(pass, site, attended, inner, buffers.delta, room);
-        saved.middle.clone_from(&saved.input);
         let post = slots.attention_post_norm.as_ref();
-        self.add_half(
-            pool,
-            post,
-            buffers,
-            &mut saved.attention_delta,
-            &mut saved.middle,
-        );
+        let Saved {
+            input,
+            middle,
+            attention_delta,
+            ..
+        } = saved;
+        self.add_half(pool, post, buffers, attention_delta, (input, middle));
         saved.gate_up.resize(count * slots.gate_up.rows, 0.0);
         let norm = slots.mlp_norm.as_ref();
         self.normalised(pool, norm, &saved.middle, buffers.normed);
@@ -166,9 +166,11 @@ impl Decoder {
         let delta = &mut buffers.delta[..];
         self.project(pass, site, buffers.activated, &mut saved.inner, delta, room);
         let mut stream = std::mem::take(buffers.hidden);
-        stream.clone_from(&saved.middle);
         let post = self.layers[layer].mlp_post_norm.as_ref();
-        self.add_half(pass.pool, post, buffers, &mut saved.mlp_delta, &mut stream);
+        let Saved {
+            middle, mlp_delta, ..
+        } = saved;
+        self.add_half(pass.pool, post, buffers, mlp_delta, (middle, &mut stream));
         *buffers.hidden = stream;
     }
 
@@ -212,22 +214,25 @@ impl Decoder {
         }
     }
 
-    /// Adds what a half gave, `buffers.delta`, to `stream`; where it is normalised it is kept.
+    /// Writes `stream`'s first with what a half gave, `buffers.delta`, added to its second; where that is
+    /// normalised it is kept.
     fn add_half(
         &self,
         pool: &Pool,
         post: Option<&std::ops::Range<usize>>,
         buffers: &mut Buffers<'_>,
         kept: &mut Vec<f32>,
-        stream: &mut [f32],
+        (before, after): (&[f32], &mut Vec<f32>),
     ) {
         let multiplier = self.config.residual_multiplier;
-        if post.is_none() {
-            return rows::add(pool, multiplier, buffers.delta, stream);
-        }
-        kept.clone_from(buffers.delta);
-        self.normalised(pool, post, kept, buffers.normed);
-        rows::add(pool, multiplier, buffers.normed, stream);
+        let delta = if post.is_some() {
+            kept.clone_from(buffers.delta);
+            self.normalised(pool, post, kept, buffers.normed);
+            &*buffers.normed
+        } else {
+            &*buffers.delta
+        };
+        rows::sum(pool, (multiplier, delta), before, after);
     }
 
     /// Brings the rows `rows` of `room.hidden` to `room.picked`, and normalised to
@@ -262,7 +267,7 @@ impl Decoder {
 pub(super) fn attention<'a>(
     config: &DecoderConfig,
     layer: usize,
-    lengths: &'a [usize],
+    pass: Pass<'a>,
 ) -> PackedAttention<'a> {
     PackedAttention {
         heads: config.heads,
@@ -272,7 +277,8 @@ pub(super) fn attention<'a>(
         soft_cap: config.attention_soft_cap,
         is_causal: true,
         window: config.sliding_windows[layer],
-        lengths,
+        precision: pass.precision,
+        lengths: pass.lengths,
     }
 }
 

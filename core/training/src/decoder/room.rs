@@ -108,6 +108,7 @@ impl Room {
             lengths: &batch.lengths,
             angles: &self.angles,
             key,
+            precision: self.panels.precision(),
         };
         let buffers = Buffers {
             panels: &mut self.panels,

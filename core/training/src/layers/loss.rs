@@ -157,19 +157,17 @@ impl Head<'_> {
 
     /// The loss of one row; the row becomes its gradient times `scale`.
     fn row(&self, row: &mut [f32], target: usize, scale: f32) -> f32 {
-        let sum = ops::log_sum_exp(row, 1.0);
-        let loss = sum - row[target];
+        let logit = row[target];
         let slopes: Option<Vec<f32>> = self.soft_cap.map(|cap| {
             let slope = |y: &f32| 1.0 - (y / cap) * (y / cap);
             row.iter().map(slope).collect()
         });
-        // `exp(x - sum + ln f)` is the softmax times f.
         let factor = scale * self.multiplier;
-        ops::exp_less(row, 1.0, sum - factor.ln());
+        let sum = ops::softmax_log_sum(row, 1.0, factor);
         row[target] -= factor;
         if let Some(slopes) = slopes {
             ops::multiply_in_place(row, &slopes);
         }
-        loss
+        sum - logit
     }
 }

@@ -50,6 +50,16 @@ where
     ops::column_sums(&parts, sums);
 }
 
+/// `out = factor * x + y`, on all threads.
+pub(crate) fn sum(pool: &Pool, (factor, x): (f32, &[f32]), y: &[f32], out: &mut Vec<f32>) {
+    const ELEMENTS: usize = 1 << 14;
+    out.resize(x.len(), 0.0);
+    pool.run_chunks(out, ELEMENTS, |index, out| {
+        let own = index * ELEMENTS..index * ELEMENTS + out.len();
+        ops::sum_into(factor, &x[own.clone()], &y[own], out);
+    });
+}
+
 /// `y += factor * x`, on all threads.
 pub(crate) fn add(pool: &Pool, factor: f32, x: &[f32], y: &mut [f32]) {
     const ELEMENTS: usize = 1 << 14;
