@@ -280,6 +280,107 @@ export interface FineTuneOptions extends CallOptions {
   output?: string | null;
 }
 
+/** Dollars for a million tokens. */
+export interface TokenPrice {
+  /** Of those that are read. Default 0. */
+  input?: number | null;
+  /** Of those that are made. Default 0. */
+  output?: number | null;
+}
+
+/** Where recorded calls are, and which of them count. */
+export interface LogSource {
+  /** The folder or `s3://` prefix that invocation logging writes to. */
+  uri: string;
+  /** Whether the teacher's recorded answers are learned; otherwise it is asked anew. Default false. */
+  useResponses?: boolean | null;
+  /** Bedrock's `requestMetadataFilters`. Default: all records. */
+  filters?: Record<string, unknown> | null;
+}
+
+/** How {@link Session.distill} trains. `validation` are the prompts that the models are compared on. */
+export interface DistillOptions extends FineTuneOptions {
+  /** The model that answers: any that chats, a registered remote one included. */
+  teacher: string;
+  /** The model that is trained: an id, an ARN or a folder. */
+  student: string;
+  /** A `.jsonl` file of prompts, a folder of them or an `s3://` URI. */
+  prompts?: string | null;
+  /** Recorded calls, beside the prompts or in their place. */
+  invocationLogs?: string | LogSource | null;
+  /** Most tokens of an answer. One that this cuts off is not learned. Default 512. */
+  maxResponseTokens?: number | null;
+  /** What the teacher's tokens cost. Default: nothing. */
+  teacherPrice?: TokenPrice | null;
+  /** What the student's tokens cost. Default: nothing. */
+  studentPrice?: TokenPrice | null;
+}
+
+/** How one model did on the prompts held out. */
+export interface ModelReport {
+  /** The model. */
+  model: string;
+  /** Its weights; null where it is not a model of this machine's files. */
+  parameters: number | null;
+  /** Share of the prompts that it answered with the very text of the reference. */
+  score: number;
+  /** Prompts that it answered. */
+  answered: number;
+  /** Tokens a second of one answer, in the mean, 16 being made at a time; null for recorded answers. */
+  tokensPerSecond: number | null;
+  /** Tokens that it read and made. */
+  usage: Usage;
+  /** Dollars that these tokens cost. */
+  cost: number;
+}
+
+/** Teacher, student before and student after, on prompts that the student has not learned from. */
+export interface DistillationReport {
+  /** Prompts that the teacher was asked to be learned from. */
+  prompts: number;
+  /** Answers that were learned. */
+  examples: number;
+  /** Why others were not. */
+  leftOut: { failed: number; cut: number; unfit: number; otherRecords: number };
+  /** Prompts that the models are compared on. */
+  heldOut: number;
+  /** What an answer is compared with: the right answers that came with the prompts, or the teacher's. */
+  reference: "completion" | "teacher";
+  teacher: ModelReport;
+  studentBefore: ModelReport;
+  student: ModelReport;
+}
+
+/** How {@link Session.trainTokenizer} learns. */
+export interface TokenizerOptions extends CallOptions {
+  /** Words of the vocabulary, the 256 bytes and the special tokens included. Default 4096. */
+  vocabSize?: number | null;
+  /** Tokens that stand for themselves. Default: ChatML's three. */
+  specialTokens?: string[] | null;
+  /** The one of them that ends an answer. Default: the last. */
+  eosToken?: string | null;
+  /** The chat template, in Jinja. Default: ChatML where its tokens are there. */
+  chatTemplate?: string | null;
+  /** Members of a new model's `config.json`, such as `hidden_size`. Default: no model. */
+  model?: Record<string, unknown> | null;
+  /** Of the new model's weights. Default 0. */
+  seed?: number | null;
+}
+
+/** What {@link Session.trainTokenizer} has made. */
+export interface TrainedTokenizer {
+  /** The folder: of a tokenizer, or of a new model with it. */
+  folder: string;
+  /** Words of the vocabulary: fewer than asked for where the text holds no more pairs. */
+  vocabSize: number;
+  /** Bytes of the text that it was learned from. */
+  bytes: number;
+  /** Tokens that this text becomes. */
+  tokens: number;
+  /** Weights of the new model; 0 where none was asked for. */
+  parameters: number;
+}
+
 /** How far a training job is. */
 export interface TrainingStatus {
   /** What it does. */
@@ -294,6 +395,12 @@ export interface TrainingStatus {
   loss: number | null;
   /** The ARN of the model that it has made. */
   modelArn: string | null;
+  /** Of a distillation, whose answers are asked for: `teacher`, `student-before` or `student`. */
+  asked: string | null;
+  /** How many of them are there. */
+  answered: number;
+  /** Of how many. */
+  prompts: number;
 }
 
 /** What a step of training was. */
@@ -336,6 +443,8 @@ export class TrainingJob {
   status(): Promise<TrainingStatus>;
   /** Its steps so far. */
   metrics(): Promise<TrainingStep[]>;
+  /** Of a distillation that has ended, how teacher and student compare; else null. */
+  report(): Promise<DistillationReport | null>;
   /**
    * Waits for its end. An abort ends the waiting, not the job.
    *
@@ -438,6 +547,27 @@ export class Session {
    * be followed, or too little memory; `ConflictException` where the name is taken.
    */
   fineTune(baseModel: string, trainingData: string, options: FineTuneOptions): Promise<TrainingJob>;
+  /**
+   * Starts training a student on a teacher's answers, in the background. Each answer is kept as soon as
+   * it is there: after a kill only what was not answered is asked. A line of the prompts is `{"prompt"}` or
+   * `{"messages"}`; with a `completion`, or a last turn of the assistant, it tells the right answer,
+   * which is not learned. The job's report compares teacher and student.
+   *
+   * @throws OutcropError As {@link Session.fineTune}.
+   */
+  distill(options: DistillOptions): Promise<TrainingJob>;
+  /**
+   * Learns a byte-level BPE tokenizer from one's own text, and writes its folder; with `model`, the folder
+   * is a new Llama-shaped model of random weights, which {@link Session.fineTune} trains. `trainingData` is
+   * a `.txt`, `.md` or `.jsonl` file, a folder of them or an `s3://` URI; of JSON lines every text but the
+   * roles is read. The same text and options give the same bytes.
+   *
+   * @throws OutcropError `ValidationException` for data that cannot be read or an option that cannot be
+   * followed; `ConflictException` where the folder holds a model already.
+   */
+  trainTokenizer(
+    trainingData: string, folder: string, options?: TokenizerOptions,
+  ): Promise<TrainedTokenizer>;
   /**
    * The training job by its name, id or ARN, whichever process has started it.
    *

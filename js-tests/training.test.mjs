@@ -43,3 +43,41 @@ test("what is wrong is told before the job starts", async () => {
   await assert.rejects(start({ epoch: 1 }), { message: /epoch: not an option/ });
   await assert.rejects(session.trainingJob("advisor"), { name: "ResourceNotFoundException" });
 });
+
+test("a student learns from a teacher and the report compares them", async () => {
+  const session = openSession();
+  await session.registerModel("acme.teacher-v1", { script: [{ answer: "7 %" }] });
+  const prompts = join(temporaryFolder(), "prompts.jsonl");
+  const lines = Array.from({ length: 120 }, (_, i) => JSON.stringify({ prompt: `Rate ${i}?` }));
+  writeFileSync(prompts, lines.join("\n"));
+  const job = await session.distill({
+    teacher: "acme.teacher-v1", student: fixture("llama3"), prompts, name: "pupil", method: "full",
+    epochs: 2, learningRate: 3e-3, maxResponseTokens: 8, teacherPrice: { output: 4 },
+  });
+  const asked = new Set();
+  await job.wait({ onProgress: (now) => asked.add(now.asked) });
+  assert.ok(asked.has("student"), [...asked]);
+  const report = await job.report();
+  assert.deepEqual([report.prompts, report.heldOut, report.reference], [108, 12, "teacher"]);
+  assert.equal(report.studentBefore.score, 0);
+  assert.ok(report.student.score >= 0.9);
+  assert.ok(Math.abs(report.teacher.cost - 4e-6 * report.teacher.usage.outputTokens) < 1e-12);
+  assert.deepEqual(report.leftOut, { failed: 0, cut: 0, unfit: 0, otherRecords: 0 });
+  await assert.rejects(session.distill({ teacher: "acme.teacher-v1", student: "a", name: "b", prompt: "c" }),
+    { message: /prompt: not an option/ });
+});
+
+test("a tokenizer and a new model are made of text", async () => {
+  const [session, folder] = [openSession(), temporaryFolder()];
+  const text = join(folder, "text.txt");
+  writeFileSync(text, "The overdraft fee is 12 euros.\n".repeat(50));
+  const model = {
+    hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2,
+    num_key_value_heads: 1,
+  };
+  const made = await session.trainTokenizer(text, join(folder, "new"), { vocabSize: 300, model });
+  assert.ok(made.vocabSize <= 300 && made.parameters > 0 && made.tokens < made.bytes);
+  const opened = await session.model(made.folder);
+  assert.equal(opened.detokenize(opened.tokenize("overdraft fee: Ω")), "overdraft fee: Ω");
+  await assert.rejects(session.trainTokenizer(text, join(folder, "new")), { name: "ConflictException" });
+});

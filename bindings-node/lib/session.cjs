@@ -11,7 +11,9 @@ const { fetchOf } = require("./fetch.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { Model } = require("./model.cjs");
 const { SPECULATION, compact } = require("./requests.cjs");
-const { TrainingJob, fineTuneRequest } = require("./training.cjs");
+const {
+  TrainingJob, distillRequest, fineTuneRequest, tokenizerRequest,
+} = require("./training.cjs");
 
 const SESSION_OPTIONS = ["home", "device", "offline"];
 const CREATE_OPTIONS = ["embeddingModel", "chunking", "description", "signal"];
@@ -169,6 +171,20 @@ class Session {
     const request = fineTuneRequest(baseModel, trainingData, options);
     const status = await call(signalOf(options, "fineTune"), (c) => this.#native.fineTune(request, c));
     return new TrainingJob(this.#native, this, status);
+  }
+
+  async distill(options) {
+    const request = distillRequest(options);
+    const status = await call(signalOf(options, "distill"), (c) => this.#native.distill(request, c));
+    return new TrainingJob(this.#native, this, status);
+  }
+
+  async trainTokenizer(trainingData, folder, options) {
+    const request = tokenizerRequest(trainingData, folder, options);
+    const signal = signalOf(options, "trainTokenizer");
+    const made = JSON.parse(await call(signal, (c) => this.#native.trainTokenizer(request, c)));
+    const { folder: at, vocab_size: vocabSize, bytes, tokens, parameters } = made;
+    return { folder: at, vocabSize, bytes, tokens, parameters };
   }
 
   async trainingJob(name) {

@@ -5,15 +5,22 @@ const { isAbsolute, resolve } = require("node:path");
 
 const { call, checkOptions, signalOf } = require("./call.cjs");
 const {
-  absent, choice, integer, object, optional, real, text, texts, wrong,
+  absent, choice, flag, integer, object, optional, plain, real, text, texts, wrong,
 } = require("./checks.cjs");
 const { OutcropError } = require("./errors.cjs");
 const { compact } = require("./requests.cjs");
 
-const FINE_TUNE_OPTIONS = [
+const TRAINING_OPTIONS = [
   "name", "validation", "method", "precision", "epochs", "batchSize", "learningRate", "warmupSteps",
   "decay", "loraRank", "loraAlpha", "loraDropout", "targetModules", "earlyStoppingPatience", "maxTokens",
   "seed", "checkpointEvery", "output", "signal",
+];
+const DISTILL_OPTIONS = [
+  "teacher", "student", "prompts", "invocationLogs", "maxResponseTokens", "teacherPrice",
+  "studentPrice", ...TRAINING_OPTIONS,
+];
+const TOKENIZER_OPTIONS = [
+  "vocabSize", "specialTokens", "eosToken", "chatTemplate", "model", "seed", "signal",
 ];
 const AT_WORK = ["InProgress", "Stopping"];
 /** Milliseconds between two looks at a job. */
@@ -25,40 +32,101 @@ function place(field, value) {
   return given.includes("://") || isAbsolute(given) ? given : resolve(given);
 }
 
-/** A `FineTuneRequest` as JSON. */
-function fineTuneRequest(baseModel, trainingData, options) {
-  const given = checkOptions(object("options", options), FINE_TUNE_OPTIONS, "fineTune");
-  const count = (name) => {
-    const value = optional(integer, name, given[name], Number.MAX_SAFE_INTEGER);
-    return value === undefined ? undefined : Number(value);
-  };
-  const patience = count("earlyStoppingPatience");
-  return JSON.stringify(compact({
-    base_model: text("baseModel", baseModel),
-    training_data: place("trainingData", trainingData),
+/** A whole number of `given`, where it is there. */
+function count(given, name) {
+  const value = optional(integer, name, given[name], Number.MAX_SAFE_INTEGER);
+  return value === undefined ? undefined : Number(value);
+}
+
+/** What a request says of the training. */
+function trainingOf(given) {
+  const patience = count(given, "earlyStoppingPatience");
+  return {
     name: text("name", given.name),
     validation: optional(place, "validation", given.validation),
     method: optional(choice, "method", given.method, ["lora", "full"]),
     lora: compact({
-      rank: count("loraRank"),
+      rank: count(given, "loraRank"),
       alpha: optional(real, "loraAlpha", given.loraAlpha),
       dropout: optional(real, "loraDropout", given.loraDropout),
       target_modules: optional(texts, "targetModules", given.targetModules),
     }),
     training: compact({
-      epochs: count("epochs"),
-      batch_size: count("batchSize"),
+      epochs: count(given, "epochs"),
+      batch_size: count(given, "batchSize"),
       learning_rate: optional(real, "learningRate", given.learningRate),
-      warmup_steps: count("warmupSteps"),
+      warmup_steps: count(given, "warmupSteps"),
       decay: optional(choice, "decay", given.decay, ["cosine", "linear", "constant"]),
-      seed: count("seed"),
+      seed: count(given, "seed"),
       precision: optional(choice, "precision", given.precision, ["float32", "bfloat16"]),
       early_stopping: patience === undefined ? undefined : { threshold: 0, patience },
     }),
-    max_tokens: count("maxTokens"),
-    checkpoint_every: count("checkpointEvery"),
+    max_tokens: count(given, "maxTokens"),
+    checkpoint_every: count(given, "checkpointEvery"),
     output: optional(place, "output", given.output),
+  };
+}
+
+/** A `FineTuneRequest` as JSON. */
+function fineTuneRequest(baseModel, trainingData, options) {
+  const given = checkOptions(object("options", options), TRAINING_OPTIONS, "fineTune");
+  return JSON.stringify(compact({
+    base_model: text("baseModel", baseModel),
+    training_data: place("trainingData", trainingData),
+    ...trainingOf(given),
   }));
+}
+
+/** Dollars for a million tokens that are read, and that are made. */
+function price(field, value) {
+  const given = checkOptions(object(field, value), ["input", "output"], field);
+  return compact({
+    input: optional(real, `${field}.input`, given.input),
+    output: optional(real, `${field}.output`, given.output),
+  });
+}
+
+/** Where recorded calls are: a place, or an object with it. */
+function logsOf(field, value) {
+  if (typeof value === "string") return { uri: place(field, value) };
+  const given = checkOptions(object(field, value), ["uri", "useResponses", "filters"], field);
+  return compact({
+    uri: place(`${field}.uri`, given.uri),
+    use_responses: optional(flag, `${field}.useResponses`, given.useResponses),
+    filters: optional(plain, `${field}.filters`, given.filters),
+  });
+}
+
+/** A `DistillRequest` as JSON. */
+function distillRequest(options) {
+  const given = checkOptions(object("options", options), DISTILL_OPTIONS, "distill");
+  return JSON.stringify(compact({
+    teacher: text("teacher", given.teacher),
+    student: text("student", given.student),
+    prompts: optional(place, "prompts", given.prompts),
+    invocation_logs: optional(logsOf, "invocationLogs", given.invocationLogs),
+    max_response_tokens: count(given, "maxResponseTokens"),
+    teacher_price: optional(price, "teacherPrice", given.teacherPrice),
+    student_price: optional(price, "studentPrice", given.studentPrice),
+    ...trainingOf(given),
+  }));
+}
+
+/** A `TokenizerRequest` as JSON. */
+function tokenizerRequest(trainingData, folder, options) {
+  const given = checkOptions(options, TOKENIZER_OPTIONS, "trainTokenizer");
+  return JSON.stringify({
+    training_data: place("trainingData", trainingData),
+    folder: resolve(text("folder", folder)),
+    options: compact({
+      vocab_size: count(given, "vocabSize"),
+      special_tokens: optional(texts, "specialTokens", given.specialTokens),
+      eos_token: optional(text, "eosToken", given.eosToken),
+      chat_template: optional(text, "chatTemplate", given.chatTemplate),
+      model: optional((field, value) => plain(field, object(field, value)), "model", given.model),
+      seed: count(given, "seed"),
+    }),
+  });
 }
 
 /** A step of training, as JavaScript names its members. */
@@ -71,6 +139,27 @@ function stepOf(step) {
     gradientNorm: step.gradient_norm,
     tokens: step.tokens,
     validationLoss: step.validation_loss,
+  };
+}
+
+/** How a model did, as JavaScript names its members. */
+function modelReportOf({ tokens_per_second: tokensPerSecond, ...rest }) {
+  return { ...rest, tokensPerSecond };
+}
+
+/** A distillation's report, as JavaScript names its members. */
+function reportOf(report) {
+  if (absent(report)) return null;
+  const { failed, cut, unfit, other_records: otherRecords } = report.left_out;
+  return {
+    prompts: report.prompts,
+    examples: report.examples,
+    leftOut: { failed, cut, unfit, otherRecords },
+    heldOut: report.held_out,
+    reference: report.reference,
+    teacher: modelReportOf(report.teacher),
+    studentBefore: modelReportOf(report.student_before),
+    student: modelReportOf(report.student),
   };
 }
 
@@ -92,13 +181,18 @@ class TrainingJob {
 
   async status() {
     this.#told = JSON.parse(await call(undefined, (c) => this.#native.trainingJob(this.id, c)));
-    const { status, failure, step, steps, loss, model } = this.#told;
-    return { status, failure, step, steps, loss, modelArn: model };
+    const { status, failure, step, steps, loss, model, asked, answered, prompts } = this.#told;
+    return { status, failure, step, steps, loss, modelArn: model, asked, answered, prompts };
   }
 
   async metrics() {
     const steps = JSON.parse(await call(undefined, (c) => this.#native.trainingMetrics(this.id, c)));
     return steps.map(stepOf);
+  }
+
+  async report() {
+    await this.status();
+    return reportOf(this.#told.report);
   }
 
   async wait(options) {
@@ -133,4 +227,4 @@ class TrainingJob {
   }
 }
 
-module.exports = { TrainingJob, fineTuneRequest };
+module.exports = { TrainingJob, distillRequest, fineTuneRequest, tokenizerRequest };

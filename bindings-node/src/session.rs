@@ -5,7 +5,8 @@ use std::path::Path;
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
 use outcrop::{
-    AgentRequest, FineTuneRequest, KnowledgeBaseRequest, SessionOptions, from_json, to_json,
+    AgentRequest, DistillRequest, FineTuneRequest, KnowledgeBaseRequest, SessionOptions,
+    TokenizerRequest, from_json, to_json,
 };
 
 use crate::agent::Agent;
@@ -166,6 +167,34 @@ impl Session {
         promise(env, cancellation, async move {
             let request: FineTuneRequest = from_json("request", &request)?;
             to_json(&session.fine_tune(request).await?.status()?)
+        })
+    }
+
+    #[napi]
+    pub fn distill<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let request: DistillRequest = from_json("request", &request)?;
+            to_json(&session.distill(request).await?.status()?)
+        })
+    }
+
+    #[napi]
+    pub fn train_tokenizer<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let request: TokenizerRequest = from_json("request", &request)?;
+            to_json(&session.train_tokenizer(request).await?)
         })
     }
 

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use outcrop::{AgentRequest, FineTuneRequest, KnowledgeBaseRequest, Meter, SessionOptions};
+use outcrop::{
+    AgentRequest, DistillRequest, FineTuneRequest, KnowledgeBaseRequest, Meter, SessionOptions,
+    TokenizerRequest,
+};
 use outcrop_protocol::HttpRequest;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -152,6 +155,28 @@ impl Session {
         run_json(py, awaitable, async move {
             desk.fine_tune(request).await?.status()
         })
+    }
+
+    /// Starts the distillation of a `DistillRequest` given as JSON; how far it is, as JSON.
+    fn distill(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
+        let request: DistillRequest =
+            outcrop::from_json("request", request).map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.distill(request).await?.status()
+        })
+    }
+
+    /// Learns the tokenizer of a `TokenizerRequest` given as JSON; what was made, as JSON.
+    fn train_tokenizer(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
+        let request: TokenizerRequest =
+            outcrop::from_json("request", request).map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        run_json(
+            py,
+            awaitable,
+            async move { desk.train_tokenizer(request).await },
+        )
     }
 
     /// How far a training job is, as JSON, by its name, id or ARN.

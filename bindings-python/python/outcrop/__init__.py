@@ -20,6 +20,7 @@ from .agent_result import AgentResult, PendingCall
 from .agent_trace import Trace, TraceEvent
 from .aws.default_session import client, install, resource, setup_default_session, uninstall
 from .benchmark import Benchmark, Measurement
+from .distillation import DistillationReport, ModelReport
 from .documents import (
     Document,
     DocumentInfo,
@@ -41,6 +42,7 @@ from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
 from .statistics import EngineStatistics
 from .stream import Stream
+from .tokenizer import TrainedTokenizer
 from .tools import ActionGroup, Collaborator, Tool, tool
 from .training import TrainingJob, TrainingMetrics, TrainingStep
 
@@ -57,6 +59,7 @@ __all__ = [
     "ChosenLogprob",
     "Citation",
     "Completion",
+    "DistillationReport",
     "Document",
     "DocumentInfo",
     "EngineStatistics",
@@ -70,6 +73,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "ModelList",
+    "ModelReport",
     "OutcropError",
     "Passage",
     "PassageList",
@@ -88,6 +92,7 @@ __all__ = [
     "ToolUse",
     "Trace",
     "TraceEvent",
+    "TrainedTokenizer",
     "TrainingJob",
     "TrainingMetrics",
     "TrainingStep",

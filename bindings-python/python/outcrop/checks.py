@@ -64,6 +64,12 @@ def folder(field: str, value: Path) -> str:
     return os.path.abspath(os.path.expanduser(path(field, value)))
 
 
+def place(field: str, value: Path) -> str:
+    """A path, made absolute, or an S3 URI."""
+    at = path(field, value)
+    return at if "://" in at else folder(field, value)
+
+
 def model_name(field: str, value: Path) -> str:
     """A model's id, ARN or hub name; a path is made absolute, so that it outlives the folder."""
     name = path(field, value)

@@ -13,6 +13,7 @@ from . import _native, checks
 from .agent import Agent, agent_request, collaborators_of, team_tools, tools_of
 from .aws.face import AwsFace
 from .checks import Path
+from .distillation import request as distillation_request
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
 from .errors import ValidationException
 from .handle import Handle
@@ -22,8 +23,10 @@ from .model_info import CatalogueEntry, ModelList
 from .progress import afinish, finish
 from .requests import SPECULATION
 from .tables import record
+from .tokenizer import TrainedTokenizer, tokenizer_request
 from .tools import ActionGroup, Collaborator, Tool
 from .training import TrainingJob
+from .training import options as training_options
 from .training import request as training_request
 from .twins import arguments_of
 
@@ -427,6 +430,121 @@ class Session(AwsFace, Handle):
         bound.apply_defaults()
         asked = training_request(**{k: v for k, v in bound.arguments.items() if k != "self"})
         return TrainingJob(self, await self._handles().session.fine_tune(asked, True))
+
+    def distill(
+        self,
+        teacher: Path,
+        student: Path,
+        prompts: Path | None = None,
+        *,
+        name: str,
+        invocation_logs: Path | Mapping[str, Any] | None = None,
+        validation: Path | None = None,
+        max_response_tokens: int = 512,
+        teacher_price: Mapping[str, float] | None = None,
+        student_price: Mapping[str, float] | None = None,
+        method: str = "lora",
+        precision: str = "float32",
+        epochs: int = 3,
+        batch_size: int = 8,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 0,
+        decay: str = "cosine",
+        lora_rank: int = 8,
+        lora_alpha: float = 16.0,
+        lora_dropout: float = 0.0,
+        target_modules: Sequence[str] | None = None,
+        early_stopping_patience: int | None = None,
+        max_tokens: int | None = None,
+        seed: int = 0,
+        checkpoint_every: int | None = None,
+        output: Path | None = None,
+    ) -> TrainingJob:
+        """Starts training a student on a teacher's answers, in the background.
+
+        Each answer is kept as soon as it is there: after a kill only what was not answered is asked.
+        The job's `report` compares teacher and student on prompts that the student has not learned
+        from.
+
+        Args:
+            teacher: The model that answers: any that chats, a registered remote one included.
+            student: The model that is trained: an id, an ARN or a folder.
+            prompts: A `.jsonl` file, a folder of them or an `s3://` URI. A line is `{"prompt"}` or
+                `{"messages"}`; with a `completion`, or a last turn of the assistant, it tells the
+                right answer, which is not learned.
+            name: The job's name, and the private model's.
+            invocation_logs: Where recorded calls are, or `{"uri", "use_responses", "filters"}`: with
+                `use_responses` the teacher's recorded answers are learned; `filters` are Bedrock's
+                `requestMetadataFilters`.
+            validation: The prompts to compare on. Default: a tenth of the others, at most 200.
+            max_response_tokens: Most tokens of an answer. One that this cuts off is not learned.
+            teacher_price: Dollars for a million tokens: `{"input", "output"}`. Default: nothing.
+            student_price: The same of the student.
+            method: As of :meth:`fine_tune`, with all that follows.
+
+        Raises:
+            ValidationException: Bad lines, each with its number; an option that cannot be
+                followed; too little memory.
+            ConflictException: The name is taken.
+        """
+        given = {k: v for k, v in locals().items() if k != "self"}
+        asked = distillation_request(training_options(given), **given)
+        return TrainingJob(self, self._handles().session.distill(asked, False))
+
+    @arguments_of(distill)
+    async def adistill(self, *given: Any, **options: Any) -> TrainingJob:
+        """The awaitable twin of :meth:`distill`."""
+        bound = inspect.signature(Session.distill).bind(self, *given, **options)
+        bound.apply_defaults()
+        told = {k: v for k, v in bound.arguments.items() if k != "self"}
+        asked = distillation_request(training_options(told), **told)
+        return TrainingJob(self, await self._handles().session.distill(asked, True))
+
+    def train_tokenizer(
+        self,
+        training_data: Path,
+        folder: Path,
+        *,
+        vocab_size: int = 4096,
+        special_tokens: Sequence[str] | None = None,
+        eos_token: str | None = None,
+        chat_template: str | None = None,
+        model: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> TrainedTokenizer:
+        """Learns a byte-level BPE tokenizer from one's own text, and writes its folder.
+
+        With `model`, the folder is a new Llama-shaped model of random weights, which
+        :meth:`fine_tune` trains. The same text and options give the same bytes.
+
+        Args:
+            training_data: A `.txt`, `.md` or `.jsonl` file, a folder of them or an `s3://` URI. Of
+                JSON lines every text but the roles is read.
+            folder: The folder that it writes. Other files of it stay.
+            vocab_size: Words of the vocabulary, the 256 bytes and the special tokens included.
+            special_tokens: Tokens that stand for themselves. Default: ChatML's three.
+            eos_token: The one of them that ends an answer. Default: the last.
+            chat_template: The chat template, in Jinja. Default: ChatML where its tokens are there.
+            model: Members of the new model's `config.json`: `hidden_size`, `intermediate_size`,
+                `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads` and others.
+            seed: Of the new model's weights.
+
+        Raises:
+            ValidationException: Data that cannot be read, or an option that cannot be followed.
+            ConflictException: The folder holds a model already.
+        """
+        asked = tokenizer_request(**{k: v for k, v in locals().items() if k != "self"})
+        made = self._handles().session.train_tokenizer(asked, False)
+        return record(TrainedTokenizer, json.loads(made))
+
+    @arguments_of(train_tokenizer)
+    async def atrain_tokenizer(self, *given: Any, **options: Any) -> TrainedTokenizer:
+        """The awaitable twin of :meth:`train_tokenizer`."""
+        bound = inspect.signature(Session.train_tokenizer).bind(self, *given, **options)
+        bound.apply_defaults()
+        asked = tokenizer_request(**{k: v for k, v in bound.arguments.items() if k != "self"})
+        made = await self._handles().session.train_tokenizer(asked, True)
+        return record(TrainedTokenizer, json.loads(made))
 
     def training_job(self, name: str) -> TrainingJob:
         """The training job by its name, id or ARN, whichever process has started it.

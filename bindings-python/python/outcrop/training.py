@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import checks
+from .distillation import DistillationReport
 from .errors import ModelErrorException, ValidationException
 from .handle import Handle
 from .progress import tqdm_class
@@ -156,6 +157,12 @@ class TrainingJob(Handle):
             raise ModelErrorException(f"job {self.name}: {now['failure']}")
         return self
 
+    @property
+    def report(self) -> DistillationReport | None:
+        """Of a distillation that has ended, how teacher and student compare; else None."""
+        told = self._look()["report"]
+        return None if told is None else DistillationReport._from(told)
+
     def stop(self) -> None:
         """Stops it: it ends after its step, and makes no model.
 
@@ -194,28 +201,36 @@ class TrainingJob(Handle):
 
 
 class _Bar:
-    """A tqdm bar of steps, with the loss; nothing where tqdm is missing."""
+    """A tqdm bar of answers and then of steps, with the loss; nothing where tqdm is missing."""
 
     def __init__(self, shown: bool) -> None:
         self._class = tqdm_class() if shown else None
         self._bar: Any = None
+        self._what: tuple[str, int] | None = None
 
     def show(self, now: dict[str, Any]) -> None:
-        if self._class is None or not now["steps"]:
+        if self._class is None:
             return
-        if self._bar is None:
-            self._bar = self._class(total=now["steps"], initial=now["step"], unit="step")
-        if now["loss"] is not None:
+        asks = now["prompts"] and now["answered"] < now["prompts"]
+        done, total = (now["answered"], now["prompts"]) if asks else (now["step"], now["steps"])
+        what = (f"answers of the {now['asked']}" if asks else "training", total)
+        if not total:
+            return
+        if what != self._what:
+            self.close()
+            unit = "answer" if asks else "step"
+            self._bar, self._what = self._class(total=total, initial=done, unit=unit, desc=what[0]), what
+        if now["loss"] is not None and not asks:
             self._bar.set_postfix(loss=f"{now['loss']:.4f}", refresh=False)
-        self._bar.update(now["step"] - self._bar.n)
+        self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
-def request(base_model: checks.Path, training_data: checks.Path, name: str, **given: Any) -> str:
-    """A `FineTuneRequest` as JSON; `given` are the named arguments of :meth:`Session.fine_tune`."""
+def options(given: dict[str, Any]) -> dict[str, Any]:
+    """What a request says of the training; `given` are named arguments of :meth:`Session.fine_tune`."""
     lora: dict[str, Any] = {
         "rank": checks.whole("lora_rank", given["lora_rank"]),
         "alpha": checks.real("lora_alpha", given["lora_alpha"]),
@@ -237,23 +252,24 @@ def request(base_model: checks.Path, training_data: checks.Path, name: str, **gi
         patience = checks.whole("early_stopping_patience", patience)
         training["early_stopping"] = {"threshold": 0.0, "patience": patience}
     wanted: dict[str, Any] = {
-        "base_model": checks.model_name("base_model", base_model),
-        "training_data": _place("training_data", training_data),
-        "name": checks.text("name", name),
+        "name": checks.text("name", given["name"]),
         "method": checks.choice("method", given["method"], METHODS),
         "lora": lora,
         "training": training,
     }
     for field in ("validation", "output"):
         if given[field] is not None:
-            wanted[field] = _place(field, given[field])
+            wanted[field] = checks.place(field, given[field])
     for field in ("max_tokens", "checkpoint_every"):
         if given[field] is not None:
             wanted[field] = checks.whole(field, given[field])
-    return json.dumps(wanted)
+    return wanted
 
 
-def _place(field: str, value: checks.Path) -> str:
-    """A path, or an S3 URI."""
-    place = checks.path(field, value)
-    return place if "://" in place else checks.folder(field, value)
+def request(base_model: checks.Path, training_data: checks.Path, **given: Any) -> str:
+    """A `FineTuneRequest` as JSON; `given` are the named arguments of :meth:`Session.fine_tune`."""
+    return json.dumps({
+        "base_model": checks.model_name("base_model", base_model),
+        "training_data": checks.place("training_data", training_data),
+        **options(given),
+    })

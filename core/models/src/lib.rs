@@ -25,7 +25,7 @@ pub use alias::Alias;
 pub use catalogue::{CatalogueEntry, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 pub use download::{DownloadProgress, Progress};
 pub use load_options::{KvStorage, LoadOptions};
-pub use model::Model;
+pub use model::{Model, kind_of};
 pub use quote::{NO_ANSWER, QuoteModel};
 pub use reference::{HubReference, Reference, arn};
 pub use resolution::{ModelDirectory, PROFILE_AREAS, Resolution};

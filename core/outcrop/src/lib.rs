@@ -33,7 +33,10 @@ pub use agents::{
 pub use bench::Measurement;
 pub use buckets::Bucket;
 pub use caught::{Caught, caught, caught_call};
-pub use customization::{CustomizationJob, CustomizationStatus, FineTuneRequest, Method};
+pub use customization::{
+    CustomizationJob, CustomizationStatus, DistillRequest, DistillationReport, FineTuneRequest,
+    LeftOut, LogSource, Method, ModelReport, TokenizerReport, TokenizerRequest,
+};
 pub use desk::{Called, Desk, Embedded, Record, request_id};
 pub use feed::{Feed, FeedSender, to_json};
 pub use knowledge_base::{ChunkingRequest, KnowledgeBase, KnowledgeBaseRequest};

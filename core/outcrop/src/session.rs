@@ -16,7 +16,7 @@ use outcrop_models::{
 use outcrop_store::Home;
 use serde_json::Value;
 
-use crate::customization::check_creator;
+use crate::customization::{check_creator, check_creators};
 use crate::desk::Desk;
 use crate::jobs;
 use crate::knowledge_base::{KnowledgeBase, KnowledgeBaseRequest, validate_name};
@@ -280,6 +280,7 @@ impl Session {
         check_creator(self, name, principal)?;
         let shelf = &self.inner.shelf;
         let resolution = shelf.runtime_resolution(name, principal.is_owner())?;
+        check_creators(self, &resolution, principal)?;
         let model = self.resolve(&resolution.model).await?;
         Ok((resolution, model))
     }

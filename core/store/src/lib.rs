@@ -89,7 +89,7 @@ pub use home::Home;
 pub use journal::Journal;
 pub use log::Log;
 pub use manifest::DocumentEntry;
-pub use output::{Progress, write_file};
+pub use output::{Progress, copy_file, write_file};
 pub use records::Stamp;
 pub use sealed_file::{read_sealed, write_sealed};
 pub use segment::Segment;

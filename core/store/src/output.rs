@@ -25,6 +25,24 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic_file::replace(path, &temporary, bytes)
 }
 
+/// Copies a file whole or not at all, in place of any before it; the folders of `to` are created.
+///
+/// # Errors
+/// `Io`, naming the file; `Invalid` for a path without a name.
+pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (to.parent(), to.file_name()) else {
+        return Err(StoreError::invalid("path", to.display(), "a file's path"));
+    };
+    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+    let temporary = folder.join(format!(".{}.writing", name.to_string_lossy()));
+    fs::copy(from, &temporary).map_err(StoreError::io("copy", from))?;
+    let file = File::open(&temporary).map_err(StoreError::io("open", &temporary))?;
+    file.sync_all()
+        .map_err(StoreError::io("flush", &temporary))?;
+    fs::rename(&temporary, to).map_err(StoreError::io("replace", to))?;
+    atomic_file::flush_parent(to)
+}
+
 /// The finished parts of a job that is at work: JSON lines in the home.
 #[derive(Debug)]
 pub struct Progress {

@@ -76,7 +76,7 @@ impl Decoder {
     }
 }
 
-fn pretty(value: &Value) -> Vec<u8> {
+pub(crate) fn pretty(value: &Value) -> Vec<u8> {
     let mut text = format!("{value:#}");
     text.push('\n');
     text.into_bytes()

@@ -13,6 +13,7 @@ mod parameters;
 mod random;
 mod safetensors;
 mod schedule;
+mod tokenizer;
 mod trainer;
 
 pub use batch::{Batch, NO_TARGET};
@@ -26,4 +27,5 @@ pub use parameters::{Parameters, Tensor};
 pub use random::Random;
 pub use safetensors::to_safetensors;
 pub use schedule::{Decay, Schedule};
+pub use tokenizer::{TokenizerOptions, TrainedTokenizer, train_tokenizer};
 pub use trainer::{StepMetrics, Trainer};

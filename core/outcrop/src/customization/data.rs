@@ -31,11 +31,11 @@ pub(super) fn read(
     let reader = Reader {
         tokenizer: &tokenizer,
         template: template.as_ref(),
-        max_tokens: max_tokens.unwrap_or(MAX_TOKENS).min(context),
+        max_tokens: longest((max_tokens, context)),
     };
     let (mut examples, mut bad) = (Vec::new(), Vec::new());
     for place in places {
-        for path in files(&path_of(session, principal, place)?)? {
+        for path in files(&path_of(session, principal, place)?, &["jsonl"])? {
             let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
             let (own, wrong) = reader.read(&path.display().to_string(), &text);
             examples.extend(own);
@@ -43,6 +43,11 @@ pub(super) fn read(
         }
     }
     all_good((examples, bad), &places.join(", "))
+}
+
+/// The longest example, of what was asked and what the model takes.
+pub(super) fn longest((asked, context): (Option<usize>, usize)) -> usize {
+    asked.unwrap_or(MAX_TOKENS).min(context)
 }
 
 /// The path of a place: `s3://`, `file://`, or for the home's owner a path.
@@ -58,21 +63,26 @@ pub(super) fn path_of(session: &Session, principal: &Principal, place: &str) -> 
     }
 }
 
-/// A file, or the `.jsonl` files of a folder by name.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+/// A file, or the files of a folder whose names end so, by name.
+pub(super) fn files(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_path_buf()]);
     }
     let entries = std::fs::read_dir(path).map_err(unreadable(path))?;
+    let is_one = |path: &PathBuf| {
+        let end = path.extension();
+        end.is_some_and(|end| ends.iter().any(|own| end == *own))
+    };
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .filter(is_one)
         .collect();
     files.sort_unstable();
     match files.is_empty() {
         true => Err(Error::validation(format!(
-            "There is no .jsonl file at {}",
+            "There is no .{} file at {}",
+            ends.join(" or ."),
             path.display()
         ))),
         false => Ok(files),

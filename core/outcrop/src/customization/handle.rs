@@ -5,6 +5,7 @@ use outcrop_training::StepMetrics;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::distill::{self, DistillationReport};
 use super::run::{STEPS, steps_of};
 use crate::registry::{MODEL_CUSTOMIZATION_JOBS, Resource};
 use crate::session::Session;
@@ -37,6 +38,15 @@ pub struct CustomizationStatus {
     pub loss: Option<f64>,
     /// The ARN of the model that it has made.
     pub model: Option<String>,
+    /// Of a distillation, whose answers are asked for before or behind training: `teacher`,
+    /// `student-before` or `student`.
+    pub asked: Option<String>,
+    /// How many of them are there.
+    pub answered: usize,
+    /// Of how many.
+    pub prompts: usize,
+    /// Of a distillation that has ended, how teacher and student compare.
+    pub report: Option<DistillationReport>,
 }
 
 impl CustomizationJob {
@@ -72,6 +82,10 @@ impl CustomizationJob {
             steps: number("steps"),
             loss: job.members.get("loss").and_then(Value::as_f64),
             model: text("outputModelArn"),
+            asked: text("asked"),
+            answered: number("answered"),
+            prompts: number("prompts"),
+            report: distill::report_of(&job.members)?,
             id: job.id.clone(),
             arn: job.arn.clone(),
             name: job.name.clone().unwrap_or_default(),

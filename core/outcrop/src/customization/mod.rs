@@ -1,22 +1,31 @@
 //! Training a model on the caller's own data: what is asked, the job, and the private model.
 
 mod data;
+mod distill;
 mod handle;
 mod output;
 mod run;
+mod tokenizer;
 
 use outcrop_api::{Error, Result};
 use outcrop_governance::Principal;
+use outcrop_models::Resolution;
 use outcrop_training::{LowRankOptions, TrainingOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
+pub use distill::{DistillRequest, DistillationReport, LeftOut, LogSource, ModelReport};
+pub(crate) use distill::{Distillation, check as check_distillation};
 pub(crate) use handle::stop;
 pub use handle::{CustomizationJob, CustomizationStatus};
+pub(crate) use output::copy_model;
+pub use tokenizer::{TokenizerReport, TokenizerRequest};
 
 use crate::desk::Record;
 use crate::jobs::{JobKind, start_for};
-use crate::registry::{CUSTOM_MODELS, Draft, MODEL_CUSTOMIZATION_JOBS, Resource};
+use crate::registry::{
+    CUSTOM_MODEL_DEPLOYMENTS, CUSTOM_MODELS, Draft, MODEL_CUSTOMIZATION_JOBS, Resource,
+};
 use crate::session::{Session, blocking};
 
 /// The jobs.
@@ -29,7 +38,7 @@ pub(crate) static JOB: JobKind = JobKind {
 /// The member of a job that holds its [`Work`].
 pub(crate) const WORK: &str = "work";
 /// The member of a custom model that names who made it.
-const CREATOR: &str = "creator";
+pub(crate) const CREATOR: &str = "creator";
 
 /// What of a model is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -94,6 +103,9 @@ pub(crate) struct Work {
     pub output: Option<String>,
     /// The custom model's name.
     pub model_name: String,
+    /// Whose answers are learned, where they are a teacher's.
+    #[serde(default)]
+    pub distillation: Option<Distillation>,
 }
 
 impl Session {
@@ -121,6 +133,7 @@ impl Session {
                 checkpoint_every: request.checkpoint_every,
                 output: request.output,
                 model_name: request.name.clone(),
+                distillation: None,
             };
             run::prepare(&session, &principal, &work)?;
             let name = request.name.as_str();
@@ -207,7 +220,8 @@ fn base_arn(base: &str) -> String {
     format!("arn:aws:bedrock:local::foundation-model/{name}")
 }
 
-/// Refuses a custom model to whoever has not made it. The home's owner, whose files they are, may.
+/// Refuses a custom model, or a deployment of one, to whoever has not made it. The home's owner, whose
+/// files they are, may.
 ///
 /// # Errors
 /// `AccessDeniedException`.
@@ -215,19 +229,35 @@ pub(crate) fn check_creator(session: &Session, name: &str, principal: &Principal
     if principal.is_owner() {
         return Ok(());
     }
-    let models = session.resources(&CUSTOM_MODELS);
-    let is_others = |model: &Resource| model.text(CREATOR) != principal.arn;
-    match models.get(name).ok().filter(is_others) {
-        Some(model) => Err(Error::new(
-            outcrop_api::ErrorKind::AccessDeniedException,
-            format!(
-                "User: {} is not authorized to perform: bedrock:InvokeModel on resource: {} because \
-                 another principal created it",
-                principal.arn, model.arn
-            ),
-        )),
-        None => Ok(()),
+    for kind in [&CUSTOM_MODELS, &CUSTOM_MODEL_DEPLOYMENTS] {
+        let found = session.resources(kind).get(name).ok();
+        if let Some(found) = found.filter(|found| found.text(CREATOR) != principal.arn) {
+            return Err(Error::new(
+                outcrop_api::ErrorKind::AccessDeniedException,
+                format!(
+                    "User: {} is not authorized to perform: bedrock:InvokeModel on resource: {} because \
+                     another principal created it",
+                    principal.arn, found.arn
+                ),
+            ));
+        }
     }
+    Ok(())
+}
+
+/// The same for every name that leads to a model, an alias' or a profile's among them.
+///
+/// # Errors
+/// As [`check_creator`].
+pub(crate) fn check_creators(
+    session: &Session,
+    resolution: &Resolution,
+    principal: &Principal,
+) -> Result<()> {
+    let names = resolution.aliases.iter().chain([&resolution.asked]);
+    names
+        .chain([&resolution.model])
+        .try_for_each(|name| check_creator(session, name, principal))
 }
 
 /// Makes the custom model that a job has trained; once, also where that is done again after a kill.
@@ -248,6 +278,7 @@ fn adopt(session: &Session, job: &Resource, creator: &str, folder: &str) -> Resu
         "outputDataConfig",
         "trainingMetrics",
         "validationMetrics",
+        "customizationConfig",
     ];
     for name in kept {
         if let Some(value) = job.members.get(name) {
@@ -265,16 +296,15 @@ fn adopt(session: &Session, job: &Resource, creator: &str, folder: &str) -> Resu
     })
 }
 
-/// Deletes the files of a custom model, which bear its job's id.
+/// Deletes the files of a custom model, whose folder bears its job's id or, where it was brought in, its
+/// own.
 pub(crate) fn delete_files(session: &Session, model: &Resource) -> Result<()> {
-    let folder = model.text(crate::registry::STANDS_FOR);
-    match std::path::Path::new(folder).file_name() {
-        Some(name) => {
-            let name = name.to_string_lossy();
-            Ok(session
-                .store()
-                .delete_private_folder(output::MODELS, &name)?)
-        }
-        None => Ok(()),
-    }
+    let job = model.text("jobArn").rsplit('/').next();
+    let folder = job.filter(|id| !id.is_empty()).unwrap_or(&model.id);
+    delete_folder(session, folder)
+}
+
+/// Deletes a folder of the home's custom models.
+pub(crate) fn delete_folder(session: &Session, id: &str) -> Result<()> {
+    Ok(session.store().delete_private_folder(output::MODELS, id)?)
 }

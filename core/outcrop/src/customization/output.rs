@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use outcrop_api::Result;
 use outcrop_inference::Checkpoint;
-use outcrop_store::write_file;
+use outcrop_store::{copy_file, write_file};
 use outcrop_tensor::Pool;
 use outcrop_training::{Decoder, StepMetrics};
 
 use super::data::unreadable;
+use super::distill::DistillationReport;
 use crate::session::Session;
 
 /// The home's folder of custom models.
@@ -51,6 +52,37 @@ pub(super) fn write_model(
     Ok(folder)
 }
 
+/// Copies a model's folder, or its one file, to the home's folder of custom models; gives the place that
+/// it opens by.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub(crate) fn copy_model(session: &Session, id: &str, from: &Path) -> Result<PathBuf> {
+    let folder = session.store().private_folder(MODELS, id)?;
+    if from.is_file() {
+        let to = folder.join(from.file_name().unwrap_or_default());
+        copy_file(from, &to)?;
+        return Ok(to);
+    }
+    copy_folder(from, &folder)?;
+    Ok(folder)
+}
+
+/// Copies the files of a folder, and of those in it, such as a sentence transformer's modules.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from).map_err(unreadable(from))? {
+        let path = entry.map_err(unreadable(from))?.path();
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        match path.is_dir() {
+            true => copy_folder(&path, &to.join(name))?,
+            false => copy_file(&path, &to.join(name))?,
+        }
+    }
+    Ok(())
+}
+
 /// Copies what else the base's folder holds: the tokenizer, the template, the generation's settings.
 fn copy_others(base: &Path, folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(base).map_err(unreadable(base))? {
@@ -68,6 +100,14 @@ fn copy_others(base: &Path, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes a distillation's report beside the tables of metrics.
+pub(super) fn write_report(to: &Path, id: &str, report: &DistillationReport) -> Result<()> {
+    let folder = to.join(format!("model-customization-job-{id}"));
+    let text = format!("{:#}\n", serde_json::json!(report));
+    let file = "validation_artifacts/distillation_report.json";
+    Ok(write_file(&folder.join(file), text.as_bytes())?)
 }
 
 /// Writes the tables of metrics as Bedrock has them below `to`.

@@ -12,6 +12,7 @@ use outcrop_tensor::{Pool, give_way};
 use outcrop_training::{Decoder, StepMetrics, Trainer, available_memory};
 use serde_json::{Map, Value, json};
 
+use super::distill::{self, Taught};
 use super::{WORK, Work, adopt, data, output};
 use crate::jobs::Job;
 use crate::registry::now;
@@ -28,8 +29,8 @@ const CHECKPOINT: Duration = Duration::from_secs(30);
 
 /// A trainer at its first step, with the opened base.
 pub(super) struct Prepared {
-    base: Checkpoint,
-    trainer: Trainer,
+    pub base: Checkpoint,
+    pub trainer: Trainer,
 }
 
 /// Reads the base and the data, and makes the trainer: everything that can be refused is.
@@ -37,16 +38,7 @@ pub(super) struct Prepared {
 /// # Errors
 /// Those of [`Session::fine_tune`].
 pub(super) fn prepare(session: &Session, principal: &Principal, work: &Work) -> Result<Prepared> {
-    let summary = session
-        .shelf()
-        .summary(&work.base, &LoadOptions::default())?;
-    if summary.kind != outcrop_api::ModelKind::Chat {
-        return Err(Error::validation(format!(
-            "base_model {}: expected a model that chats, got one of kind {:?}",
-            work.base, summary.kind
-        )));
-    }
-    let base = Checkpoint::open(&summary.path)?;
+    let base = open_base(session, &work.base)?;
     let decoder = Decoder::load(&base)?;
     let limits = (work.max_tokens, decoder.config().context_length);
     let read = |places: &[&str]| data::read(session, principal, &base, places, limits);
@@ -55,6 +47,21 @@ pub(super) fn prepare(session: &Session, principal: &Principal, work: &Work) -> 
     let examples = (examples, read(&validation)?);
     let trainer = Trainer::new(decoder, work.options.clone(), examples, available_memory())?;
     Ok(Prepared { base, trainer })
+}
+
+/// Opens the files of a model that chats.
+///
+/// # Errors
+/// `ValidationException` where it is of another kind; `ResourceNotFoundException`.
+pub(super) fn open_base(session: &Session, name: &str) -> Result<Checkpoint> {
+    let summary = session.shelf().summary(name, &LoadOptions::default())?;
+    if summary.kind != outcrop_api::ModelKind::Chat {
+        return Err(Error::validation(format!(
+            "base_model {name}: expected a model that chats, got one of kind {:?}",
+            summary.kind
+        )));
+    }
+    Ok(Checkpoint::open(&summary.path)?)
 }
 
 /// Runs the job to its end, on a thread of its own that gives way to serving.
@@ -95,7 +102,14 @@ fn train(job: &Job) -> Result<Map<String, Value>> {
         details(["InProgress", "NotStarted", "NotStarted"]),
         "Stopping",
     )?;
-    let Prepared { base, mut trainer } = prepare(&job.session, &job.caller.principal, &work)?;
+    let (prepared, taught) = match &work.distillation {
+        None => (prepare(&job.session, &job.caller.principal, &work)?, None),
+        Some(_) => match distill::teach(job, &work)? {
+            Some((prepared, taught)) => (prepared, Some(taught)),
+            None => return stopped(job),
+        },
+    };
+    let Prepared { base, mut trainer } = prepared;
     job.note(
         details(["Completed", "Completed", "InProgress"]),
         "Stopping",
@@ -122,7 +136,7 @@ fn train(job: &Job) -> Result<Map<String, Value>> {
     if !training.run(&mut trainer, &pool)? {
         return stopped(job);
     }
-    training.finish(trainer, (&base, &pool))
+    training.finish(trainer, (&base, &pool), taught)
 }
 
 /// Waits until no other job of the home trains; none where the job is stopped first.
@@ -183,6 +197,7 @@ impl Training<'_> {
         mut self,
         trainer: Trainer,
         (base, pool): (&Checkpoint, &Pool),
+        taught: Option<Taught>,
     ) -> Result<Map<String, Value>> {
         self.tell(&trainer)?;
         let (session, id) = (&self.job.session, &self.job.id);
@@ -210,6 +225,16 @@ impl Training<'_> {
         let told = self.job.note(members.clone(), "")?;
         let creator = &self.job.caller.principal.arn;
         let model = adopt(session, &told, creator, &folder.display().to_string())?;
+        if let Some(taught) = taught {
+            // Stopped where there is a model already: it stays, without a report.
+            if let Some(report) = taught.compare(self.job, &self.work, &model.arn)? {
+                if let Some(to) = &self.work.output {
+                    let to = data::path_of(session, &self.job.caller.principal, to)?;
+                    output::write_report(&to, id, &report)?;
+                }
+                members.extend([distill::member(&report)]);
+            }
+        }
         session.store().delete_private_folder(AREA, id)?;
         members.insert("status".to_owned(), json!("Completed"));
         members.insert("outputModelArn".to_owned(), json!(model.arn));

@@ -1,8 +1,9 @@
 //! The operations of `bedrock`: models, jobs and guardrails.
 
 use super::{
-    foundation_models, inference_profiles, invocation_logging, model_customization_jobs,
-    model_import, model_invocation_jobs, operations, prompt_routers, tags,
+    custom_model_deployments, custom_models, foundation_models, inference_profiles,
+    invocation_logging, model_customization_jobs, model_import, model_invocation_jobs, operations,
+    prompt_routers, tags,
 };
 
 operations! { Bedrock;
@@ -13,8 +14,8 @@ operations! { Bedrock;
     CreateAutomatedReasoningPolicy, POST "/automated-reasoning-policies" 200;
     CreateAutomatedReasoningPolicyTestCase, POST "/automated-reasoning-policies/{policyArn}/test-cases" 200;
     CreateAutomatedReasoningPolicyVersion, POST "/automated-reasoning-policies/{policyArn}/versions" 200;
-    CreateCustomModel, POST "/custom-models/create-custom-model" 202;
-    CreateCustomModelDeployment, POST "/model-customization/custom-model-deployments" 202;
+    CreateCustomModel, POST "/custom-models/create-custom-model" 202 -> custom_models::create;
+    CreateCustomModelDeployment, POST "/model-customization/custom-model-deployments" 202 -> custom_model_deployments::create;
     CreateEvaluationJob, POST "/evaluation-jobs" 202;
     CreateFoundationModelAgreement, POST "/create-foundation-model-agreement" 202;
     CreateGuardrail, POST "/guardrails" 202;
@@ -30,8 +31,8 @@ operations! { Bedrock;
     DeleteAutomatedReasoningPolicy, DELETE "/automated-reasoning-policies/{policyArn}" 202;
     DeleteAutomatedReasoningPolicyBuildWorkflow, DELETE "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}" 202;
     DeleteAutomatedReasoningPolicyTestCase, DELETE "/automated-reasoning-policies/{policyArn}/test-cases/{testCaseId}" 202;
-    DeleteCustomModel, DELETE "/custom-models/{modelIdentifier}" 200 -> model_customization_jobs::delete_model;
-    DeleteCustomModelDeployment, DELETE "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 200;
+    DeleteCustomModel, DELETE "/custom-models/{modelIdentifier}" 200 -> custom_models::delete;
+    DeleteCustomModelDeployment, DELETE "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 200 -> custom_model_deployments::delete;
     DeleteEnforcedGuardrailConfiguration, DELETE "/enforcedGuardrailsConfiguration/{configId}" 200;
     DeleteFoundationModelAgreement, POST "/delete-foundation-model-agreement" 202;
     DeleteGuardrail, DELETE "/guardrails/{guardrailIdentifier}" 202;
@@ -53,8 +54,8 @@ operations! { Bedrock;
     GetAutomatedReasoningPolicyNextScenario, GET "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/scenarios" 200;
     GetAutomatedReasoningPolicyTestCase, GET "/automated-reasoning-policies/{policyArn}/test-cases/{testCaseId}" 200;
     GetAutomatedReasoningPolicyTestResult, GET "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/test-cases/{testCaseId}/test-results" 200;
-    GetCustomModel, GET "/custom-models/{modelIdentifier}" 200 -> model_customization_jobs::get_model;
-    GetCustomModelDeployment, GET "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 200;
+    GetCustomModel, GET "/custom-models/{modelIdentifier}" 200 -> custom_models::get;
+    GetCustomModelDeployment, GET "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 200 -> custom_model_deployments::get;
     GetEvaluationJob, GET "/evaluation-jobs/{jobIdentifier}" 200;
     GetFoundationModel, GET "/foundation-models/{modelIdentifier}" 200 -> foundation_models::get;
     GetFoundationModelAvailability, GET "/foundation-model-availability/{modelId}" 200 -> foundation_models::availability;
@@ -76,8 +77,8 @@ operations! { Bedrock;
     ListAutomatedReasoningPolicyBuildWorkflows, GET "/automated-reasoning-policies/{policyArn}/build-workflows" 200;
     ListAutomatedReasoningPolicyTestCases, GET "/automated-reasoning-policies/{policyArn}/test-cases" 200;
     ListAutomatedReasoningPolicyTestResults, GET "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/test-results" 200;
-    ListCustomModelDeployments, GET "/model-customization/custom-model-deployments" 200;
-    ListCustomModels, GET "/custom-models" 200 -> model_customization_jobs::list_models;
+    ListCustomModelDeployments, GET "/model-customization/custom-model-deployments" 200 -> custom_model_deployments::list;
+    ListCustomModels, GET "/custom-models" 200 -> custom_models::list;
     ListEnforcedGuardrailsConfiguration, GET "/enforcedGuardrailsConfiguration" 200;
     ListEvaluationJobs, GET "/evaluation-jobs" 200;
     ListFoundationModelAgreementOffers, GET "/list-foundation-model-agreement-offers/{modelId}" 200;
@@ -110,7 +111,7 @@ operations! { Bedrock;
     UpdateAutomatedReasoningPolicy, PATCH "/automated-reasoning-policies/{policyArn}" 200;
     UpdateAutomatedReasoningPolicyAnnotations, PATCH "/automated-reasoning-policies/{policyArn}/build-workflows/{buildWorkflowId}/annotations" 200;
     UpdateAutomatedReasoningPolicyTestCase, PATCH "/automated-reasoning-policies/{policyArn}/test-cases/{testCaseId}" 200;
-    UpdateCustomModelDeployment, PATCH "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 202;
+    UpdateCustomModelDeployment, PATCH "/model-customization/custom-model-deployments/{customModelDeploymentIdentifier}" 202 -> custom_model_deployments::update;
     UpdateGuardrail, PUT "/guardrails/{guardrailIdentifier}" 202;
     UpdateMarketplaceModelEndpoint, PATCH "/marketplace-model/endpoints/{endpointArn}" 200;
     UpdateProvisionedModelThroughput, PATCH "/provisioned-model-throughput/{provisionedModelId}" 200;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Operation;
+use crate::customization::check_creators;
 use crate::desk::Record;
 use crate::session::Session;
 
@@ -50,10 +51,12 @@ impl Call {
     /// The name of the model that `name` leads to, for who asks.
     ///
     /// # Errors
-    /// `ValidationException` in AWS's words where it leads to none.
+    /// `ValidationException` in AWS's words where it leads to none; `AccessDeniedException` where it leads
+    /// to a custom model of another principal's.
     pub(crate) fn model_of(&self, name: &str) -> Result<String> {
         let shelf = self.session.shelf();
         let resolution = shelf.runtime_resolution(name, self.principal.is_owner())?;
+        check_creators(&self.session, &resolution, &self.principal)?;
         Ok(resolution.model)
     }
 

@@ -14,6 +14,8 @@ mod bedrock_table;
 mod call;
 pub mod chat_completions;
 mod converse;
+mod custom_model_deployments;
+mod custom_models;
 mod foundation_models;
 mod inference_profiles;
 mod invocation_logging;
@@ -68,8 +70,9 @@ impl Service {
 }
 
 /// The kinds of jobs that operations start.
-pub(crate) static JOBS: [&crate::jobs::JobKind; 4] = [
+pub(crate) static JOBS: [&crate::jobs::JobKind; 5] = [
     &crate::customization::JOB,
+    &custom_models::JOB,
     &model_import::JOB,
     &model_invocation_jobs::JOB,
     &async_invokes::JOB,

@@ -5,11 +5,11 @@ use outcrop_training::{EarlyStopping, LowRankOptions, Precision, TrainingOptions
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Call};
-use crate::customization::{self, Work};
-use crate::registry::{CUSTOM_MODELS, Draft, MODEL_CUSTOMIZATION_JOBS, Page, Resource, read_tags};
+use crate::customization::{self, Distillation, LogSource, Work};
+use crate::registry::{Draft, MODEL_CUSTOMIZATION_JOBS, Page, Resource, read_tags};
 
 /// Members that a job is told, and tells again.
-const MEMBERS: [&str; 8] = [
+const MEMBERS: [&str; 9] = [
     "roleArn",
     "clientRequestToken",
     "hyperParameters",
@@ -17,6 +17,7 @@ const MEMBERS: [&str; 8] = [
     "validationDataConfig",
     "outputDataConfig",
     "customizationType",
+    "customizationConfig",
     "customModelTags",
 ];
 /// The role of jobs that the home's owner started without naming one.
@@ -32,37 +33,46 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
         &["customModelKmsKeyId"],
         "a custom model stands in a folder that only the home's owner may enter",
     )?;
-    call.refuse(
-        &["customizationConfig"],
-        "only what FINE_TUNING takes is here",
-    )?;
     let kind = call.text("customizationType").unwrap_or("FINE_TUNING");
-    if !["FINE_TUNING", "CONTINUED_PRE_TRAINING"].contains(&kind) {
-        return Err(Error::validation(format!(
-            "customizationType: expected FINE_TUNING or CONTINUED_PRE_TRAINING, got {kind}"
-        )));
-    }
-    let training = uri(&call.input["trainingDataConfig"])
-        .ok_or_else(|| Error::validation("trainingDataConfig: expected s3Uri"))?;
+    let distillation = match kind {
+        "DISTILLATION" => Some(distillation(call)?),
+        "FINE_TUNING" | "CONTINUED_PRE_TRAINING" => {
+            call.refuse(&["customizationConfig"], "it is of DISTILLATION only")?;
+            None
+        }
+        _ => {
+            return Err(Error::validation(format!(
+                "customizationType: expected FINE_TUNING, CONTINUED_PRE_TRAINING or DISTILLATION, got {kind}"
+            )));
+        }
+    };
+    let logs = distillation.as_ref().and_then(|asked| asked.logs.as_ref());
+    let training = uri(&call.input["trainingDataConfig"]).or(logs.map(|logs| &logs.uri[..]));
+    let training = training
+        .ok_or_else(|| Error::validation("trainingDataConfig: expected s3Uri"))?
+        .to_owned();
     let validators = call.input["validationDataConfig"]["validators"].as_array();
     let validation: Vec<&str> = validators.into_iter().flatten().filter_map(uri).collect();
     let output = uri(&call.input["outputDataConfig"]);
-    for place in [Some(training), output].into_iter().flatten() {
+    for place in [Some(&training[..]), output].into_iter().flatten() {
         call.session.resolve_s3_uri(place, &call.principal)?;
     }
     let base = call.required("baseModelIdentifier")?;
-    customization::check_creator(&call.session, base, &call.principal)?;
     call.model_of(base)?;
     let work = Work {
         base: base.to_owned(),
-        training: training.to_owned(),
+        training,
         options: options(call.input.get("hyperParameters"), &validation)?,
         validation: validation.into_iter().map(str::to_owned).collect(),
         max_tokens: None,
         checkpoint_every: None,
         output: output.map(str::to_owned),
         model_name: call.required("customModelName")?.to_owned(),
+        distillation,
     };
+    if work.distillation.is_some() {
+        customization::check_distillation(&call.session, &call.principal, &work)?;
+    }
     read_tags(call.input.get("customModelTags"))?;
     let mut members = Map::from_iter([("customizationType".to_owned(), json!(kind))]);
     for name in MEMBERS {
@@ -81,6 +91,29 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
     let asked = (&call.principal, &call.record);
     let job = customization::create(&call.session, asked, work, draft)?;
     Answer::of(&json!({"jobArn": job.arn}))
+}
+
+/// The teacher of a request for DISTILLATION, and where its prompts are.
+fn distillation(call: &Call) -> Result<Distillation> {
+    let config = &call.input["customizationConfig"]["distillationConfig"]["teacherModelConfig"];
+    let teacher = config["teacherModelIdentifier"].as_str().ok_or_else(|| {
+        Error::validation("customizationConfig: expected distillationConfig for DISTILLATION")
+    })?;
+    call.model_of(teacher)?;
+    let most = config["maxResponseLengthForInference"].as_u64();
+    let data = &call.input["trainingDataConfig"];
+    let logs = data.get("invocationLogsConfig").map(|logs| LogSource {
+        uri: uri(&logs["invocationLogSource"])
+            .unwrap_or_default()
+            .to_owned(),
+        use_responses: logs["usePromptResponse"] == true,
+        filters: logs.get("requestMetadataFilters").cloned(),
+    });
+    Ok(Distillation {
+        prompts: uri(data).map(str::to_owned),
+        logs,
+        ..Distillation::new(teacher, most.map(|most| most as usize))
+    })
 }
 
 fn uri(config: &Value) -> Option<&str> {
@@ -182,7 +215,7 @@ pub(super) fn get(call: &Call) -> Result<Answer> {
     about["validationDataConfig"] = json!({"validators": []});
     about["outputDataConfig"] =
         json!({"s3Uri": format!("file://{}", call.session.home().display())});
-    let told = MEMBERS[..7].iter().chain(&[
+    let told = MEMBERS[..8].iter().chain(&[
         "outputModelArn",
         "failureMessage",
         "trainingMetrics",
@@ -231,65 +264,5 @@ fn summary(job: &Resource) -> Value {
 /// `StopModelCustomizationJob`: it ends after its step, and makes no model.
 pub(super) fn stop(call: &Call) -> Result<Answer> {
     customization::stop(&call.session, call.required("jobIdentifier")?)?;
-    Ok(Answer::default())
-}
-
-/// `GetCustomModel`.
-pub(super) fn get_model(call: &Call) -> Result<Answer> {
-    let models = call.session.resources(&CUSTOM_MODELS);
-    let model = models.find(call.required("modelIdentifier")?)?;
-    let mut about = model_summary(&model);
-    let told = [
-        "jobName",
-        "jobArn",
-        "hyperParameters",
-        "trainingDataConfig",
-        "validationDataConfig",
-        "outputDataConfig",
-        "trainingMetrics",
-        "validationMetrics",
-    ];
-    for name in told {
-        if let Some(value) = model.members.get(name) {
-            about[name] = value.clone();
-        }
-    }
-    if let Some(about) = about.as_object_mut() {
-        about.remove("baseModelName");
-        about.remove("ownerAccountId");
-    }
-    Answer::of(&about)
-}
-
-/// `ListCustomModels`.
-pub(super) fn list_models(call: &Call) -> Result<Answer> {
-    let models = call.session.resources(&CUSTOM_MODELS);
-    let base = call.text("baseModelArnEquals");
-    let is_asked = |model: &Resource| base.is_none_or(|base| model.text("baseModelArn") == base);
-    let listed = models.page(&Page::of(call)?, is_asked)?;
-    Answer::of(&listed.answer("modelSummaries", model_summary))
-}
-
-fn model_summary(model: &Resource) -> Value {
-    let base = model.text("baseModelArn");
-    json!({
-        "modelArn": model.arn,
-        "modelName": model.name,
-        "creationTime": model.created_at,
-        "baseModelArn": base,
-        "baseModelName": base.rsplit('/').next(),
-        "customizationType": model.text("customizationType"),
-        "ownerAccountId": "000000000000",
-        "modelStatus": model.text("modelStatus"),
-    })
-}
-
-/// `DeleteCustomModel`, with its files.
-pub(super) fn delete_model(call: &Call) -> Result<Answer> {
-    let models = call.session.resources(&CUSTOM_MODELS);
-    let model = models.find(call.required("modelIdentifier")?)?;
-    customization::check_creator(&call.session, &model.id, &call.principal)?;
-    models.delete(&model.id)?;
-    customization::delete_files(&call.session, &model)?;
     Ok(Answer::default())
 }

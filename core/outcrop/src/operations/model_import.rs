@@ -160,7 +160,7 @@ async fn run(job: Job) -> Result<Map<String, Value>> {
 }
 
 /// What of a folder the shelf opens: the folder itself, or the one GGUF file in it.
-fn checkpoint(path: &Path) -> Result<PathBuf> {
+pub(super) fn checkpoint(path: &Path) -> Result<PathBuf> {
     if path.is_file() || path.join("config.json").exists() {
         return Ok(path.to_path_buf());
     }

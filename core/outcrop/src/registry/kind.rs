@@ -71,6 +71,8 @@ kinds! {
     MODEL_CUSTOMIZATION_JOBS = "model-customization-jobs", "Model customization job", "model-customization-job/outcrop.custom", Twelve;
     /// Models that such a job made.
     CUSTOM_MODELS = "custom-models", "Custom model", "custom-model/outcrop.custom", Twelve;
+    /// Names by which custom models are run.
+    CUSTOM_MODEL_DEPLOYMENTS = "custom-model-deployments", "Custom model deployment", "custom-model-deployment", Twelve;
     /// Batch inference.
     MODEL_INVOCATION_JOBS = "model-invocation-jobs", "Model invocation job", "model-invocation-job", Twelve;
     /// Invocations whose answer goes to a bucket.

@@ -41,7 +41,7 @@ struct Filter {
 
 impl Page {
     /// The page that a call asks for with `maxResults`, `nextToken`, `sortOrder`, and the
-    /// conditions `…TimeAfter`, `…TimeBefore`, `statusEquals` and `nameContains`. The newest are
+    /// conditions `…After`, `…Before`, `statusEquals` and `nameContains`. The newest are
     /// first unless it says otherwise.
     ///
     /// # Errors
@@ -131,8 +131,8 @@ impl Filter {
             time.map(Some).ok_or_else(wrong)
         };
         Ok(Self {
-            after: time("TimeAfter")?,
-            before: time("TimeBefore")?,
+            after: time("After")?,
+            before: time("Before")?,
             status: call.text("statusEquals").map(str::to_string),
             name: call.text("nameContains").map(str::to_lowercase),
         })

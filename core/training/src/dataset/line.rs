@@ -48,7 +48,10 @@ struct SystemBlock {
 
 impl Reader<'_> {
     /// The examples of one line's object.
-    pub(super) fn line(&self, value: &Value) -> Read<Vec<Example>> {
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn value(&self, value: &Value) -> Read<Vec<Example>> {
         let Some(object) = value.as_object() else {
             return Err(format!("expected a JSON object, got {}", kind(value)));
         };

@@ -50,6 +50,20 @@ pub struct BadLine {
     pub reason: String,
 }
 
+impl BadLine {
+    /// How many lines of `what` are bad, and the first twenty with their reasons.
+    pub fn list(bad: &[Self], what: &str) -> String {
+        const SHOWN: usize = 20;
+        let shown: Vec<String> = bad.iter().take(SHOWN).map(Self::to_string).collect();
+        let rest = match bad.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            rest => format!("; and {rest} more"),
+        };
+        let count = bad.len();
+        format!("{count} bad lines of {what}: {}{rest}", shown.join("; "))
+    }
+}
+
 impl fmt::Display for BadLine {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} line {}: {}", self.file, self.line, self.reason)
@@ -79,7 +93,7 @@ impl Reader<'_> {
             }
             let value = serde_json::from_str::<Value>(line)
                 .map_err(|error| format!("expected a JSON object: {error}"));
-            match value.and_then(|value| self.line(&value)) {
+            match value.and_then(|value| self.value(&value)) {
                 Ok(own) => examples.extend(own),
                 Err(reason) => bad.push(BadLine {
                     file: file.to_owned(),
@@ -98,18 +112,8 @@ impl Reader<'_> {
 /// `ValidationException` naming how many lines are bad, and the first twenty with their reasons; or
 /// that there is no example.
 pub fn all_good((examples, bad): (Vec<Example>, Vec<BadLine>), file: &str) -> Result<Vec<Example>> {
-    const SHOWN: usize = 20;
     if !bad.is_empty() {
-        let shown: Vec<String> = bad.iter().take(SHOWN).map(BadLine::to_string).collect();
-        let rest = match bad.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            rest => format!("; and {rest} more"),
-        };
-        return Err(Error::validation(format!(
-            "{} bad lines of training data: {}{rest}",
-            bad.len(),
-            shown.join("; ")
-        )));
+        return Err(Error::validation(BadLine::list(&bad, "training data")));
     }
     if examples.is_empty() {
         return Err(Error::validation(format!(

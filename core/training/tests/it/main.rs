@@ -7,4 +7,5 @@ mod export;
 mod golden;
 mod gradients;
 mod kill;
+mod tokenizer;
 mod training;
