@@ -31,9 +31,11 @@ test-python: $(VENV)/.installed
 test-node: $(NODE_DOOR) $(VENV)/.installed js-tests/node_modules/.package-lock.json
 	OUTCROP_MINILM="$(MINILM)" node --test js-tests/
 
-test-notebook: $(VENV)/.installed
+test-notebook: $(VENV)/.installed $(NODE_DOOR)
 	$(BIN)/python examples/run_notebook.py examples/first_light.ipynb
 	$(BIN)/python examples/run_notebook.py examples/financial_advisor.ipynb
+	OUTCROP_QUESTIONS=400 $(BIN)/python examples/run_notebook.py examples/fine_tune.ipynb
+	OUTCROP_QUESTIONS=400 node examples/fine_tune.mjs
 
 eval: $(VENV)/.installed ## Is the right document found first?
 	$(BIN)/python examples/evaluate.py
