@@ -3,7 +3,9 @@
 //! Every operation has a fixed order of reduction: the bits of an output depend on its own row
 //! and column only, never on the number of rows, the tiling, the number of threads or the
 //! instruction set. All forms (AVX-512 with and without VNNI, AVX2, NEON, portable) compute the same
-//! chain of fused multiply-adds, of floats or of exact sums of integers, so they agree to the bit.
+//! chain of fused multiply-adds, of floats or of exact sums of integers, so they agree to the bit. One
+//! thing is apart: F32 products of training are sums of bfloat16 products where
+//! there is AMX (`tiles`), nearer to the exact ones than chains are; `OUTCROP_ISA=vnni` gives the others' bits.
 
 mod activation;
 mod aligned;

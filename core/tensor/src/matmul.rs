@@ -92,6 +92,17 @@ pub enum Precision {
     Bfloat16,
 }
 
+/// How many bfloat16 parts of its numbers a product is made of, where it is made of tiles. The least of F32
+/// products are left out, so those are not the sums of other instructions to the bit.
+fn parts(isa: Isa, precision: Precision) -> Option<usize> {
+    match (precision, isa) {
+        (Precision::Bfloat16, _) => Some(1),
+        #[cfg(target_arch = "x86_64")]
+        (Precision::Float32, Isa::Amx) => Some(tiles::THREE),
+        (Precision::Float32, _) => None,
+    }
+}
+
 /// Where a product goes: row `i` starts at `i * stride` of `data`.
 pub struct Product<'a> {
     /// The memory.
@@ -139,6 +150,8 @@ struct Right<'a> {
 #[derive(Default)]
 pub struct Panels {
     precision: Precision,
+    /// Parts of the numbers in tiles; none where they stand in panels.
+    parts: Option<usize>,
     data: AlignedFloats,
     tiles: Vec<tiles::Tile>,
     inner: usize,
@@ -166,13 +179,21 @@ impl Panels {
     }
 
     fn pack_as(&mut self, isa: Isa, pool: &Pool, matrix: Matrix<'_>) {
+        self.pack_in(isa, pool, matrix, parts(isa, self.precision));
+    }
+
+    fn pack_in(&mut self, isa: Isa, pool: &Pool, matrix: Matrix<'_>, parts: Option<usize>) {
         (self.inner, self.columns) = (matrix.rows, matrix.cols);
-        match self.precision {
-            Precision::Float32 => {
+        self.parts = parts;
+        match parts {
+            None => {
                 let room = self.data.reserve(panel_floats(matrix));
                 pack(pool, matrix, room);
             }
-            Precision::Bfloat16 => tiles::pack_right(isa, pool, matrix, &mut self.tiles),
+            Some(parts) => {
+                let right = (matrix, tiles::Operand::Right);
+                tiles::pack_whole(isa, pool, right, parts, &mut self.tiles);
+            }
         }
     }
 
@@ -232,8 +253,8 @@ impl Packed<'_> {
         let height = self.panels.inner;
         // SAFETY: passed on.
         unsafe {
-            match self.panels.precision {
-                Precision::Float32 => {
+            match self.panels.parts {
+                None => {
                     let right = Right {
                         data,
                         height,
@@ -244,9 +265,10 @@ impl Packed<'_> {
                     };
                     multiply(isa, pool, left, right, place);
                 }
-                Precision::Bfloat16 => {
+                Some(parts) => {
                     let right = tiles::Right {
                         tiles,
+                        parts,
                         depth: height.div_ceil(tiles::STEPS),
                         first: self.rows.start / tiles::STEPS,
                         inner: self.rows.len(),
@@ -478,9 +500,12 @@ mod tests {
                 .iter()
                 .flat_map(|l| rights.iter().map(move |r| (l, r)))
             {
-                for (isa, threads) in Isa::available().into_iter().flat_map(|i| [(i, 1), (i, 3)]) {
+                let chains = Isa::available()
+                    .into_iter()
+                    .filter(|isa| parts(*isa, Precision::Float32).is_none());
+                for (isa, threads) in chains.flat_map(|i| [(i, 1), (i, 3)]) {
                     let (pool, mut panels) = (Pool::new(threads), Panels::default());
-                    panels.pack(&pool, *right);
+                    panels.pack_as(isa, &pool, *right);
                     let mut out = start.clone();
                     let product = Product {
                         data: &mut out,
@@ -582,13 +607,70 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_stays_none_in_bfloat16() {
-        for isa in Isa::available() {
-            for wrong in [f32::NAN, f32::INFINITY] {
+    fn f32_products_of_parts_are_as_near_as_chains_and_the_same_by_amx() {
+        let spread = |seed, count| -> Vec<f32> {
+            let all = numbers(seed, count).into_iter().enumerate();
+            all.map(|(i, x)| x * 1.000_123 * (1.0 + (i * 37 % 101) as f32 / 7.0))
+                .collect()
+        };
+        for (m, k, n) in [(1, 1, 1), (5, 37, 16), (40, 384, 49), (33, 1536, 33)] {
+            let (a, b) = (spread(1, m * k), spread(2, k * n));
+            let (mut exact, mut chain, mut size) = (vec![0.0f64; m * n], vec![0.0f32; m * n], 0.0);
+            for (i, (exact, chain)) in exact.iter_mut().zip(&mut chain).enumerate() {
+                for p in 0..k {
+                    let (a, b) = (a[i / n * k + p], b[p * n + i % n]);
+                    *exact += f64::from(a) * f64::from(b);
+                    *chain = a.mul_add(b, *chain);
+                }
+                size += *exact * *exact;
+            }
+            let error = |got: &[f32]| -> f64 {
+                let square = |(g, e): (&f32, &f64)| (f64::from(*g) - e).powi(2);
+                (got.iter().zip(&exact).map(square).sum::<f64>() / size).sqrt()
+            };
+            let mut first: Option<Vec<f32>> = None;
+            for (isa, threads) in Isa::available().into_iter().zip([1, 2, 3, 1, 2]) {
+                let pool = Pool::new(threads);
+                let mut panels = Panels::new(Precision::Float32);
+                panels.pack_in(isa, &pool, Matrix::of_rows(&b, n), Some(tiles::THREE));
+                let mut out = vec![f32::NAN; m * n];
+                let product = Product {
+                    data: &mut out,
+                    stride: n,
+                    accumulate: false,
+                };
+                let place = product.place(m, n);
+                // SAFETY: `out` is this test's alone.
+                unsafe {
+                    panels
+                        .whole()
+                        .multiply(isa, &pool, Matrix::of_rows(&a, k), place)
+                };
+                let (own, usual) = (error(&out), error(&chain));
+                println!("({m}, {k}, {n}) {isa:?}: {own:.2e}, a chain {usual:.2e}");
+                assert!(
+                    own <= 1.5 * usual + 1e-7,
+                    "{isa:?} ({m}, {k}, {n}): {own} {usual}"
+                );
+                assert_eq!(*first.get_or_insert(out.clone()), out, "{isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let all = Isa::available().into_iter();
+        for (isa, parts) in all.flat_map(|isa| [(isa, Some(1)), (isa, Some(tiles::THREE))]) {
+            for wrong in [
+                f32::NAN,
+                f32::INFINITY,
+                f32::from_bits(0x7f80_0001),
+                f32::from_bits(u32::MAX),
+            ] {
                 let (mut a, b) = (numbers(1, 16 * 40), numbers(2, 40 * 16));
                 a[41] = wrong;
                 let (pool, mut panels) = (Pool::new(1), Panels::new(Precision::Bfloat16));
-                panels.pack_as(isa, &pool, Matrix::of_rows(&b, 16));
+                panels.pack_in(isa, &pool, Matrix::of_rows(&b, 16), parts);
                 let mut out = vec![0.0; 256];
                 let product = Product {
                     data: &mut out,

@@ -77,7 +77,8 @@ fn bytes(decoder: &Decoder, options: &TrainingOptions, longest: usize, recompute
     let chunk = Head::chunk(config.vocab_size);
     let head = 2 * table + (chunk * (config.vocab_size + config.hidden_size)) as u64;
     let widest = (config.intermediate_size.max(config.query_size()) as u64).max(hidden);
-    let panels = (2 * hidden * widest).max(tokens * widest);
+    // A matrix in tiles of three parts is half as large again.
+    let panels = (2 * hidden * widest).max(tokens * widest) * 3 / 2;
     PROGRAM + 4 * (copies * trained + tokens * per_token + head + panels)
 }
 

@@ -66,9 +66,9 @@ impl Registers {
         Self(())
     }
 
-    /// Multiplies two lines of `count` left tiles with two lines of right ones, into 32 rows of 32
-    /// floats at `out`, `stride` apart; adds to what stands there where `accumulate`. A line may be
-    /// named twice: its sums are the same then, and must not go to memory of others.
+    /// Multiplies two lines of `count` left tiles with two lines of right ones, of one or three
+    /// parts, into 32 rows of 32 floats at `out`, `stride` apart, or adds them. A line may be named twice: its sums are the same then, and must not go to
+    /// memory of others.
     ///
     /// # Safety
     /// The lines hold `count` tiles, and `out` its rows.
@@ -76,7 +76,7 @@ impl Registers {
         &self,
         left: [*const Tile; 2],
         right: [*const Tile; 2],
-        count: usize,
+        (count, parts): (usize, usize),
         (out, stride): (*mut f32, usize),
         accumulate: bool,
     ) {
@@ -104,6 +104,28 @@ impl Registers {
                     options(nostack, nomem, preserves_flags),
                 );
             }
+            match parts {
+                1 => Self::products(left, right, count),
+                _ => Self::products_of_three(left, right, count),
+            }
+            asm!(
+                "tilestored [{0} + {4}*1], tmm0",
+                "tilestored [{1} + {4}*1], tmm1",
+                "tilestored [{2} + {4}*1], tmm2",
+                "tilestored [{3} + {4}*1], tmm3",
+                in(reg) out, in(reg) columns, in(reg) rows, in(reg) corner, in(reg) bytes,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Adds the products of two lines with two to the first four registers.
+    ///
+    /// # Safety
+    /// The lines hold `count` tiles.
+    unsafe fn products(left: [*const Tile; 2], right: [*const Tile; 2], count: usize) {
+        // SAFETY: passed on.
+        unsafe {
             asm!(
                 "test {count}, {count}",
                 "jz 3f",
@@ -131,13 +153,73 @@ impl Registers {
                 row = in(reg) 64usize,
                 options(nostack, readonly),
             );
+        }
+    }
+
+    /// As [`Self::products`], of tiles in threes.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn products_of_three(left: [*const Tile; 2], right: [*const Tile; 2], count: usize) {
+        // The order of `PRODUCTS`.
+        // SAFETY: passed on.
+        unsafe {
             asm!(
-                "tilestored [{0} + {4}*1], tmm0",
-                "tilestored [{1} + {4}*1], tmm1",
-                "tilestored [{2} + {4}*1], tmm2",
-                "tilestored [{3} + {4}*1], tmm3",
-                in(reg) out, in(reg) columns, in(reg) rows, in(reg) corner, in(reg) bytes,
-                options(nostack, preserves_flags),
+                "test {count}, {count}",
+                "jz 3f",
+                "2:",
+                "tileloadd tmm4, [{a} + {row}*1 + 2048]",
+                "tileloadd tmm6, [{b} + {row}*1]",
+                "tileloadd tmm7, [{d} + {row}*1]",
+                "tileloadd tmm5, [{c} + {row}*1 + 2048]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm4, [{a} + {row}*1 + 1024]",
+                "tileloadd tmm5, [{c} + {row}*1 + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm6, [{b} + {row}*1 + 1024]",
+                "tileloadd tmm7, [{d} + {row}*1 + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm4, [{a} + {row}*1]",
+                "tileloadd tmm5, [{c} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm6, [{b} + {row}*1 + 2048]",
+                "tileloadd tmm7, [{d} + {row}*1 + 2048]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm6, [{b} + {row}*1]",
+                "tileloadd tmm7, [{d} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a}, 3072",
+                "add {b}, 3072",
+                "add {c}, 3072",
+                "add {d}, 3072",
+                "dec {count}",
+                "jnz 2b",
+                "3:",
+                a = inout(reg) left[0] => _,
+                c = inout(reg) left[1] => _,
+                b = inout(reg) right[0] => _,
+                d = inout(reg) right[1] => _,
+                count = inout(reg) count => _,
+                row = in(reg) 64usize,
+                options(nostack, readonly),
             );
         }
     }

@@ -5,29 +5,69 @@ use std::arch::x86_64::*;
 use super::pack::Part;
 use super::{Operand, SIDE, STEPS, Tile};
 
-/// Fills `tile` as the portable form does.
+/// Sixteen rows of pairs.
+type Pairs = [__m512i; SIDE];
+
+/// Fills the tiles of the parts as the portable form does.
 ///
 /// # Safety
 /// The machine has AVX-512 F, BW and BF16, and `part` is within its memory.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn fill(part: &Part<'_>, tile: &mut Tile) {
-    let mut pairs = [_mm512_setzero_si512(); SIDE];
-    // SAFETY: rows and columns that are not there are masked, or not reached.
+pub(super) unsafe fn fill<const PARTS: usize>(part: &Part<'_>, tiles: [&mut Tile; PARTS]) {
+    let mut tiles = tiles.map(|tile| {
+        let tile: *mut Tile = tile;
+        tile.cast::<__m512i>()
+    });
+    // SAFETY: rows and columns that are not there are masked, or not reached; a tile is sixteen
+    // aligned vectors.
     unsafe {
-        if part.by_steps {
-            of_steps(part, &mut pairs);
+        let there = if part.by_steps {
+            of_steps(part, &mut tiles);
+            part.rows.div_ceil(2)
         } else {
-            of_lines(part, &mut pairs);
+            of_lines(part, &mut tiles);
+            part.rows
+        };
+        for tile in tiles {
+            for row in there..SIDE {
+                _mm512_store_si512(tile.add(row), _mm512_setzero_si512());
+            }
+            // Pairs stand as rows of lines or as rows of steps; tiles want the one or the other.
+            if part.by_steps == (part.operand == Operand::Left) {
+                let mut rows: Pairs = std::array::from_fn(|row| _mm512_load_si512(tile.add(row)));
+                turn(&mut rows);
+                for (row, pairs) in rows.iter().enumerate() {
+                    _mm512_store_si512(tile.add(row), *pairs);
+                }
+            }
         }
     }
-    // Pairs stand as rows of lines or as rows of steps; tiles want the one or the other.
-    if part.by_steps == (part.operand == Operand::Left) {
-        turn(&mut pairs);
-    }
-    let out: *mut Tile = tile;
-    for (row, pairs) in pairs.iter().enumerate() {
-        // SAFETY: a tile is sixteen aligned vectors.
-        unsafe { _mm512_store_si512(out.cast::<__m512i>().add(row), *pairs) };
+}
+
+/// The upper halves of two vectors' words, rounded or as they are, joined by `join`.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline]
+unsafe fn split<const PARTS: usize>(
+    (mut first, mut second): (__m512, __m512),
+    join: impl Fn(__m512i, __m512i) -> __m512i,
+    mut put: impl FnMut(usize, __m512i),
+) {
+    let half = _mm512_set1_epi32(0x8000);
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    let rounded = |x| _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper);
+    for part in 0..PARTS {
+        if part + 1 == PARTS {
+            // What is left has no more bits than these.
+            put(
+                part,
+                join(_mm512_castps_si512(first), _mm512_castps_si512(second)),
+            );
+        } else {
+            let (a, b) = (rounded(first), rounded(second));
+            put(part, join(a, b));
+            first = _mm512_sub_ps(first, _mm512_castsi512_ps(a));
+            second = _mm512_sub_ps(second, _mm512_castsi512_ps(b));
+        }
     }
 }
 
@@ -37,11 +77,17 @@ fn mask(columns: usize) -> __mmask16 {
 
 /// One vector a line: its 32 steps in order.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn of_lines(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
+unsafe fn of_lines<const PARTS: usize>(part: &Part<'_>, tiles: &mut [*mut __m512i; PARTS]) {
     let low = mask(part.columns);
     let high = mask(part.columns.saturating_sub(SIDE));
     let is_whole = part.columns == STEPS;
-    for (row, pairs) in pairs.iter_mut().enumerate().take(part.rows) {
+    // Of the quarters that a pack of words makes, those of the first vector first.
+    let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    let join = |a, b| {
+        let both = _mm512_packus_epi32(_mm512_srli_epi32::<16>(a), _mm512_srli_epi32::<16>(b));
+        _mm512_permutexvar_epi64(order, both)
+    };
+    for row in 0..part.rows {
         // SAFETY: row `row` has `columns` elements; the others are masked.
         unsafe {
             let start = part.data.as_ptr().add(row * part.stride);
@@ -49,7 +95,7 @@ unsafe fn of_lines(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
             let below = start.wrapping_add(SIDE * part.stride);
             _mm_prefetch::<_MM_HINT_T1>(below.cast());
             _mm_prefetch::<_MM_HINT_T1>(below.wrapping_add(SIDE).cast());
-            let (first, second) = if is_whole {
+            let both = if is_whole {
                 (_mm512_loadu_ps(start), _mm512_loadu_ps(next))
             } else {
                 (
@@ -57,20 +103,26 @@ unsafe fn of_lines(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
                     _mm512_maskz_loadu_ps(high, next),
                 )
             };
-            *pairs = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+            if PARTS == 1 {
+                _mm512_store_si512(tiles[0].add(row), nearest(both));
+            } else {
+                let put = |part: usize, pairs| _mm512_store_si512(tiles[part].add(row), pairs);
+                split::<PARTS>(both, join, put);
+            }
         }
     }
 }
 
 /// One vector a pair of steps: the two steps of each line side by side.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn of_steps(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
+unsafe fn of_steps<const PARTS: usize>(part: &Part<'_>, tiles: &mut [*mut __m512i; PARTS]) {
     let zip: [u16; 32] = std::array::from_fn(|i| (i / 2 + 16 * (i % 2)) as u16);
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    let join = |a, b| _mm512_or_si512(_mm512_srli_epi32::<16>(a), _mm512_and_si512(b, upper));
     let lanes = mask(part.columns);
-    for (pair, pairs) in pairs.iter_mut().enumerate().take(part.rows.div_ceil(2)) {
+    for pair in 0..part.rows.div_ceil(2) {
         // SAFETY: row `2 * pair` is there; the one behind it is read where it is.
         unsafe {
-            let zip = _mm512_loadu_si512(zip.as_ptr().cast());
             let start = part.data.as_ptr().add(2 * pair * part.stride);
             let below = start.wrapping_add(STEPS * part.stride);
             _mm_prefetch::<_MM_HINT_T1>(below.cast());
@@ -81,16 +133,30 @@ unsafe fn of_steps(part: &Part<'_>, pairs: &mut [__m512i; SIDE]) {
             } else {
                 _mm512_setzero_ps()
             };
-            let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
-            *pairs = _mm512_permutexvar_epi16(zip, both);
+            if PARTS == 1 {
+                let zip = _mm512_loadu_si512(zip.as_ptr().cast());
+                let pairs = _mm512_permutexvar_epi16(zip, nearest((first, second)));
+                _mm512_store_si512(tiles[0].add(pair), pairs);
+            } else {
+                let put = |part: usize, pairs| _mm512_store_si512(tiles[part].add(pair), pairs);
+                split::<PARTS>((first, second), join, put);
+            }
         }
     }
+}
+
+/// The nearest bfloat16 numbers to two vectors, those of the first in the low half.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline]
+fn nearest((first, second): (__m512, __m512)) -> __m512i {
+    // SAFETY: the same bits.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) }
 }
 
 /// Turns sixteen rows of sixteen words.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn turn(rows: &mut [__m512i; SIDE]) {
+fn turn(rows: &mut Pairs) {
     let mut twos = [_mm512_setzero_si512(); SIDE];
     for i in 0..SIDE / 2 {
         twos[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
