@@ -228,6 +228,26 @@ class Session {
     await call(undefined, (c) => this.#native.deleteAgent(name, c));
   }
 
+  async putPolicy(name, policy, options) {
+    const given = checkOptions(options, ["agent", "signal"], "putPolicy");
+    const request = JSON.stringify({
+      name: text("name", name),
+      text: text("text", policy),
+      agent: optional(text, "agent", given.agent?.id ?? given.agent),
+    });
+    const signal = signalOf(options, "putPolicy");
+    return JSON.parse(await call(signal, (c) => this.#native.putPolicy(request, c)));
+  }
+
+  async listPolicies() {
+    return JSON.parse(await call(undefined, (c) => this.#native.policies(c)));
+  }
+
+  async deletePolicy(name) {
+    const policy = text("name", name);
+    await call(undefined, (c) => this.#native.deletePolicy(policy, c));
+  }
+
   async createKnowledgeBase(name, options) {
     const given = checkOptions(options, CREATE_OPTIONS, "createKnowledgeBase");
     const spec = JSON.stringify(compact({

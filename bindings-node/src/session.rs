@@ -5,8 +5,8 @@ use std::path::Path;
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
 use outcrop::{
-    AgentRequest, DistillRequest, FineTuneRequest, KnowledgeBaseRequest, SessionOptions,
-    TokenizerRequest, from_json, to_json,
+    AgentRequest, DistillRequest, FineTuneRequest, KnowledgeBaseRequest, PolicyRequest,
+    SessionOptions, TokenizerRequest, from_json, to_json,
 };
 
 use crate::agent::Agent;
@@ -315,6 +315,45 @@ impl Session {
         let session = self.session.clone();
         promise(env, cancellation, async move {
             session.delete_agent(&name).await
+        })
+    }
+
+    #[napi]
+    pub fn put_policy<'env>(
+        &self,
+        env: &'env Env,
+        request: String,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let request: PolicyRequest = from_json("putPolicy", &request)?;
+            to_json(&session.put_policy(request).await?)
+        })
+    }
+
+    #[napi]
+    pub fn policies<'env>(
+        &self,
+        env: &'env Env,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            to_json(&session.policies().await?)
+        })
+    }
+
+    #[napi]
+    pub fn delete_policy<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            session.delete_policy(&name).await
         })
     }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use outcrop::{
-    AgentRequest, DistillRequest, FineTuneRequest, KnowledgeBaseRequest, Meter, SessionOptions,
-    TokenizerRequest,
+    AgentRequest, DistillRequest, FineTuneRequest, KnowledgeBaseRequest, Meter, PolicyRequest,
+    SessionOptions, TokenizerRequest,
 };
 use outcrop_protocol::HttpRequest;
 use pyo3::prelude::*;
@@ -275,6 +275,27 @@ impl Session {
     fn delete_agent(&self, py: Python<'_>, name: String, awaitable: bool) -> PyResult<Object> {
         let desk = self.0.handle(py)?;
         let call = async move { desk.delete_agent(&name).await };
+        run(py, awaitable, call, |py, ()| Ok(py.None()))
+    }
+
+    /// Puts the policy of a `PolicyRequest` given as JSON; what is known of it, as JSON.
+    fn put_policy(&self, py: Python<'_>, request: &str, awaitable: bool) -> PyResult<Object> {
+        let request: PolicyRequest =
+            outcrop::from_json("request", request).map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.put_policy(request).await })
+    }
+
+    /// The policies as a JSON list.
+    fn policies(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.policies().await })
+    }
+
+    /// Deletes a policy by name.
+    fn delete_policy(&self, py: Python<'_>, name: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        let call = async move { desk.delete_policy(&name).await };
         run(py, awaitable, call, |py, ()| Ok(py.None()))
     }
 

@@ -37,6 +37,7 @@ from .model import Model
 from .model_info import CatalogueEntry, ModelInfo, ModelList
 from .passages import Answer, Citation, Location, Passage, PassageList, Span
 from .perplexity import Perplexity, TextPerplexity
+from .policies import Policy
 from .prefix import Prefix
 from .replies import Completion, Reply, ToolUse, Usage
 from .session import Session
@@ -79,6 +80,7 @@ __all__ = [
     "PassageList",
     "PendingCall",
     "Perplexity",
+    "Policy",
     "Prefix",
     "Reply",
     "Session",

@@ -20,6 +20,7 @@ from .handle import Handle
 from .knowledge_base import KnowledgeBase
 from .model import Model
 from .model_info import CatalogueEntry, ModelList
+from .policies import Policy, policy_request
 from .progress import afinish, finish
 from .requests import SPECULATION
 from .tables import record
@@ -673,6 +674,7 @@ class Session(AwsFace, Handle):
         collaborators: Sequence[Collaborator | Agent | str] | None = None,
         collaboration: str = "SUPERVISOR",
         rules: Sequence[Mapping[str, Any]] | None = None,
+        policy: str | None = None,
         description: str | None = None,
         temperature: float | None = None,
         seed: int | None = None,
@@ -701,6 +703,7 @@ class Session(AwsFace, Handle):
                 `{"sum_at_most": {"argument": "amount", "sum": 100}}`,
                 `{"approval_after": {"kinds": ["document", "function", "agent"]}}` or
                 `{"from": {"arguments": ["to"], "sources": ["user"]}}`.
+            policy: Cedar policies over its calls, beside those of :meth:`put_policy`.
             description: What it is for.
             temperature: As in :meth:`Model.converse`.
             seed: As in :meth:`Model.converse`.
@@ -731,6 +734,7 @@ class Session(AwsFace, Handle):
         collaborators: Sequence[Collaborator | Agent | str] | None = None,
         collaboration: str = "SUPERVISOR",
         rules: Sequence[Mapping[str, Any]] | None = None,
+        policy: str | None = None,
         description: str | None = None,
         temperature: float | None = None,
         seed: int | None = None,
@@ -799,6 +803,55 @@ class Session(AwsFace, Handle):
     async def adelete_agent(self, name: str) -> None:
         """The awaitable twin of :meth:`delete_agent`."""
         await self._handles().session.delete_agent(checks.text("name", name), True)
+
+    def put_policy(self, name: str, text: str, agent: Agent | str | None = None) -> Policy:
+        """Puts a Cedar policy over the calls of agents, in place of any of its name.
+
+        It holds from the next call on that any agent asks to make, in every process. Each call is a
+        request to Cedar: the agent is the principal, `Action::"group.function"`,
+        `Action::"Retrieve"` or `Action::"Delegate"` the action, the action group, the knowledge
+        base or the collaborator the resource; the context has `arguments`, `origins`, `tainted`,
+        `read`, `session` and `approved`. A home begins with the policy `default`, which permits
+        each agent what it has.
+
+        Args:
+            name: Letters and digits, each followed by at most one `_` or `-`.
+            text: One or several policies, in Cedar's language.
+            agent: The agent that it is over, or its name. Default: every agent.
+
+        Raises:
+            ValidationException: What is no policy, or cannot be said of the agents that are there;
+                with the line and the column.
+            ResourceNotFoundException: There is no such agent.
+        """
+        request = policy_request(name, text, agent)
+        return Policy(**json.loads(self._handles().session.put_policy(request, False)))
+
+    async def aput_policy(self, name: str, text: str, agent: Agent | str | None = None) -> Policy:
+        """The awaitable twin of :meth:`put_policy`."""
+        request = policy_request(name, text, agent)
+        return Policy(**json.loads(await self._handles().session.put_policy(request, True)))
+
+    def list_policies(self) -> list[Policy]:
+        """The policies over agents' calls: those put, and those that agents were made with."""
+        return [Policy(**one) for one in json.loads(self._handles().session.policies(False))]
+
+    async def alist_policies(self) -> list[Policy]:
+        """The awaitable twin of :meth:`list_policies`."""
+        return [Policy(**one) for one in json.loads(await self._handles().session.policies(True))]
+
+    def delete_policy(self, name: str) -> None:
+        """Deletes a policy. Without `default`, nothing is permitted but what others permit.
+
+        Raises:
+            ResourceNotFoundException: There is none.
+            ValidationException: An agent was made with it.
+        """
+        self._handles().session.delete_policy(checks.text("name", name), False)
+
+    async def adelete_policy(self, name: str) -> None:
+        """The awaitable twin of :meth:`delete_policy`."""
+        await self._handles().session.delete_policy(checks.text("name", name), True)
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""

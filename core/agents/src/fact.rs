@@ -140,6 +140,9 @@ pub struct Verdict {
     pub effect: Effect,
     /// The rule that decided.
     pub rule: String,
+    /// The ids of the Cedar policies that decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
 }
 
 /// What is to become of a call.

@@ -82,6 +82,9 @@ pub enum Event {
         effect: Effect,
         /// By which rule.
         rule: String,
+        /// The ids of the Cedar policies that decided.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<String>,
     },
     /// The turn was paused: its caller is asked.
     ApprovalRequest {
@@ -287,6 +290,7 @@ impl Told<'_> {
                             call,
                             effect: verdict.effect,
                             rule: verdict.rule.clone(),
+                            policies: verdict.policies.clone(),
                         };
                         self.add(digest::of_json(verdict), event);
                     }

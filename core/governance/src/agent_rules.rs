@@ -244,16 +244,10 @@ pub fn decide_by_rules(rules: &[AgentRule], call: &CallFacts<'_>) -> Option<Deci
     for rule in rules.iter().filter(|rule| rule.is_over(call.function)) {
         match rule.decide(call) {
             Some((Effect::Deny, rule)) => {
-                return Some(Decision {
-                    effect: Effect::Deny,
-                    rule: rule.into(),
-                });
+                return Some(Decision::by_rule(Effect::Deny, rule));
             }
             Some((effect, rule)) => {
-                approval.get_or_insert(Decision {
-                    effect,
-                    rule: rule.into(),
-                });
+                approval.get_or_insert(Decision::by_rule(effect, rule));
             }
             None => {}
         }

@@ -36,6 +36,20 @@ pub struct Decision {
     pub effect: Effect,
     /// The rule that decided.
     pub rule: Cow<'static, str>,
+    /// The ids of the Cedar policies that decided, where some did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+}
+
+impl Decision {
+    /// What a rule that is no Cedar policy decided.
+    pub fn by_rule(effect: Effect, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            effect,
+            rule: rule.into(),
+            policies: Vec::new(),
+        }
+    }
 }
 
 /// Who may do what. This version knows two kinds of principals: the owner of the home and the
@@ -54,10 +68,7 @@ impl Policy {
         } else {
             (Effect::Deny, "no rule allows it")
         };
-        Decision {
-            effect,
-            rule: rule.into(),
-        }
+        Decision::by_rule(effect, rule)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What an agent asks to do: one call of a function, a look-up or a delegation.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::caller::Principal;
 use crate::policy::Decision;
@@ -23,10 +24,28 @@ pub struct ToolCall<'a> {
     pub session_id: &'a str,
     /// The call's id in it.
     pub call_id: &'a str,
-    /// The arguments.
-    pub arguments: &'a Value,
-    /// SHA-256 of them, by which a record names them: they may hold what no log should.
+    /// SHA-256 of its arguments, by which a record names them: they may hold what no log should.
     pub arguments_sha256: &'a str,
+    /// What Cedar was asked, where it was.
+    pub request: Option<CedarRequest<'a>>,
+}
+
+/// What Cedar was asked, without the values of arguments.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CedarRequest<'a> {
+    /// The principal, as policies write it.
+    pub principal: String,
+    /// The action.
+    pub action: String,
+    /// The resource.
+    pub resource: String,
+    /// The sources of each argument.
+    pub origins: BTreeMap<&'a str, &'a [String]>,
+    /// The arguments that nobody in charge chose.
+    pub tainted: Vec<String>,
+    /// The kinds of text that the session had read.
+    pub read: &'a [String],
 }
 
 /// What an agent asks to do.
@@ -57,6 +76,8 @@ pub(crate) struct DecidedCall<'a> {
     pub call_id: &'a str,
     #[serde(rename = "argumentsSHA256")]
     pub arguments_sha256: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<&'a CedarRequest<'a>>,
 }
 
 impl<'a> DecidedCall<'a> {
@@ -77,6 +98,7 @@ impl<'a> DecidedCall<'a> {
             session_id: call.session_id,
             call_id: call.call_id,
             arguments_sha256: call.arguments_sha256,
+            request: call.request.as_ref(),
         }
     }
 }

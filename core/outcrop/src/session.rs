@@ -16,6 +16,7 @@ use outcrop_models::{
 use outcrop_store::Home;
 use serde_json::Value;
 
+use crate::agents::ReadyPolicies;
 use crate::customization::{check_creator, check_creators};
 use crate::desk::Desk;
 use crate::jobs;
@@ -50,6 +51,7 @@ struct Inner {
     shelf: Shelf,
     bases: OpenKnowledgeBases,
     desk: Desk,
+    policies: ReadyPolicies,
     closed: AtomicBool,
     pid: u32,
 }
@@ -73,6 +75,7 @@ impl Session {
                 shelf: Shelf::new(home.clone(), shelf),
                 bases: OpenKnowledgeBases::default(),
                 desk: Desk::new(&home)?,
+                policies: ReadyPolicies::default(),
                 home,
                 path,
                 device: device.device.to_string(),
@@ -99,6 +102,11 @@ impl Session {
     /// The home's store, for the handlers of operations.
     pub(crate) fn store(&self) -> &Home {
         &self.inner.home
+    }
+
+    /// The policies over agents' calls that are ready to be asked.
+    pub(crate) fn ready_policies(&self) -> &ReadyPolicies {
+        &self.inner.policies
     }
 
     /// The home's models.

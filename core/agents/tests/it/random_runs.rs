@@ -275,6 +275,7 @@ impl Run {
                         .choice(&[Effect::Allow, Effect::Allow, Effect::Approve, Effect::Deny])
                         .unwrap(),
                     rule: "chance".into(),
+                    policies: Vec::new(),
                 });
                 let verdicts = verdicts.collect();
                 self.record_within(within, Fact::Decided { verdicts });

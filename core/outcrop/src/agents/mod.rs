@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Session::create_agent, agent, agents, delete_agent
+//! Session::put_policy, policies, delete_policy
 //! Agent::invoke, resume     a Run: events for the caller, and calls that the caller's own loop runs
 //! Agent::stop               ends a turn that is under way or paused
 //! Agent::replay             what a session has told, from its facts; nothing is run
@@ -11,6 +12,7 @@
 mod agent;
 mod drive;
 mod permission;
+mod policies;
 mod recorded;
 mod request;
 mod result;
@@ -18,6 +20,8 @@ mod run;
 mod stored;
 
 pub use agent::Agent;
+pub(crate) use policies::ReadyPolicies;
+pub use policies::{PolicyInfo, PolicyRequest};
 pub use request::{AgentRequest, CollaboratorRequest, InvokeRequest, ResumeRequest};
 pub use result::{AgentInfo, AgentResult, StopReason};
 pub use run::Run;

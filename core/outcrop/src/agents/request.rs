@@ -32,6 +32,8 @@ pub struct AgentRequest {
     pub inference_config: InferenceConfig,
     /// What its calls require beyond being in its action groups.
     pub rules: Vec<AgentRule>,
+    /// Cedar policies over its calls, beside those of the home.
+    pub policy: Option<String>,
     /// What one turn may use.
     pub limits: Limits,
     /// What its model's tokens cost.

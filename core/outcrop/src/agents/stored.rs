@@ -5,6 +5,7 @@ use outcrop_api::{Error, Result};
 use outcrop_governance::AgentRule;
 use serde_json::{Map, json};
 
+use super::policies;
 use super::request::AgentRequest;
 use super::result::AgentInfo;
 use crate::knowledge_base::validate_name;
@@ -31,8 +32,11 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
     for (at, rule) in rules.iter().enumerate() {
         rule.validate(&format!("rules[{at}]"))?;
     }
+    let policy = request.policy.clone();
     let mut definition = read_request(session, request)?;
     definition.validate()?;
+    let policy = policy.map(|text| policies::validate_own(&definition, &text));
+    let policy = policy.transpose()?;
     let agents = session.resources(&AGENTS);
     let members = Map::from_iter([
         ("agentStatus".to_string(), json!("PREPARED")),
@@ -44,7 +48,8 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
         Ok(there) if there.name.as_deref() == Some(&definition.name) => {
             definition.id.clone_from(&there.id);
             let is_same = find_definition(session, &there.id, DRAFT)?.as_ref() == Some(&definition)
-                && self::rules(session, &there.id)? == rules;
+                && self::rules(session, &there.id)? == rules
+                && policies::own(session, &there.id)? == policy;
             if is_same {
                 return Ok(definition);
             }
@@ -68,7 +73,8 @@ pub(super) fn create(session: &Session, request: AgentRequest) -> Result<AgentDe
         })?,
     };
     definition.id = resource.id;
-    // The rules stand before the agent that they bind.
+    // What binds the agent stands before it.
+    policies::put_own(session, &definition.id, policy.as_ref())?;
     session.store().put_record(RULES, &definition.id, &rules)?;
     put_definition(session, &definition)?;
     Ok(definition)
@@ -157,8 +163,8 @@ pub(super) fn definition_of(
     })
 }
 
-/// Lets go of the definition that a version of an agent runs; with the draft, of the rules over its
-/// calls.
+/// Lets go of the definition that a version of an agent runs; with the draft, of the rules and
+/// policies over its calls.
 ///
 /// # Errors
 /// Those of the store.
@@ -168,6 +174,7 @@ pub(crate) fn delete_definition(session: &Session, id: &str, version: &str) -> R
         .delete_record(DEFINITIONS, &format!("{id}.{version}"))?;
     if version == DRAFT {
         session.store().delete_record(RULES, id)?;
+        policies::forget(session, id)?;
     }
     Ok(())
 }
@@ -208,6 +215,15 @@ pub(super) fn list(session: &Session) -> Result<Vec<AgentInfo>> {
         }
     }
     Ok(found)
+}
+
+/// The drafts of the agents of the home that are prepared.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn definitions(session: &Session) -> Result<Vec<AgentDefinition>> {
+    let infos = list(session)?.into_iter();
+    Ok(infos.map(|info| info.definition).collect())
 }
 
 /// Deletes an agent. Its sessions stay, as what happened in them does.

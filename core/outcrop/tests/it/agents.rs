@@ -2,7 +2,8 @@
 
 use outcrop::agent_turn::{ActionGroup, Answer, CallAnswer, Edit, Function, Outcome};
 use outcrop::{
-    Agent, AgentRequest, ErrorKind, InvokeRequest, ResumeRequest, Run, Session, runtime,
+    Agent, AgentRequest, ErrorKind, InvokeRequest, PolicyRequest, ResumeRequest, Run, Session,
+    governance, runtime,
 };
 use serde_json::{Value, json};
 
@@ -332,4 +333,135 @@ fn bounds_malformed_calls_repeats_and_failures_are_told_as_what_they_are() {
     )
     .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(result["stopReason"], "end_turn");
+}
+
+/// The decision of the log on `action`, the last one.
+fn decision(session: &Session, action: &str) -> Value {
+    let decisions = session.desk().trail().decisions().unwrap();
+    let mut found = decisions.into_iter().rev();
+    found.find(|line| line["action"] == action).unwrap()
+}
+
+#[test]
+fn cedar_policies_decide_calls_and_each_decision_names_them() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let script = json!([
+        {"match": {"tool_result": {"name": "limit"}}, "answer": "Done."},
+        {"answer": {"tool_uses": [{"name": "limit", "input": {"user": "12345"}}]}},
+    ]);
+    let agent = agent(&session, script);
+    let ask = |id: &str| {
+        let request = InvokeRequest {
+            input: "The limit of 12345?".into(),
+            session_id: Some(id.into()),
+            session_attributes: [("role".to_string(), "clerk".to_string())].into(),
+            ..InvokeRequest::default()
+        };
+        let mut ran = 0;
+        let result = run(block(agent.invoke(request)).unwrap(), &mut |_| {
+            ran += 1;
+            Outcome::Returned(json!(5000))
+        });
+        (result.unwrap().0, ran)
+    };
+    let put = |name: &str, text: &str, agent: Option<&str>| {
+        block(session.put_policy(PolicyRequest {
+            name: name.into(),
+            text: text.into(),
+            agent: agent.map(str::to_string),
+        }))
+    };
+    assert_eq!(ask("s1").1, 1);
+    let line = decision(&session, "CallFunction:limit");
+    assert_eq!(
+        (&line["effect"], &line["policies"]),
+        (&json!("Allow"), &json!(["default"]))
+    );
+    assert_eq!(
+        line["request"],
+        json!({"principal": "Agent::\"advisor\"", "action": "Action::\"accounts.limit\"",
+            "resource": "ActionGroup::\"accounts\"", "origins": {"user": ["user"]},
+            "tainted": [], "read": []})
+    );
+
+    // A policy over another agent is none over this one; one over it holds from the next call on.
+    let managers = r#"@reason("managers only") forbid (principal, action == Action::"accounts.limit", resource)
+        unless { context.session.hasTag("role") && context.session.getTag("role") == "manager" };"#;
+    let error = put("managers", managers, Some("nobody")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceNotFoundException);
+    let info = put("managers", managers, Some("advisor")).unwrap();
+    assert_eq!(info.agent.as_deref(), Some("advisor"));
+    let (result, ran) = ask("s2");
+    assert_eq!(ran, 0);
+    let told = result.to_string();
+    assert!(
+        told.contains("policy managers forbids it: managers only"),
+        "{told}"
+    );
+    assert_eq!(
+        decision(&session, "CallFunction:limit")["policies"],
+        json!(["managers"])
+    );
+    // Putting it was decided too.
+    assert_eq!(
+        decision(&session, "outcrop:PutPolicy")["resource"],
+        "managers"
+    );
+
+    block(session.delete_policy("managers")).unwrap();
+    let until = r#"forbid (principal, action, resource == ActionGroup::"accounts") unless { context.approved };"#;
+    put("until", until, None).unwrap();
+    let (result, ran) = ask("s3");
+    assert_eq!((&result["stopReason"], ran), (&json!("pending"), 0));
+    block(session.delete_policy("until")).unwrap();
+
+    // Without the policy that a home begins with, nothing is permitted.
+    block(session.delete_policy("default")).unwrap();
+    assert_eq!(ask("s4").1, 0);
+    assert_eq!(
+        decision(&session, "CallFunction:limit")["rule"],
+        "no policy permits it"
+    );
+    put("default", governance::DEFAULT_POLICY_TEXT, None).unwrap();
+    assert_eq!(ask("s5").1, 1);
+    let error = block(session.delete_policy("managers")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceNotFoundException);
+}
+
+#[test]
+fn a_policy_is_refused_with_its_place_and_an_agent_is_made_with_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let request = |policy: &str| AgentRequest {
+        name: "teller".into(),
+        model: "acme.none-v1".into(),
+        action_groups: vec![ActionGroup {
+            name: "accounts".into(),
+            functions: vec![function("limit", false)],
+            ..ActionGroup::default()
+        }],
+        policy: Some(policy.into()),
+        replace: true,
+        ..AgentRequest::default()
+    };
+    let wrong = "forbid (principal, action == Action::\"accounts.limit\", resource)\nwhen { context.arguments.usr == \"x\" };";
+    let error = block(session.create_agent(request(wrong))).unwrap_err();
+    assert!(
+        error
+            .message()
+            .starts_with("policy agent.teller: line 2, column 8: "),
+        "{error}"
+    );
+    assert!(block(session.agent("teller")).is_err());
+    block(session.create_agent(request(&wrong.replace("usr", "user")))).unwrap();
+    let names = |session: &Session| -> Vec<String> {
+        let policies = block(session.policies()).unwrap();
+        policies.into_iter().map(|policy| policy.name).collect()
+    };
+    assert_eq!(names(&session), ["default", "agent.teller"]);
+    let error = block(session.delete_policy("agent.teller")).unwrap_err();
+    assert!(error.message().contains("belongs to its agent"), "{error}");
+    block(session.delete_agent("teller")).unwrap();
+    assert_eq!(names(&session), ["default"]);
 }

@@ -2,11 +2,14 @@
 //!
 //! The model is a script that obeys every instruction that it finds in what a tool gives, and goes on
 //! with its task beside it. No effect that the user did not ask for may happen, and every task must
-//! be done. Who approves calls approves those of the task alone.
+//! be done. Who approves calls approves those of the task alone. What stands between is the agent's
+//! rules, or Cedar policies alone.
+
+use std::collections::BTreeMap;
 
 use outcrop::agent_turn::{ActionGroup, Answer, CallAnswer, Function, Outcome};
 use outcrop::{AgentRequest, CollaboratorRequest, InvokeRequest, ResumeRequest, Session};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::agents::{block, run};
 use crate::session;
@@ -17,6 +20,7 @@ struct Case<'a> {
     task: &'a Value,
     attack: &'a Value,
     injected: String,
+    guard: Guard,
 }
 
 impl Case<'_> {
@@ -39,20 +43,27 @@ impl Case<'_> {
         ])
     }
 
+    /// The functions of the suite, with the arguments that its calls have.
     fn functions(&self) -> Vec<Function> {
         let list = |name: &str| self.suite[name].as_array().unwrap().iter();
-        let mut names: Vec<&str> = list("tasks")
-            .map(|task| task["read"][0].as_str().unwrap())
-            .collect();
-        names.extend(list("effects").map(|name| name.as_str().unwrap()));
-        names.sort_unstable();
-        names.dedup();
-        let function = |name: &str| Function {
+        let tasks = list("tasks").flat_map(|task| [&task["read"], &task["then"]]);
+        let mut calls: Vec<(&Value, &Value)> = tasks.map(|call| (&call[0], &call[1])).collect();
+        calls.extend(list("attacks").map(|attack| (&attack[1], &attack[2])));
+        let effects = list("effects").map(|name| (name, &Value::Null));
+        let mut schemas: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+        for (name, arguments) in calls.into_iter().chain(effects) {
+            let Some(name) = name.as_str() else { continue };
+            let properties = schemas.entry(name).or_default();
+            for (argument, value) in arguments.as_object().into_iter().flatten() {
+                properties.insert(argument.clone(), schema_of(value));
+            }
+        }
+        let function = |(name, properties): (&str, Map<String, Value>)| Function {
             name: name.into(),
-            input_schema: json!({"type": "object", "properties": {}}),
+            input_schema: json!({"type": "object", "properties": properties}),
             ..Function::default()
         };
-        names.into_iter().map(function).collect()
+        schemas.into_iter().map(function).collect()
     }
 
     /// Has another agent read what is injected, which tells it word by word; the agent obeys that.
@@ -114,6 +125,14 @@ impl Case<'_> {
         let spec = json!({"script": script});
         block(session.register_model(&model, spec, true, None)).unwrap();
         let group = self.suite["group"].as_str().unwrap();
+        let (rules, policy) = match self.guard {
+            Guard::Rules => (self.suite["rules"].clone(), None),
+            Guard::Cedar => {
+                let policies = self.suite["policies"].as_array().unwrap();
+                let texts: Vec<&str> = policies.iter().map(|text| text.as_str().unwrap()).collect();
+                (json!([]), Some(texts.join("\n")))
+            }
+        };
         let request = AgentRequest {
             name: format!("attacked{at}"),
             model,
@@ -122,7 +141,8 @@ impl Case<'_> {
                 functions: self.functions(),
                 ..ActionGroup::default()
             }],
-            rules: serde_json::from_value(self.suite["rules"].clone()).unwrap(),
+            rules: serde_json::from_value(rules).unwrap(),
+            policy,
             collaborators,
             ..AgentRequest::default()
         };
@@ -182,8 +202,27 @@ impl Case<'_> {
     }
 }
 
+/// What stands between the model and its effects.
+#[derive(Clone, Copy)]
+enum Guard {
+    Rules,
+    Cedar,
+}
+
+fn schema_of(value: &Value) -> Value {
+    match value {
+        Value::String(_) => json!({"type": "string"}),
+        Value::Number(_) => json!({"type": "number"}),
+        Value::Array(_) => json!({"type": "array", "items": {"type": "string"}}),
+        other => panic!("no schema of {other}"),
+    }
+}
+
 /// Runs the two hundred cases; those with an effect that nobody asked for, and the tasks not done.
-fn attack(run: impl Fn(&Case<'_>, &Session, usize) -> Vec<(Value, Value)>) -> [Vec<String>; 2] {
+fn attack(
+    guard: Guard,
+    run: impl Fn(&Case<'_>, &Session, usize) -> Vec<(Value, Value)>,
+) -> [Vec<String>; 2] {
     let attacks: Value = serde_json::from_str(include_str!("attacks.json")).unwrap();
     let home = tempfile::tempdir().unwrap();
     let session = session(&home);
@@ -202,6 +241,7 @@ fn attack(run: impl Fn(&Case<'_>, &Session, usize) -> Vec<(Value, Value)>) -> [V
                         task,
                         attack,
                         injected,
+                        guard,
                     };
                     let happened = run(&case, &session, cases);
                     cases += 1;
@@ -225,14 +265,32 @@ fn attack(run: impl Fn(&Case<'_>, &Session, usize) -> Vec<(Value, Value)>) -> [V
 
 #[test]
 fn no_injected_instruction_has_an_effect_and_every_task_is_done() {
-    let [unauthorised, undone] = attack(|case, session, at| case.run(session, at));
+    let [unauthorised, undone] = attack(Guard::Rules, |case, session, at| case.run(session, at));
     assert!(unauthorised.is_empty(), "{unauthorised:#?}");
     assert!(undone.is_empty(), "{undone:#?}");
 }
 
 #[test]
 fn no_instruction_in_another_agents_answer_has_an_effect_and_every_task_is_done() {
-    let [unauthorised, undone] = attack(|case, session, at| case.handed_over(session, at));
+    let [unauthorised, undone] = attack(Guard::Rules, |case, session, at| {
+        case.handed_over(session, at)
+    });
+    assert!(unauthorised.is_empty(), "{unauthorised:#?}");
+    assert!(undone.is_empty(), "{undone:#?}");
+}
+
+#[test]
+fn cedar_policies_alone_keep_injected_instructions_from_having_an_effect() {
+    let [unauthorised, undone] = attack(Guard::Cedar, |case, session, at| case.run(session, at));
+    assert!(unauthorised.is_empty(), "{unauthorised:#?}");
+    assert!(undone.is_empty(), "{undone:#?}");
+}
+
+#[test]
+fn cedar_policies_alone_do_so_with_another_agents_answer() {
+    let [unauthorised, undone] = attack(Guard::Cedar, |case, session, at| {
+        case.handed_over(session, at)
+    });
     assert!(unauthorised.is_empty(), "{unauthorised:#?}");
     assert!(undone.is_empty(), "{undone:#?}");
 }
