@@ -618,6 +618,25 @@ export class Session {
   agents(): Promise<AgentInfo[]>;
   /** Deletes an agent. What happened in its sessions stays recorded. */
   deleteAgent(nameOrId: string): Promise<void>;
+  /**
+   * Puts a Cedar policy over the calls of agents, in place of any of its name. It holds from the next
+   * call on that any agent asks to make, in every process. Each call is a request to Cedar: the agent
+   * is the principal, `Action::"group.function"`, `Action::"Retrieve"` or `Action::"Delegate"` the
+   * action, the action group, the knowledge base or the collaborator the resource; the context has
+   * `arguments`, `origins`, `tainted`, `read`, `session` and `approved`. A home begins with the policy
+   * `default`, which permits each agent what it has.
+   *
+   * @param text One or several policies, in Cedar's language.
+   * @throws OutcropError `ValidationException` for what is no policy or cannot be said of the agents
+   * that are there, with the line and the column.
+   */
+  putPolicy(
+    name: string, text: string, options?: CallOptions & { agent?: string | Agent },
+  ): Promise<Policy>;
+  /** The policies over agents' calls: those put, and those that agents were made with. */
+  listPolicies(): Promise<Policy[]>;
+  /** Deletes a policy. Without `default`, nothing is permitted but what others permit. */
+  deletePolicy(name: string): Promise<void>;
   /** Ends the session and gives the memory of its models back. */
   close(): void;
   [Symbol.dispose](): void;
@@ -1377,6 +1396,8 @@ export interface AgentOptions extends CallOptions {
   collaboration?: "SUPERVISOR" | "SUPERVISOR_ROUTER";
   /** What its calls require beyond being in its action groups. */
   rules?: AgentRule[];
+  /** Cedar policies over its calls, beside those of `session.putPolicy`. */
+  policy?: string;
   description?: string;
   temperature?: number;
   seed?: number;
@@ -1404,6 +1425,19 @@ export interface AgentRule {
     | { atMost: { times: number; seconds?: number } }
     | { sumAtMost: { argument: string; sum: number; seconds?: number } }
     | { from: { arguments: string[]; sources: string[] } };
+}
+
+/** A text of Cedar policies, as a home keeps it. */
+export interface Policy {
+  /**
+   * Its name. Where the text has several policies, their ids are `name.1`, or `name.id` by the
+   * annotation `@id("id")`; of one alone it is the name.
+   */
+  name: string;
+  /** The policies, in Cedar's language. */
+  text: string;
+  /** The name of the agent that they are over; null where they are over every agent. */
+  agent: string | null;
 }
 
 /** What is known of an agent. */

@@ -8,11 +8,12 @@ const {
 const { fromNative, validation } = require("./errors.cjs");
 const { Model } = require("./model.cjs");
 const { compact } = require("./requests.cjs");
+const { TurnSpans } = require("./telemetry.cjs");
 const { groupOf } = require("./tools.cjs");
 
 const AGENT_OPTIONS = [
   "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "collaboration",
-  "rules", "description",
+  "rules", "policy", "description",
   "temperature", "seed", "maxSteps", "maxTokens", "maxSeconds", "maxCost", "price", "replace",
   "signal",
 ];
@@ -86,6 +87,7 @@ function agentRequest(name, options) {
     collaborators: team,
     collaboration: optional(text, "collaboration", given.collaboration),
     rules: optional(plain, "rules", given.rules),
+    policy: optional(text, "policy", given.policy),
     inferenceConfig: compact({
       temperature: optional(real, "temperature", given.temperature),
       seed: count("seed"),
@@ -261,6 +263,7 @@ class Agent {
 
   async *#events(signal, start) {
     const run = await call(signal, start);
+    const spans = new TurnSpans(this.id, this.name);
     const onAbort = () => run.cancel();
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
@@ -272,9 +275,11 @@ class Agent {
           return;
         }
         for (const event of JSON.parse(batch)) {
+          spans.saw(event);
           if (event.calls) {
             const { agent } = event;
-            await Promise.all(event.calls.map((one) => this.#run(run, { ...one, agent }, signal)));
+            const calls = event.calls.map((one) => ({ ...one, agent }));
+            await Promise.all(calls.map((one) => this.#run(run, one, spans, signal)));
           } else if (event.delegated) continue;
           else if (event.text !== undefined) yield { text: event.text };
           else if (event.trace) yield { trace: event.trace };
@@ -282,22 +287,28 @@ class Agent {
         }
       }
     } catch (thrown) {
-      if (signal?.aborted) throw signal.reason;
-      throw fromNative(thrown);
+      const error = signal?.aborted ? signal.reason : fromNative(thrown);
+      spans.failed(error);
+      throw error;
     } finally {
+      spans.end();
       signal?.removeEventListener("abort", onAbort);
       run.cancel();
     }
   }
 
-  async #run(run, asked, signal) {
+  async #run(run, asked, spans, signal) {
     const { actionGroup, function: name } = asked.target.function;
     const over = asked.agent === this.id ? "" : `${asked.agent}/`;
     const tool = this.#tools.get(`${over}${actionGroup}.${name}`);
     let outcome;
     try {
-      if (!tool) throw new Error(`the function ${actionGroup}.${name} is not known in this process`);
-      outcome = returned(await tool.run(tool.parse(asked.arguments), { signal }));
+      outcome = await spans.tool(asked, async () => {
+        if (!tool) {
+          throw new Error(`the function ${actionGroup}.${name} is not known in this process`);
+        }
+        return returned(await tool.run(tool.parse(asked.arguments), { signal }));
+      });
     } catch (thrown) {
       const error = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
       outcome = { failed: { error } };

@@ -9,6 +9,7 @@ const { Completion, Reply } = require("./replies.cjs");
 const { PROMPT, compact, converseRequest, generateRequest, promptJson, promptRequest } =
   require("./requests.cjs");
 const { TextStream } = require("./stream.cjs");
+const { ModelSpan } = require("./telemetry.cjs");
 
 /** Rows of a matrix, as views of its one buffer. */
 function rows(values, width) {
@@ -44,7 +45,8 @@ class Model {
   async converse(messages, options) {
     const request = converseRequest(messages, options, "converse");
     const signal = signalOf(options, "converse");
-    const value = await call(signal, (c) => this.#native.converse(request, c));
+    const span = new ModelSpan("chat", () => this.id, request);
+    const value = await span.of(() => call(signal, (c) => this.#native.converse(request, c)));
     return new Reply(JSON.parse(value), this.#asked(options));
   }
 
@@ -54,13 +56,15 @@ class Model {
       () => this.#native.stream(request),
       ({ reply }) => reply && new Reply(reply, this.#asked(options)),
       signalOf(options, "stream"),
+      () => new ModelSpan("chat", () => this.id, request),
     );
   }
 
   async generate(prompt, options) {
     const request = generateRequest(prompt, options, "generate");
     const signal = signalOf(options, "generate");
-    const value = await call(signal, (c) => this.#native.generate(request, c));
+    const span = new ModelSpan("text_completion", () => this.id, request);
+    const value = await span.of(() => call(signal, (c) => this.#native.generate(request, c)));
     return new Completion(JSON.parse(value), this.#asked(options));
   }
 
@@ -70,6 +74,7 @@ class Model {
       () => this.#native.generateStream(request),
       ({ completion }) => completion && new Completion(completion, this.#asked(options)),
       signalOf(options, "generateStream"),
+      () => new ModelSpan("text_completion", () => this.id, request),
     );
   }
 

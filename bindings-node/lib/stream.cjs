@@ -22,12 +22,15 @@ class TextStream {
   #stopped;
   #stop;
   #onAbort;
+  #openSpan;
+  #span;
 
   /** The whole answer; null until the stream has ended. */
   reply = null;
 
-  constructor(start, finish, signal) {
+  constructor(start, finish, signal, openSpan) {
     this.#start = start;
+    this.#openSpan = openSpan;
     this.#finish = finish;
     this.#signal = signal;
     this.#stopped = new Promise((_, reject) => { this.#stop = reject; });
@@ -54,6 +57,7 @@ class TextStream {
         if (event === undefined) continue;
         const reply = this.#finish(event);
         if (reply) {
+          this.#span?.replied(event.reply ?? event.completion);
           this.reply = reply;
           this.#end();
         }
@@ -62,6 +66,7 @@ class TextStream {
       }
       return { value: undefined, done: true };
     } catch (thrown) {
+      this.#span?.end(thrown);
       this.#end();
       if (this.#signal?.aborted && thrown === this.#signal.reason) throw thrown;
       throw fromNative(thrown);
@@ -84,6 +89,7 @@ class TextStream {
   }
 
   async #fill() {
+    this.#span ??= this.#openSpan();
     this.#native ??= this.#start();
     const events = await Promise.race([this.#native.next(), this.#stopped]);
     if (events === null) this.#end();
@@ -92,6 +98,7 @@ class TextStream {
 
   #end() {
     this.#ended = true;
+    this.#span?.end();
     this.#native?.cancel();
     if (this.#onAbort) this.#signal.removeEventListener("abort", this.#onAbort);
   }

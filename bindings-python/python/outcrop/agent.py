@@ -6,7 +6,7 @@ import concurrent.futures
 import dataclasses
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from . import checks
@@ -14,6 +14,7 @@ from .agent_result import AgentResult, PendingCall
 from .agent_trace import TraceEvent
 from .errors import ValidationException
 from .handle import Handle
+from .telemetry import TurnSpans, turn_spans
 from .tools import ActionGroup, Collaborator, Tool
 
 if TYPE_CHECKING:
@@ -282,53 +283,79 @@ class Agent(Handle):
         raise ValidationException("the turn was closed before its end")
 
     def _events(self, run: _native.AgentRun) -> Iterator[AgentEvent]:
+        spans = turn_spans(self._id, self._name)
         try:
             while (batch := run.next(False)) is not None:
                 for event in json.loads(batch):
+                    spans.saw(event)
                     if "calls" in event:
-                        self._run_calls(run, _calls(event))
+                        self._run_calls(run, _calls(event), spans)
                     elif "delegated" not in event:
                         yield _event(event)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            spans.failed(None, error)
+            raise
         finally:
             run.close()
+            spans.end()
 
     async def _aevents(self, run: _native.AgentRun) -> AsyncIterator[AgentEvent]:
         import asyncio
 
+        spans = turn_spans(self._id, self._name)
         try:
             while (batch := await run.next(True)) is not None:
                 for event in json.loads(batch):
+                    spans.saw(event)
                     if "calls" in event:
-                        await asyncio.gather(*(self._arun(run, call) for call in _calls(event)))
+                        calls = (self._arun(run, call, spans) for call in _calls(event))
+                        await asyncio.gather(*calls)
                     elif "delegated" not in event:
                         yield _event(event)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            spans.failed(None, error)
+            raise
         finally:
             run.close()
+            spans.end()
 
-    def _run_calls(self, run: _native.AgentRun, calls: list[dict[str, Any]]) -> None:
+    def _run_calls(
+        self, run: _native.AgentRun, calls: list[dict[str, Any]], spans: TurnSpans
+    ) -> None:
         """Runs calls, side by side where there are several."""
         if len(calls) == 1:
-            _give(run, calls[0], lambda: _settled(self._start(calls[0])))
+            self._give(run, calls[0], spans)
             return
         with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
-            running = [
-                pool.submit(_give, run, call, lambda call=call: _settled(self._start(call)))
-                for call in calls
-            ]
-            for each in running:
+            for each in [pool.submit(self._give, run, call, spans) for call in calls]:
                 each.result()
 
-    async def _arun(self, run: _native.AgentRun, call: dict[str, Any]) -> None:
+    def _give(self, run: _native.AgentRun, call: dict[str, Any], spans: TurnSpans) -> None:
+        with spans.tool(call) as span:
+            try:
+                outcome = _returned(_settled(self._start(call)))
+            except Exception as error:
+                spans.failed(span, error)
+                outcome = _failed(error)
+        run.give(call["id"], outcome)
+
+    async def _arun(self, run: _native.AgentRun, call: dict[str, Any], spans: TurnSpans) -> None:
         import asyncio
 
-        try:
-            if self._tool(call).is_async:
-                outcome = _returned(await self._start(call))
-            else:
-                # A function that waits must not hold up the loop.
-                outcome = _returned(await asyncio.to_thread(self._start, call))
-        except Exception as error:
-            outcome = _failed(error)
+        with spans.tool(call) as span:
+            try:
+                if self._tool(call).is_async:
+                    outcome = _returned(await self._start(call))
+                else:
+                    # A function that waits must not hold up the loop.
+                    outcome = _returned(await asyncio.to_thread(self._start, call))
+            except Exception as error:
+                spans.failed(span, error)
+                outcome = _failed(error)
         run.give(call["id"], outcome)
 
     def _tool(self, call: Mapping[str, Any]) -> Tool:
@@ -369,14 +396,6 @@ def _settled(value: Any) -> Any:
         return asyncio.run(value)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, value).result()
-
-
-def _give(run: _native.AgentRun, call: Mapping[str, Any], work: Callable[[], Any]) -> None:
-    try:
-        outcome = _returned(work())
-    except Exception as error:
-        outcome = _failed(error)
-    run.give(call["id"], outcome)
 
 
 def _returned(value: Any) -> str:
@@ -462,7 +481,7 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
     for name, member in (("max_seconds", "maxSeconds"), ("max_cost", "maxCost")):
         if arguments[name] is not None:
             limits[member] = checks.real(name, arguments[name])  # type: ignore[assignment]
-    price = arguments["price"]
+    price, policy = arguments["price"], arguments["policy"]
     rules = list(arguments["rules"] or ())
     request = {
         "name": checks.text("name", arguments["name"]),
@@ -486,6 +505,7 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
             if arguments[name] is not None
         },
         "limits": limits,
+        "policy": None if policy is None else checks.text("policy", policy),
         "rules": [_rule(f"rules[{at}]", rule) for at, rule in enumerate(rules)],
         "replace": checks.flag("replace", arguments["replace"]),
     }

@@ -21,6 +21,7 @@ from .requests import Quote, Request, Schema, Stop, ToolChoice, Tools
 from .statistics import EngineStatistics
 from .stream import Stream
 from .tables import record
+from .telemetry import ModelSpan
 from .twins import arguments_of
 
 if TYPE_CHECKING:
@@ -142,13 +143,19 @@ class Model(Handle):
             ModelTimeoutException: The `deadline` passed.
         """
         request = requests.converse_request(**_without_self(locals()))
-        return self._replied(request, json.loads(self._native.converse(request.json, False)))
+        with ModelSpan("chat", self._name, request.json) as span:
+            value = json.loads(self._native.converse(request.json, False))
+            span.replied(value)
+        return self._replied(request, value)
 
     @arguments_of(converse)
     async def aconverse(self, *args: Any, **options: Any) -> Reply:
         """The awaitable twin of :meth:`converse`. Cancelling the task stops the engine."""
         request = requests.converse_request(*args, **options)
-        return self._replied(request, json.loads(await self._native.converse(request.json, True)))
+        with ModelSpan("chat", self._name, request.json) as span:
+            value = json.loads(await self._native.converse(request.json, True))
+            span.replied(value)
+        return self._replied(request, value)
 
     @arguments_of(converse)
     def stream(self, *args: Any, **options: Any) -> Stream[Reply]:
@@ -169,8 +176,10 @@ class Model(Handle):
         reads it stops the engine.
         """
         request = requests.converse_request(*args, **options)
-        events = self._native.stream(request.json)
-        return Stream(events, self.id, lambda value: self._replied(request, value))
+        span = ModelSpan("chat", self._name, request.json)
+        with span.open():
+            events = self._native.stream(request.json)
+        return Stream(events, self.id, lambda value: self._replied(request, value), span)
 
     def generate(
         self,
@@ -204,13 +213,19 @@ class Model(Handle):
         The other arguments and the errors are those of :meth:`converse`.
         """
         request = requests.generate_request(**_without_self(locals()))
-        return self._completed(request, json.loads(self._native.generate(request.json, False)))
+        with ModelSpan("text_completion", self._name, request.json) as span:
+            value = json.loads(self._native.generate(request.json, False))
+            span.replied(value)
+        return self._completed(request, value)
 
     @arguments_of(generate)
     async def agenerate(self, *args: Any, **options: Any) -> Completion:
         """The awaitable twin of :meth:`generate`. Cancelling the task stops the engine."""
         request = requests.generate_request(*args, **options)
-        return self._completed(request, json.loads(await self._native.generate(request.json, True)))
+        with ModelSpan("text_completion", self._name, request.json) as span:
+            value = json.loads(await self._native.generate(request.json, True))
+            span.replied(value)
+        return self._completed(request, value)
 
     @arguments_of(generate)
     def generate_stream(self, *args: Any, **options: Any) -> Stream[Completion]:
@@ -226,8 +241,10 @@ class Model(Handle):
     def agenerate_stream(self, *args: Any, **options: Any) -> Stream[Completion]:
         """The asyncio twin of :meth:`generate_stream`."""
         request = requests.generate_request(*args, **options)
-        events = self._native.generate_stream(request.json)
-        return Stream(events, self.id, lambda value: self._completed(request, value))
+        span = ModelSpan("text_completion", self._name, request.json)
+        with span.open():
+            events = self._native.generate_stream(request.json)
+        return Stream(events, self.id, lambda value: self._completed(request, value), span)
 
     def _replied(self, request: Request, value: Mapping[str, Any]) -> Reply:
         return Reply._from(value, self.id, self._texts, request.parser)

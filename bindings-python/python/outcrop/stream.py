@@ -10,6 +10,7 @@ from typing import Any, Callable, Generic, TypeVar
 from . import _native
 from .handle import Handle
 from .replies import block_text
+from .telemetry import ModelSpan
 
 Answer = TypeVar("Answer")
 
@@ -23,11 +24,16 @@ class Stream(Iterator[str], AsyncIterator[str], Handle, Generic[Answer]):
     """
 
     def __init__(
-        self, native: _native.Stream, model: str, finish: Callable[[Mapping[str, Any]], Answer]
+        self,
+        native: _native.Stream,
+        model: str,
+        finish: Callable[[Mapping[str, Any]], Answer],
+        span: ModelSpan,
     ) -> None:
         self._native = native
         self._model = model
         self._finish = finish
+        self._span = span
         self._deltas: deque[str] = deque()
         self._started = False
         self._ended = False
@@ -46,6 +52,7 @@ class Stream(Iterator[str], AsyncIterator[str], Handle, Generic[Answer]):
         self._ended = True
         self._deltas.clear()
         self._native.close()
+        self._span.end()
 
     async def aclose(self) -> None:
         """The awaitable twin of :meth:`close`."""
@@ -64,20 +71,24 @@ class Stream(Iterator[str], AsyncIterator[str], Handle, Generic[Answer]):
                 if text:
                     self._deltas.append(text)
             elif "reply" in event or "completion" in event:
-                self._reply = self._finish(event.get("reply") or event["completion"])
+                value = event.get("reply") or event["completion"]
+                self._span.replied(value)
+                self._reply = self._finish(value)
                 self._ended = True
 
     def _fetch(self) -> None:
         try:
             self._take(self._native.next(False))
-        except BaseException:
+        except BaseException as error:
+            self._span.end(error)
             self.close()
             raise
 
     async def _afetch(self) -> None:
         try:
             self._take(await self._native.next(True))
-        except BaseException:
+        except BaseException as error:
+            self._span.end(error)
             self.close()
             raise
 
