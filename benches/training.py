@@ -3,8 +3,8 @@
 usage: training.py [SHAPE ...]      default: llama-5m llama-25m
 
 One step is forward, backward, clipping and AdamW of all weights, of 8 sequences of 256 tokens, in F32
-on two threads; the two take turns in one run. `memory_ratio` is PyTorch's largest memory, its
-libraries included, by Outcrop's.
+on two threads; all take turns in one run. `bfloat16` is Outcrop with products of that precision.
+`memory_ratio` is PyTorch's largest memory, its libraries included, by Outcrop's.
 """
 
 import json
@@ -61,20 +61,22 @@ def measure(name: str, binary: Path) -> dict:
         arguments = [str(config), *map(str, (SEQUENCES, TOKENS, THREADS))]
         line = {"bench": "training", "shape": name, "unit": "tokens/s"}
         ours = Side([str(binary), *arguments])
+        rounded = Side([str(binary), *arguments, "bfloat16"])
         try:
             theirs = Side([sys.executable, str(HERE / "torch_training_peer.py"), *arguments])
         except RuntimeError as error:
             return {**line, "peer_error": str(error)}
         end = time.monotonic() + SECONDS
         while time.monotonic() < end or len(ours.seconds) < 4:
-            for side in (ours, theirs):
+            for side in (ours, rounded, theirs):
                 side.step()
                 # A peer that spins while it waits for more work must not do so in the other's time.
                 time.sleep(0.1)
-        mine, peer = ours.end(), theirs.end()
+        mine, fast, peer = ours.end(), rounded.end(), theirs.end()
         tokens = SEQUENCES * TOKENS
         return {**line, "outcrop": round(tokens / mine), "torch": round(tokens / peer),
-                "ratio": round(peer / mine, 3), "outcrop_mb": ours.memory, "torch_mb": theirs.memory,
+                "ratio": round(peer / mine, 3), "bfloat16": round(tokens / fast),
+                "bfloat16_ratio": round(peer / fast, 3), "outcrop_mb": ours.memory, "torch_mb": theirs.memory,
                 "memory_ratio": round(theirs.memory / ours.memory, 2),
                 "repetitions": len(ours.seconds) - 1}
 
