@@ -243,7 +243,7 @@ export interface FineTuneOptions extends CallOptions {
   name: string;
   /** Data to measure the loss on, in the same forms as the training data. */
   validation?: string | null;
-  /** `lora` (default) trains a low-rank adapter, `full` all weights. */
+  /** `lora` trains a low-rank adapter, `full` all weights. Default: `lora`, and `full` of an embedding model. */
   method?: "lora" | "full" | null;
   /**
    * What products are computed in: `float32` (default), or `bfloat16` with sums in F32, which AMX multiplies
@@ -272,6 +272,8 @@ export interface FineTuneOptions extends CallOptions {
   earlyStoppingPatience?: number | null;
   /** The longest example, in tokens. Default: 2048, or what the model takes. */
   maxTokens?: number | null;
+  /** What cosines are divided by where an embedding model is trained. Default 0.05. */
+  temperature?: number | null;
   /** Of the order of the examples, the adapter's start and what is dropped. Default 0. */
   seed?: number | null;
   /** Steps between checkpoints. Default: every half a minute. */
@@ -299,7 +301,7 @@ export interface LogSource {
 }
 
 /** How {@link Session.distill} trains. `validation` are the prompts that the models are compared on. */
-export interface DistillOptions extends FineTuneOptions {
+export interface DistillOptions extends Omit<FineTuneOptions, "temperature"> {
   /** The model that answers: any that chats, a registered remote one included. */
   teacher: string;
   /** The model that is trained: an id, an ARN or a folder. */
@@ -424,7 +426,19 @@ export interface TrainingStep {
 /** How {@link TrainingJob.wait} waits. */
 export interface TrainingWaitOptions extends CallOptions {
   /** Told how far the job is, a few times a second. */
-  onProgress?: (status: TrainingStatus) => void;
+  onProgress?: (progress: TrainingProgress) => void;
+}
+
+/** How far a training job is, as whoever waits for it is told. */
+export interface TrainingProgress extends TrainingStatus {
+  /** Seconds that its training has left; null before a step was seen. */
+  secondsLeft: number | null;
+}
+
+/** What happened to a training job since the event before. */
+export interface TrainingEvent extends TrainingProgress {
+  /** The steps that were made. */
+  newSteps: TrainingStep[];
 }
 
 /**
@@ -443,6 +457,8 @@ export class TrainingJob {
   status(): Promise<TrainingStatus>;
   /** Its steps so far. */
   metrics(): Promise<TrainingStep[]>;
+  /** What happens to it, until it ends: its steps as they are made, and each change of its status. */
+  events(options?: CallOptions): AsyncGenerator<TrainingEvent, void>;
   /** Of a distillation that has ended, how teacher and student compare; else null. */
   report(): Promise<DistillationReport | null>;
   /**
@@ -540,7 +556,7 @@ export class Session {
   /**
    * Starts training a model on one's own data, in the background. `trainingData` is a `.jsonl` file, a
    * folder of them or an `s3://` URI; a line is `{"prompt", "completion"}`, `{"messages"}` in Converse's
-   * form, or `{"input"}`. Every line is read, and the memory is estimated, before the job starts. The
+   * form, or `{"input"}`; of an embedding model `{"anchor", "positive"}`, with `negative` or without. Every line is read, and the memory is estimated, before the job starts. The
    * same data, options and seed give the same weights, to the byte.
    *
    * @throws OutcropError `ValidationException` for bad lines, each with its number, an option that cannot

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import outcrop
 from outcrop.aws.face import AwsFace
+from outcrop.customization import CustomizationFace
 
 HEAD = """# Python reference
 
@@ -93,7 +94,8 @@ def members(kind: type) -> list[str]:
             out.append(f"- `{field.name}: {field.type}`. {docs.get(field.name, '')}")
     elif docs:
         out += [f"- `{name}`. {doc}" for name, doc in docs.items()]
-    own = {**vars(AwsFace), **vars(kind)} if issubclass(kind, AwsFace) else dict(vars(kind))
+    faces = [face for face in (AwsFace, CustomizationFace) if issubclass(kind, face)]
+    own = {name: value for face in [*faces, kind] for name, value in vars(face).items()}
     for name, value in own.items():
         if name.startswith("_"):
             continue

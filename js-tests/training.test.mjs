@@ -32,6 +32,20 @@ test("a job trains and its model opens", async () => {
   await assert.rejects(job.stop(), { name: "ConflictException" });
 });
 
+test("events give each step once and end with the job", async () => {
+  const session = openSession();
+  const job = await session.fineTune(fixture("llama3"), write(16), { name: "advisor", batchSize: 4 });
+  const [steps, statuses] = [[], []];
+  for await (const event of job.events()) {
+    steps.push(...event.newSteps.map(({ step }) => step));
+    statuses.push(event.status);
+  }
+  assert.deepEqual(steps, Array.from({ length: 12 }, (_, i) => i + 1));
+  assert.equal(statuses.at(-1), "Completed");
+  const stopped = job.events({ signal: AbortSignal.abort() });
+  await assert.rejects(stopped.next(), { name: "AbortError" });
+});
+
 test("what is wrong is told before the job starts", async () => {
   const session = openSession();
   const data = write(2);
@@ -78,6 +92,24 @@ test("a tokenizer and a new model are made of text", async () => {
   const made = await session.trainTokenizer(text, join(folder, "new"), { vocabSize: 300, model });
   assert.ok(made.vocabSize <= 300 && made.parameters > 0 && made.tokens < made.bytes);
   const opened = await session.model(made.folder);
-  assert.equal(opened.detokenize(opened.tokenize("overdraft fee: Ω")), "overdraft fee: Ω");
+  const ids = await opened.tokenize("overdraft fee: Ω");
+  assert.equal(await opened.detokenize(ids), "overdraft fee: Ω");
   await assert.rejects(session.trainTokenizer(text, join(folder, "new")), { name: "ConflictException" });
+});
+
+test("an embedding model learns pairs", async () => {
+  const session = openSession();
+  const topics = {
+    "wire money abroad": "A transfer costs 30 euros.", "replace a lost card": "A new one is sent.",
+    "close my account": "It ends after notice.", "pay in a cheque": "Drafts are credited.",
+  };
+  const data = join(temporaryFolder(), "pairs.jsonl");
+  const lines = Object.entries(topics).flatMap(([topic, positive]) =>
+    [`How do I ${topic}?`, `I want to ${topic}.`].map((anchor) => JSON.stringify({ anchor, positive })));
+  writeFileSync(data, lines.join("\n"));
+  const options = { name: "finder", epochs: 30, batchSize: 8, learningRate: 2e-3, temperature: 0.1 };
+  const job = await (await session.fineTune(fixture("bert_minilm"), data, options)).wait();
+  const steps = await job.metrics();
+  assert.ok(steps.at(-1).loss < 0.5 * steps[0].loss);
+  assert.equal((await job.model()).info.kind, "embedding");
 });

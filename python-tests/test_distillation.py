@@ -82,3 +82,20 @@ def test_a_custom_model_of_own_files_runs_by_its_deployment(tmp_path):
         bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier="advisor")
         bedrock.delete_custom_model(modelIdentifier="mine")
         assert bedrock.list_custom_models()["modelSummaries"] == []
+
+
+def test_an_embedding_model_learns_pairs(tmp_path):
+    topics = {"wire money abroad": "A transfer costs 30 euros.", "replace a lost card": "A new one is sent.",
+              "close my account": "It ends after notice.", "pay in a cheque": "Drafts are credited."}
+    lines = [{"anchor": form.format(topic), "positive": passage}
+             for topic, passage in topics.items() for form in ("How do I {}?", "I want to {}.")]
+    with outcrop.Session(tmp_path / "home", offline=True) as session:
+        data = write(tmp_path / "pairs.jsonl", lines)
+        job = session.fine_tune(FIXTURES / "bert_minilm", data, "finder", epochs=30, batch_size=8,
+                                learning_rate=2e-3, temperature=0.1).wait()
+        assert job.metrics[-1].loss < 0.5 * job.metrics[0].loss
+        queries = job.model.embed([f"Can I {topic} today?" for topic in topics])
+        passages = job.model.embed(list(topics.values()))
+        assert ((queries @ passages.T).argmax(axis=1) == range(4)).all()
+        with pytest.raises(outcrop.errors.ValidationException, match="expected full"):
+            session.fine_tune(FIXTURES / "bert_minilm", data, "other", method="lora")

@@ -15,6 +15,7 @@ const TRAINING_OPTIONS = [
   "decay", "loraRank", "loraAlpha", "loraDropout", "targetModules", "earlyStoppingPatience", "maxTokens",
   "seed", "checkpointEvery", "output", "signal",
 ];
+const FINE_TUNE_OPTIONS = ["temperature", ...TRAINING_OPTIONS];
 const DISTILL_OPTIONS = [
   "teacher", "student", "prompts", "invocationLogs", "maxResponseTokens", "teacherPrice",
   "studentPrice", ...TRAINING_OPTIONS,
@@ -58,6 +59,7 @@ function trainingOf(given) {
       warmup_steps: count(given, "warmupSteps"),
       decay: optional(choice, "decay", given.decay, ["cosine", "linear", "constant"]),
       seed: count(given, "seed"),
+      temperature: optional(real, "temperature", given.temperature),
       precision: optional(choice, "precision", given.precision, ["float32", "bfloat16"]),
       early_stopping: patience === undefined ? undefined : { threshold: 0, patience },
     }),
@@ -69,7 +71,7 @@ function trainingOf(given) {
 
 /** A `FineTuneRequest` as JSON. */
 function fineTuneRequest(baseModel, trainingData, options) {
-  const given = checkOptions(object("options", options), TRAINING_OPTIONS, "fineTune");
+  const given = checkOptions(object("options", options), FINE_TUNE_OPTIONS, "fineTune");
   return JSON.stringify(compact({
     base_model: text("baseModel", baseModel),
     training_data: place("trainingData", trainingData),
@@ -163,6 +165,18 @@ function reportOf(report) {
   };
 }
 
+/** Tells from each look at a job how many seconds its training has left, once a step was seen. */
+function timeLeft() {
+  let first;
+  return ({ step, steps }) => {
+    if (!steps) return null;
+    first ??= { step, at: performance.now() };
+    const made = step - first.step;
+    if (made <= 0) return null;
+    return ((performance.now() - first.at) / 1000 / made) * (steps - step);
+  };
+}
+
 /** A job that trains a model. */
 class TrainingJob {
   #native;
@@ -201,14 +215,32 @@ class TrainingJob {
     if (!absent(onProgress) && typeof onProgress !== "function") {
       throw wrong("onProgress", "a function", onProgress);
     }
+    const left = timeLeft();
     for (;;) {
       if (signal?.aborted) throw signal.reason;
       const now = await this.status();
-      onProgress?.(now);
+      onProgress?.({ ...now, secondsLeft: left(now) });
       if (now.status === "Failed") {
         throw new OutcropError("ModelErrorException", `job ${this.name}: ${now.failure}`);
       }
       if (!AT_WORK.includes(now.status)) return this;
+      await new Promise((done) => { setTimeout(done, LOOK); });
+    }
+  }
+
+  async *events(options) {
+    const signal = signalOf(checkOptions(options, ["signal"], "events"), "events");
+    const left = timeLeft();
+    let [seen, told] = [0, ""];
+    for (;;) {
+      if (signal?.aborted) throw signal.reason;
+      const now = await this.status();
+      const steps = await this.metrics();
+      const newSteps = steps.slice(seen);
+      const looked = JSON.stringify(now);
+      if (looked !== told || newSteps.length > 0) yield { ...now, secondsLeft: left(now), newSteps };
+      [seen, told] = [steps.length, looked];
+      if (!AT_WORK.includes(now.status)) return;
       await new Promise((done) => { setTimeout(done, LOOK); });
     }
   }

@@ -253,10 +253,13 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
         training["early_stopping"] = {"threshold": 0.0, "patience": patience}
     wanted: dict[str, Any] = {
         "name": checks.text("name", given["name"]),
-        "method": checks.choice("method", given["method"], METHODS),
         "lora": lora,
         "training": training,
     }
+    if given["method"] is not None:
+        wanted["method"] = checks.choice("method", given["method"], METHODS)
+    if "temperature" in given:
+        training["temperature"] = checks.real("temperature", given["temperature"])
     for field in ("validation", "output"):
         if given[field] is not None:
             wanted[field] = checks.place(field, given[field])

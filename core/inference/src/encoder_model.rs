@@ -16,10 +16,10 @@ use crate::dense::Precision;
 use crate::encoder::EncoderBatch;
 use crate::encoder_loader;
 use crate::pair_prompt::PairPrompt;
-use crate::pooling::Pooling;
+use crate::pooling::{Pooling, PoolingMode};
 use crate::prompts::Prompts;
 use crate::score_head::ScoreHead;
-use crate::sentence_transformers::Modules;
+use crate::sentence_transformers::{Modules, Step};
 use crate::tokenizer::Tokenizer;
 
 /// Texts that are tokenised before their passes.
@@ -110,6 +110,30 @@ impl EncoderModel {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.0.tokenizer
+    }
+
+    /// The tokens of a text behind the prompt of that name, as the model reads them.
+    ///
+    /// # Errors
+    /// `ValidationException` for more tokens than the model reads, or a prompt that it does not have.
+    pub fn text_ids(&self, prompt: &str, text: &str) -> Result<Vec<u32>> {
+        let prompt = self.0.prompts.choose(Some(prompt))?;
+        Ok(self.0.text_input(0, prompt, text, false)?.ids)
+    }
+
+    /// How its texts' vectors are pooled, where that is by one mode over all tokens, and nothing but
+    /// scaling to length 1 follows.
+    pub fn plain_pooling(&self) -> Option<PoolingMode> {
+        let Purpose::Embed { pooling, modules } = &self.0.purpose else {
+            return None;
+        };
+        let is_scaling = |step: &Step| matches!(step, Step::Normalize);
+        match &pooling.modes[..] {
+            [mode] if pooling.includes_prompt && modules.steps.iter().all(is_scaling) => {
+                Some(*mode)
+            }
+            _ => None,
+        }
     }
 
     /// The last layer's vectors of one text's tokens `(tokens, hidden)`, special tokens included;

@@ -7,8 +7,8 @@ use outcrop_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::dataset::Example;
 use crate::random::mixed;
+use crate::trainable::Trainable;
 use crate::trainer::{Progress, Trainer};
 
 #[derive(Serialize, Deserialize)]
@@ -21,10 +21,10 @@ struct Header {
     has_best: bool,
 }
 
-impl Trainer {
+impl<M: Trainable> Trainer<M> {
     /// The trainer as it is, to be taken up by [`Trainer::resume`].
     pub fn checkpoint(&self) -> Vec<u8> {
-        let values = &self.decoder.trained_parameters().values;
+        let values = &self.model.trained_parameters().values;
         let header = Header {
             job: self.job(),
             progress: self.progress,
@@ -81,7 +81,7 @@ impl Trainer {
             }
             rest = others;
         };
-        read(self.decoder.trained_values());
+        read(self.model.trained_values());
         read(&mut self.optimizer.means);
         read(&mut self.optimizer.squares);
         self.best = header.has_best.then(|| vec![0.0; count]);
@@ -92,7 +92,7 @@ impl Trainer {
     }
 
     fn gradient_count(&self) -> usize {
-        self.decoder.trained_parameters().values.len()
+        self.model.trained_parameters().values.len()
     }
 
     /// A number of what must not change between two runs of one job.
@@ -103,14 +103,10 @@ impl Trainer {
             .to_string()
             .bytes()
             .for_each(|byte| add(u64::from(byte)));
-        for Example { ids, learned } in &self.examples {
-            add(ids.len() as u64);
-            ids.iter().for_each(|id| add(u64::from(*id)));
-            learned
-                .iter()
-                .for_each(|range| add((range.start ^ range.end << 32) as u64));
+        for example in &self.examples {
+            M::digest(example, &mut add);
         }
-        for tensor in &self.decoder.trained_parameters().tensors {
+        for tensor in &self.model.trained_parameters().tensors {
             tensor.name.bytes().for_each(|byte| add(u64::from(byte)));
             add(tensor.range.end as u64);
         }

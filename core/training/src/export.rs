@@ -15,17 +15,8 @@ impl Decoder {
     /// The files of the whole model: `config.json` and `model.safetensors`, in F32, an adapter's changes
     /// added to the weights. What else a folder holds, the tokenizer above all, is the base's own.
     pub fn model_files(&self, pool: &Pool, base: &Checkpoint) -> Vec<NamedFile> {
-        let mut config = match base.config() {
-            ModelSource::HuggingFace { config, .. } => config.clone(),
-            ModelSource::Gguf { .. } => Value::Null,
-        };
-        for name in ["torch_dtype", "dtype"] {
-            if let Some(dtype) = config.get_mut(name) {
-                *dtype = json!("float32");
-            }
-        }
         vec![
-            ("config.json", pretty(&config)),
+            ("config.json", config_of(base)),
             ("model.safetensors", to_safetensors(&self.merged(pool))),
         ]
     }
@@ -74,6 +65,46 @@ impl Decoder {
         }
         merged
     }
+}
+
+/// The files of an encoder that embeds, as a sentence-transformers folder holds them beside its base's
+/// other files: those that tell how vectors are pooled are written where the base has none.
+pub(crate) fn encoder_files(parameters: &Parameters, base: &Checkpoint) -> Vec<NamedFile> {
+    let mut files = vec![("config.json", config_of(base))];
+    let module = |number: usize, kind: &str, path: &str| {
+        let kind = format!("sentence_transformers.models.{kind}");
+        json!({"idx": number, "name": number.to_string(), "path": path, "type": kind})
+    };
+    if !base.path().join("modules.json").exists() {
+        let modules = json!([
+            module(0, "Transformer", ""),
+            module(1, "Pooling", "1_Pooling"),
+            module(2, "Normalize", "2_Normalize"),
+        ]);
+        let width = match base.config() {
+            ModelSource::HuggingFace { config, .. } => config["hidden_size"].clone(),
+            ModelSource::Gguf { .. } => Value::Null,
+        };
+        let pooling = json!({"word_embedding_dimension": width, "pooling_mode_mean_tokens": true});
+        files.push(("1_Pooling/config.json", pretty(&pooling)));
+        files.push(("modules.json", pretty(&modules)));
+    }
+    files.push(("model.safetensors", to_safetensors(parameters)));
+    files
+}
+
+/// The base's configuration, of weights in F32.
+fn config_of(base: &Checkpoint) -> Vec<u8> {
+    let mut config = match base.config() {
+        ModelSource::HuggingFace { config, .. } => config.clone(),
+        ModelSource::Gguf { .. } => Value::Null,
+    };
+    for name in ["torch_dtype", "dtype"] {
+        if let Some(dtype) = config.get_mut(name) {
+            *dtype = json!("float32");
+        }
+    }
+    pretty(&config)
 }
 
 pub(crate) fn pretty(value: &Value) -> Vec<u8> {

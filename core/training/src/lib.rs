@@ -1,9 +1,11 @@
-//! Fine-tuning and distillation: data set, backward pass, LoRA, optimizer, checkpoint.
+//! Fine-tuning and distillation of decoders, contrastive training of encoders: data set, backward pass,
+//! LoRA, optimizer, checkpoint.
 
 mod batch;
 mod checkpoint;
 mod dataset;
 mod decoder;
+mod encoder;
 mod export;
 mod layers;
 mod memory;
@@ -14,11 +16,13 @@ mod random;
 mod safetensors;
 mod schedule;
 mod tokenizer;
+mod trainable;
 mod trainer;
 
 pub use batch::{Batch, NO_TARGET};
-pub use dataset::{BadLine, Example, Reader, all_good};
+pub use dataset::{BadLine, Example, Reader, Side, all_good, read_pairs};
 pub use decoder::{Decoder, DropoutKey, LowRankOptions, Room, Trained};
+pub use encoder::{EncoderRoom, Pair, SentenceEncoder};
 pub use export::NamedFile;
 pub use memory::{MemoryPlan, available_memory};
 pub use optimizer::{AdamW, AdamWOptions};
@@ -28,4 +32,5 @@ pub use random::Random;
 pub use safetensors::to_safetensors;
 pub use schedule::{Decay, Schedule};
 pub use tokenizer::{TokenizerOptions, TrainedTokenizer, train_tokenizer};
+pub use trainable::{StepLoss, Trainable};
 pub use trainer::{StepMetrics, Trainer};

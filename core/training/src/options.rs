@@ -76,6 +76,17 @@ pub struct TrainingOptions {
     /// before there was a choice go on.
     #[serde(skip_serializing_if = "Precision::is_default")]
     pub precision: Precision,
+    /// What cosines are divided by where an embedding model is trained: the lower, the more the nearest
+    /// wrong text counts (0.05). The default is not written either.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub temperature: f32,
+}
+
+/// The temperature where nothing is said.
+const TEMPERATURE: f32 = 0.05;
+
+fn is_usual(temperature: &f32) -> bool {
+    *temperature == TEMPERATURE
 }
 
 impl Default for TrainingOptions {
@@ -95,6 +106,7 @@ impl Default for TrainingOptions {
             early_stopping: None,
             recompute: None,
             precision: Precision::default(),
+            temperature: TEMPERATURE,
         }
     }
 }
@@ -124,6 +136,12 @@ impl TrainingOptions {
             let got = self.learning_rate;
             return Err(Error::validation(format!(
                 "learning_rate: expected above 0, got {got}"
+            )));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            let got = self.temperature;
+            return Err(Error::validation(format!(
+                "temperature: expected above 0, got {got}"
             )));
         }
         let threshold = self.early_stopping.map_or(0.0, |e| e.threshold as f32);

@@ -1,6 +1,6 @@
 //! Training step by step: the order of the examples, passes, the optimiser, evaluation.
 //!
-//! A trainer is a function of its decoder, examples, options and the number of steps made: nothing of
+//! A trainer is a function of its model, examples, options and the number of steps made: nothing of
 //! it depends on time, threads or what else the machine does. What it is at any step can be written
 //! down and taken up again ([`Trainer::checkpoint`]).
 
@@ -8,14 +8,12 @@ use outcrop_api::{Error, Result};
 use outcrop_tensor::Pool;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
-use crate::dataset::Example;
-use crate::decoder::{Decoder, DropoutKey, Room};
-use crate::memory::MemoryPlan;
+use crate::decoder::Decoder;
 use crate::optimizer::{AdamW, AdamWOptions};
 use crate::options::TrainingOptions;
 use crate::random::Random;
 use crate::schedule::Schedule;
+use crate::trainable::{StepLoss, Trainable};
 
 /// What a step was.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,35 +44,35 @@ pub(crate) struct Progress {
     pub is_stopped: bool,
 }
 
-/// A decoder in training.
+/// A model in training: a decoder, unless another is named.
 #[derive(Debug)]
-pub struct Trainer {
-    pub(crate) decoder: Decoder,
+pub struct Trainer<M: Trainable = Decoder> {
+    pub(crate) model: M,
     pub(crate) optimizer: AdamW,
     pub(crate) options: TrainingOptions,
     pub(crate) progress: Progress,
     /// The weights of the best evaluation, where training may stop early.
     pub(crate) best: Option<Vec<f32>>,
-    pub(crate) examples: Vec<Example>,
-    validation: Vec<Example>,
+    pub(crate) examples: Vec<M::Example>,
+    validation: Vec<M::Example>,
     /// An epoch and the order of its examples.
     order: Option<(usize, Vec<usize>)>,
     gradients: Vec<f32>,
-    room: Room,
+    room: M::Room,
 }
 
-impl Trainer {
+impl<M: Trainable> Trainer<M> {
     /// A trainer at its first step. `available` is the memory that it may use, in bytes, beside what
-    /// the decoder holds; none: any.
+    /// the model holds; none: any.
     ///
     /// # Errors
     /// `ValidationException` for options that cannot be followed, for no examples, for an early stop
     /// without validation examples, for an example beyond the model's context, and where the memory
     /// does not suffice.
     pub fn new(
-        mut decoder: Decoder,
+        mut model: M,
         options: TrainingOptions,
-        (examples, validation): (Vec<Example>, Vec<Example>),
+        (examples, validation): (Vec<M::Example>, Vec<M::Example>),
         available: Option<u64>,
     ) -> Result<Self> {
         options.check()?;
@@ -88,19 +86,8 @@ impl Trainer {
                 "early_stopping: expected validation examples, got none",
             ));
         }
-        if let Some(low_rank) = &options.low_rank {
-            decoder.add_low_rank(low_rank.clone(), options.seed)?;
-        }
-        let lengths = examples.iter().chain(&validation).map(|e| e.ids.len());
-        let longest = lengths.max().unwrap_or(0);
-        let context = decoder.config().context_length;
-        if longest > context {
-            return Err(Error::validation(format!(
-                "training data: expected examples of at most {context} tokens, got one of {longest}"
-            )));
-        }
-        let plan = MemoryPlan::new(&decoder, &options, longest, available)?;
-        let count = decoder.trained_parameters().values.len();
+        let room = model.prepare(&options, [&examples, &validation], available)?;
+        let count = model.trained_parameters().values.len();
         let clip = options.max_gradient_norm;
         let optimizer = AdamWOptions {
             weight_decay: options.weight_decay,
@@ -110,28 +97,28 @@ impl Trainer {
         Ok(Self {
             optimizer: AdamW::new(optimizer, count),
             gradients: vec![0.0; count],
-            room: Room::new(plan.recompute, options.precision),
+            room,
             progress: Progress::default(),
             best: None,
             order: None,
-            decoder,
+            model,
             options,
             examples,
             validation,
         })
     }
 
-    /// The decoder as it is now.
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    /// The model as it is now.
+    pub fn model(&self) -> &M {
+        &self.model
     }
 
-    /// The decoder at the end: with the best weights where they were kept.
-    pub fn into_decoder(mut self) -> Decoder {
+    /// The model at the end: with the best weights where they were kept.
+    pub fn into_model(mut self) -> M {
         if let Some(best) = self.best {
-            self.decoder.trained_values().copy_from_slice(&best);
+            self.model.trained_values().copy_from_slice(&best);
         }
-        self.decoder
+        self.model
     }
 
     /// All steps, if training does not stop early.
@@ -177,32 +164,12 @@ impl Trainer {
     /// that the model does not have.
     pub fn advance(&mut self, pool: &Pool) -> Result<StepMetrics> {
         let step = self.progress.step;
-        let chosen: Vec<&Example> = self
-            .examples_of(step)
-            .into_iter()
-            .map(|index| &self.examples[index])
-            .collect();
-        let passes = passes(&chosen, self.options.pass_tokens);
-        let learned: usize = passes.iter().map(Batch::learned).sum();
-        let scale = 1.0 / learned.max(1) as f32;
+        let chosen = self.examples_of(step);
+        let chosen: Vec<&M::Example> = chosen.iter().map(|i| &self.examples[*i]).collect();
         pool.run_chunks(&mut self.gradients, 1 << 15, |_, part| part.fill(0.0));
-        let mut sum = 0.0;
-        for (part, batch) in (0..).zip(&passes) {
-            let key = DropoutKey {
-                seed: self.options.seed,
-                step: step as u64,
-                part,
-            };
-            let (gradients, room) = (&mut self.gradients, &mut self.room);
-            sum += self.decoder.loss_and_gradients(
-                pool,
-                batch,
-                (scale, Some(key)),
-                gradients,
-                room,
-            )?;
-        }
-        let loss = sum / learned.max(1) as f64;
+        let (gradients, room) = (&mut self.gradients, &mut self.room);
+        let at = (&self.options, step);
+        let StepLoss { loss, tokens } = self.model.step(pool, &chosen, at, gradients, room)?;
         if !loss.is_finite() {
             return Err(Error::model(format!(
                 "training went astray at step {}: its loss is {loss}; expected a lower learning_rate \
@@ -212,7 +179,7 @@ impl Trainer {
             )));
         }
         let learning_rate = self.schedule().at(step);
-        let weights = self.decoder.trained_values();
+        let weights = self.model.trained_values();
         let norm = self
             .optimizer
             .step(pool, weights, &self.gradients, learning_rate);
@@ -223,7 +190,7 @@ impl Trainer {
             loss,
             learning_rate,
             gradient_norm: norm,
-            tokens: passes.iter().map(|batch| batch.ids.len()).sum(),
+            tokens,
             validation_loss: self.evaluate_if_due(pool)?,
         })
     }
@@ -253,7 +220,7 @@ impl Trainer {
             if is_better {
                 self.progress.best = Some(loss);
                 self.progress.worse = 0;
-                let values = &self.decoder.trained_parameters().values;
+                let values = &self.model.trained_parameters().values;
                 self.best.get_or_insert_default().clone_from(values);
             } else {
                 self.progress.worse += 1;
@@ -263,32 +230,13 @@ impl Trainer {
         Ok(Some(loss))
     }
 
-    /// The mean loss of the validation examples' learned tokens; 0 where there are none.
+    /// The mean loss of the validation examples; 0 where there are none.
     ///
     /// # Errors
     /// As [`Trainer::advance`].
     pub fn evaluate(&mut self, pool: &Pool) -> Result<f64> {
-        let all: Vec<&Example> = self.validation.iter().collect();
-        let (mut sum, mut learned) = (0.0, 0);
-        for batch in passes(&all, self.options.pass_tokens) {
-            learned += batch.learned();
-            sum += self.decoder.loss(pool, &batch, &mut self.room)?;
-        }
-        Ok(sum / learned.max(1) as f64)
+        let room = &mut self.room;
+        self.model
+            .evaluate(pool, &self.validation, &self.options, room)
     }
-}
-
-/// Packs examples, in their order, into passes of up to `tokens`.
-fn passes(examples: &[&Example], tokens: usize) -> Vec<Batch> {
-    let mut passes: Vec<Batch> = Vec::new();
-    for example in examples {
-        let fits = |batch: &&mut Batch| batch.ids.len() + example.ids.len() <= tokens;
-        if passes.last_mut().filter(fits).is_none() {
-            passes.push(Batch::default());
-        }
-        if let Some(batch) = passes.last_mut() {
-            batch.push(&example.ids, |position| example.is_learned(position));
-        }
-    }
-    passes
 }

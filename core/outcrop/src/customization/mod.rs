@@ -2,12 +2,13 @@
 
 mod data;
 mod distill;
+mod embedding;
 mod handle;
 mod output;
 mod run;
 mod tokenizer;
 
-use outcrop_api::{Error, Result};
+use outcrop_api::{Error, ModelKind, Result};
 use outcrop_governance::Principal;
 use outcrop_models::Resolution;
 use outcrop_training::{LowRankOptions, TrainingOptions};
@@ -64,16 +65,16 @@ pub struct FineTuneRequest {
     /// The validation data, in the same forms.
     #[serde(default)]
     pub validation: Option<String>,
-    /// What is trained.
+    /// What is trained; none: an adapter of a model that chats, all weights of one that embeds.
     #[serde(default)]
-    pub method: Method,
+    pub method: Option<Method>,
     /// The adapter, where one is trained.
     #[serde(default)]
     pub lora: LowRankOptions,
     /// How it is trained.
     #[serde(default)]
     pub training: TrainingOptions,
-    /// The longest example, in tokens; none: as many as the model takes, up to 2048.
+    /// The longest example, or text of a pair, in tokens; none: as many as the model takes, up to 2048.
     #[serde(default)]
     pub max_tokens: Option<usize>,
     /// Steps between checkpoints; none: every half a minute.
@@ -123,7 +124,11 @@ impl Session {
         let principal = Principal::owner();
         let work = blocking(move || {
             let mut options = request.training;
-            options.low_rank = (request.method == Method::Lora).then_some(request.lora);
+            let method = match request.method {
+                Some(method) => method,
+                None => usual_method(&session, &request.base_model)?,
+            };
+            options.low_rank = (method == Method::Lora).then_some(request.lora);
             let work = Work {
                 base: request.base_model,
                 training: request.training_data,
@@ -158,6 +163,17 @@ impl Session {
         let job = self.resources(&MODEL_CUSTOMIZATION_JOBS).find(identifier)?;
         Ok(CustomizationJob::new(self.clone(), job.id))
     }
+}
+
+/// What is trained of a base where nothing is said.
+///
+/// # Errors
+/// `ResourceNotFoundException` where the base is not on this machine.
+pub(crate) fn usual_method(session: &Session, base: &str) -> Result<Method> {
+    Ok(match run::kind_of_base(session, base)? {
+        ModelKind::Embedding => Method::Full,
+        _ => Method::Lora,
+    })
 }
 
 /// Makes the job of `work` and sets it to work. `draft` has its members of its door.

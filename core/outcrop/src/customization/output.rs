@@ -7,7 +7,7 @@ use outcrop_api::Result;
 use outcrop_inference::Checkpoint;
 use outcrop_store::{copy_file, write_file};
 use outcrop_tensor::Pool;
-use outcrop_training::{Decoder, StepMetrics};
+use outcrop_training::{StepMetrics, Trainable};
 
 use super::data::unreadable;
 use super::distill::DistillationReport;
@@ -34,17 +34,18 @@ const REPLACED: [&str; 2] = ["config.json", "model.safetensors.index.json"];
 pub(super) fn write_model(
     session: &Session,
     id: &str,
-    (decoder, base): (&Decoder, &Checkpoint),
+    (model, base): (&impl Trainable, &Checkpoint),
     pool: &Pool,
 ) -> Result<PathBuf> {
     let folder = session.store().private_folder(MODELS, id)?;
     copy_others(base.path(), &folder)?;
+    copy_modules(base.path(), &folder)?;
     let name = base.path().display().to_string();
-    for (file, bytes) in decoder.adapter_files(&name).into_iter().flatten() {
+    for (file, bytes) in model.adapter(&name).into_iter().flatten() {
         write_file(&folder.join("adapter").join(file), &bytes)?;
     }
     // The configuration last: a folder without it is no model.
-    let mut files = decoder.model_files(pool, base);
+    let mut files = model.files(pool, base);
     files.reverse();
     for (file, bytes) in files {
         write_file(&folder.join(file), &bytes)?;
@@ -97,6 +98,24 @@ fn copy_others(base: &Path, folder: &Path) -> Result<()> {
         if !is_weights && !is_replaced {
             let bytes = std::fs::read(&path).map_err(unreadable(&path))?;
             write_file(&folder.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the modules behind a sentence transformer, which stand in folders of their own.
+fn copy_modules(base: &Path, folder: &Path) -> Result<()> {
+    if !base.join("modules.json").exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(base).map_err(unreadable(base))? {
+        let path = entry.map_err(unreadable(base))?.path();
+        let name = path.file_name().unwrap_or_default();
+        let is_module = name
+            .to_string_lossy()
+            .starts_with(|c: char| c.is_ascii_digit());
+        if path.is_dir() && is_module {
+            copy_folder(&path, &folder.join(name))?;
         }
     }
     Ok(())

@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use outcrop_api::{Error, Result};
+use outcrop_api::{Error, ModelKind, Result};
 use outcrop_governance::Principal;
 use outcrop_inference::Checkpoint;
-use outcrop_models::LoadOptions;
+use outcrop_models::{DEFAULT_READER, LoadOptions};
 use outcrop_store::{Hold, Progress, StoreError, read_sealed, write_sealed};
 use outcrop_tensor::{Pool, give_way};
-use outcrop_training::{Decoder, StepMetrics, Trainer, available_memory};
+use outcrop_training::{
+    Decoder, SentenceEncoder, StepMetrics, Trainable, Trainer, available_memory,
+};
 use serde_json::{Map, Value, json};
 
 use super::distill::{self, Taught};
-use super::{WORK, Work, adopt, data, output};
+use super::{WORK, Work, adopt, data, embedding, output};
 use crate::jobs::Job;
 use crate::registry::now;
 use crate::session::Session;
@@ -28,25 +30,55 @@ const TELL: Duration = Duration::from_millis(500);
 const CHECKPOINT: Duration = Duration::from_secs(30);
 
 /// A trainer at its first step, with the opened base.
-pub(super) struct Prepared {
+pub(super) struct Prepared<M: Trainable = Decoder> {
     pub base: Checkpoint,
-    pub trainer: Trainer,
+    pub trainer: Trainer<M>,
+}
+
+/// The same of whichever kind the base is.
+pub(super) enum Any {
+    Chat(Box<Prepared>),
+    Embedding(Box<Prepared<SentenceEncoder>>),
 }
 
 /// Reads the base and the data, and makes the trainer: everything that can be refused is.
 ///
 /// # Errors
 /// Those of [`Session::fine_tune`].
-pub(super) fn prepare(session: &Session, principal: &Principal, work: &Work) -> Result<Prepared> {
+pub(super) fn prepare(session: &Session, principal: &Principal, work: &Work) -> Result<Any> {
+    let validation: Vec<&str> = work.validation.iter().map(String::as_str).collect();
+    let options = work.options.clone();
+    if kind_of_base(session, &work.base)? == ModelKind::Embedding {
+        let (base, encoder, reader) = embedding::open(session, &work.base)?;
+        let read = |places: &[&str]| {
+            embedding::read(session, principal, (&reader, work.max_tokens), places)
+        };
+        let examples = (read(&[&work.training])?, read(&validation)?);
+        let trainer = Trainer::new(encoder, options, examples, available_memory())?;
+        return Ok(Any::Embedding(Box::new(Prepared { base, trainer })));
+    }
     let base = open_base(session, &work.base)?;
     let decoder = Decoder::load(&base)?;
     let limits = (work.max_tokens, decoder.config().context_length);
     let read = |places: &[&str]| data::read(session, principal, &base, places, limits);
-    let examples = read(&[&work.training])?;
-    let validation: Vec<&str> = work.validation.iter().map(String::as_str).collect();
-    let examples = (examples, read(&validation)?);
-    let trainer = Trainer::new(decoder, work.options.clone(), examples, available_memory())?;
-    Ok(Prepared { base, trainer })
+    let examples = (read(&[&work.training])?, read(&validation)?);
+    let trainer = Trainer::new(decoder, options, examples, available_memory())?;
+    Ok(Any::Chat(Box::new(Prepared { base, trainer })))
+}
+
+/// What the base model is for.
+///
+/// # Errors
+/// `ResourceNotFoundException` where it is not on this machine; `ValidationException` for the quoting
+/// reader, which has no weights of its own.
+pub(crate) fn kind_of_base(session: &Session, name: &str) -> Result<ModelKind> {
+    if session.shelf().resolution(name)?.model == DEFAULT_READER {
+        return Err(Error::validation(format!(
+            "base_model {name}: expected a model with weights of its own, got the quoting reader"
+        )));
+    }
+    let summary = session.shelf().summary(name, &LoadOptions::default())?;
+    Ok(summary.kind)
 }
 
 /// Opens the files of a model that chats.
@@ -55,7 +87,7 @@ pub(super) fn prepare(session: &Session, principal: &Principal, work: &Work) -> 
 /// `ValidationException` where it is of another kind; `ResourceNotFoundException`.
 pub(super) fn open_base(session: &Session, name: &str) -> Result<Checkpoint> {
     let summary = session.shelf().summary(name, &LoadOptions::default())?;
-    if summary.kind != outcrop_api::ModelKind::Chat {
+    if summary.kind != ModelKind::Chat {
         return Err(Error::validation(format!(
             "base_model {name}: expected a model that chats, got one of kind {:?}",
             summary.kind
@@ -102,13 +134,25 @@ fn train(job: &Job) -> Result<Map<String, Value>> {
         details(["InProgress", "NotStarted", "NotStarted"]),
         "Stopping",
     )?;
-    let (prepared, taught) = match &work.distillation {
-        None => (prepare(&job.session, &job.caller.principal, &work)?, None),
+    match &work.distillation {
         Some(_) => match distill::teach(job, &work)? {
-            Some((prepared, taught)) => (prepared, Some(taught)),
-            None => return stopped(job),
+            Some((prepared, taught)) => train_on(job, work, prepared, Some(taught)),
+            None => stopped(job),
         },
-    };
+        None => match prepare(&job.session, &job.caller.principal, &work)? {
+            Any::Chat(prepared) => train_on(job, work, *prepared, None),
+            Any::Embedding(prepared) => train_on(job, work, *prepared, None),
+        },
+    }
+}
+
+/// Makes the steps from the beginning or from the last checkpoint, and writes the model.
+fn train_on<M: Trainable>(
+    job: &Job,
+    work: Work,
+    prepared: Prepared<M>,
+    taught: Option<Taught>,
+) -> Result<Map<String, Value>> {
     let Prepared { base, mut trainer } = prepared;
     job.note(
         details(["Completed", "Completed", "InProgress"]),
@@ -155,7 +199,7 @@ fn wait_for_turn(job: &Job) -> Result<Option<Hold>> {
 
 impl Training<'_> {
     /// Makes the steps; false where the job was stopped.
-    fn run(&mut self, trainer: &mut Trainer, pool: &Pool) -> Result<bool> {
+    fn run<M: Trainable>(&mut self, trainer: &mut Trainer<M>, pool: &Pool) -> Result<bool> {
         self.tell(trainer)?;
         while !trainer.is_done() {
             self.job.session.check()?;
@@ -178,7 +222,7 @@ impl Training<'_> {
     }
 
     /// Tells how far the job is, and gives its status.
-    fn tell(&mut self, trainer: &Trainer) -> Result<String> {
+    fn tell<M: Trainable>(&mut self, trainer: &Trainer<M>) -> Result<String> {
         self.told = Instant::now();
         let members = Map::from_iter([
             ("step".to_owned(), json!(trainer.step())),
@@ -193,15 +237,15 @@ impl Training<'_> {
     }
 
     /// Writes the model and the tables, and makes the model a resource.
-    fn finish(
+    fn finish<M: Trainable>(
         mut self,
-        trainer: Trainer,
+        trainer: Trainer<M>,
         (base, pool): (&Checkpoint, &Pool),
         taught: Option<Taught>,
     ) -> Result<Map<String, Value>> {
         self.tell(&trainer)?;
         let (session, id) = (&self.job.session, &self.job.id);
-        let folder = output::write_model(session, id, (&trainer.into_decoder(), base), pool)?;
+        let folder = output::write_model(session, id, (&trainer.into_model(), base), pool)?;
         if let Some(to) = &self.work.output {
             let to = data::path_of(session, &self.job.caller.principal, to)?;
             output::write_tables(&to, id, &self.steps)?;

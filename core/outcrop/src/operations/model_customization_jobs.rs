@@ -5,7 +5,7 @@ use outcrop_training::{EarlyStopping, LowRankOptions, Precision, TrainingOptions
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Call};
-use crate::customization::{self, Distillation, LogSource, Work};
+use crate::customization::{self, Distillation, LogSource, Method, Work};
 use crate::registry::{Draft, MODEL_CUSTOMIZATION_JOBS, Page, Resource, read_tags};
 
 /// Members that a job is told, and tells again.
@@ -59,10 +59,12 @@ pub(super) fn create(call: &Call) -> Result<Answer> {
     }
     let base = call.required("baseModelIdentifier")?;
     call.model_of(base)?;
+    // A base without files is told of by the job.
+    let usual = customization::usual_method(&call.session, base).unwrap_or_default();
     let work = Work {
         base: base.to_owned(),
         training,
-        options: options(call.input.get("hyperParameters"), &validation)?,
+        options: options(call.input.get("hyperParameters"), &validation, usual)?,
         validation: validation.into_iter().map(str::to_owned).collect(),
         max_tokens: None,
         checkpoint_every: None,
@@ -121,7 +123,7 @@ fn uri(config: &Value) -> Option<&str> {
 }
 
 /// The options that hyper-parameters tell, which are strings, each in its documented range.
-fn options(given: Option<&Value>, validation: &[&str]) -> Result<TrainingOptions> {
+fn options(given: Option<&Value>, validation: &[&str], usual: Method) -> Result<TrainingOptions> {
     let mut given = Parameters(
         given
             .and_then(Value::as_object)
@@ -133,6 +135,7 @@ fn options(given: Option<&Value>, validation: &[&str]) -> Result<TrainingOptions
         batch_size: given.take("batchSize", (1.0, 256.0), 1.0)? as usize,
         learning_rate: given.take("learningRate", (0.0, 1.0), 1e-5)? as f32,
         warmup_steps: given.take("learningRateWarmupSteps", (0.0, 250.0), 5.0)? as usize,
+        temperature: given.take("contrastiveTemperature", (0.001, 10.0), 0.05)? as f32,
         seed: given.take("seed", (0.0, f64::from(u32::MAX)), 0.0)? as u64,
         ..TrainingOptions::default()
     };
@@ -149,7 +152,7 @@ fn options(given: Option<&Value>, validation: &[&str]) -> Result<TrainingOptions
         ..LowRankOptions::default()
     };
     options.low_rank = match given.0.remove("method") {
-        None => Some(low_rank),
+        None => (usual == Method::Lora).then_some(low_rank),
         Some(method) if method == "lora" => Some(low_rank),
         Some(method) if method == "full" => None,
         Some(method) => {
@@ -172,7 +175,7 @@ fn options(given: Option<&Value>, validation: &[&str]) -> Result<TrainingOptions
         Some(name) => Err(Error::validation(format!(
             "hyperParameters.{name}: expected one of epochCount, batchSize, learningRate, \
              learningRateWarmupSteps, earlyStoppingThreshold, earlyStoppingPatience, seed, method, \
-             precision, loraRank, loraAlpha, loraDropout"
+             precision, loraRank, loraAlpha, loraDropout, contrastiveTemperature"
         ))),
         None => Ok(options),
     }

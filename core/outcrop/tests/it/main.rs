@@ -9,6 +9,7 @@ mod custom_models;
 mod customization;
 mod desk;
 mod distillation;
+mod embedding_training;
 mod jobs;
 mod knowledge_base;
 mod knowledge_operations;

@@ -9,6 +9,7 @@
 //! Every line is read before anything is trained, and each bad one is told with its number.
 
 mod line;
+mod pairs;
 
 use std::fmt;
 use std::ops::Range;
@@ -16,6 +17,8 @@ use std::ops::Range;
 use outcrop_api::{Error, Result};
 use outcrop_inference::{ChatTemplate, Tokenizer};
 use serde_json::Value;
+
+pub use pairs::{Side, read_pairs};
 
 /// One sequence, and which of its tokens are learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl Reader<'_> {
 /// # Errors
 /// `ValidationException` naming how many lines are bad, and the first twenty with their reasons; or
 /// that there is no example.
-pub fn all_good((examples, bad): (Vec<Example>, Vec<BadLine>), file: &str) -> Result<Vec<Example>> {
+pub fn all_good<T>((examples, bad): (Vec<T>, Vec<BadLine>), file: &str) -> Result<Vec<T>> {
     if !bad.is_empty() {
         return Err(Error::validation(BadLine::list(&bad, "training data")));
     }

@@ -5,6 +5,7 @@ mod forward;
 mod layout;
 mod low_rank;
 mod room;
+mod train;
 
 use std::ops::Range;
 

@@ -133,6 +133,6 @@ fn each_bad_line_is_told_with_its_number_and_reason() {
     let error = all_good((examples, bad), "train.jsonl").unwrap_err();
     let message = error.message();
     assert!(message.starts_with("9 bad lines") && message.contains("train.jsonl line 4:"));
-    let error = all_good((vec![], vec![]), "train.jsonl").unwrap_err();
+    let error = all_good::<Example>((vec![], vec![]), "train.jsonl").unwrap_err();
     assert!(error.message().contains("at least one example"));
 }

@@ -21,7 +21,7 @@ fn trained() -> Decoder {
     while !trainer.is_done() {
         trainer.advance(&pool).unwrap();
     }
-    trainer.into_decoder()
+    trainer.into_model()
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn train(folder: &Path) {
         // Slower than it is, so that kills fall between steps and within them.
         std::thread::sleep(Duration::from_millis(3));
     }
-    let bits: Vec<u8> = bits(&trainer.into_decoder())
+    let bits: Vec<u8> = bits(&trainer.into_model())
         .iter()
         .flat_map(|bits| bits.to_le_bytes())
         .collect();

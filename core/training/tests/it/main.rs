@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod dataset;
+mod encoder;
 mod export;
 mod golden;
 mod gradients;

@@ -62,7 +62,7 @@ fn run(mut trainer: Trainer, threads: usize) -> (Vec<u64>, Vec<u32>) {
     while !trainer.is_done() {
         losses.push(trainer.advance(&pool).unwrap().loss.to_bits());
     }
-    (losses, bits(&trainer.into_decoder()))
+    (losses, bits(&trainer.into_model()))
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn two_runs_and_any_interruption_end_with_the_same_bits() {
             }
         }
         assert_eq!(losses, expected.0);
-        assert_eq!(bits(&current.into_decoder()), expected.1);
+        assert_eq!(bits(&current.into_model()), expected.1);
     }
 }
 
@@ -169,7 +169,7 @@ fn training_stops_when_validation_no_longer_gets_better_and_keeps_the_best() {
     assert!(trainer.step() < trainer.steps());
     let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[losses.len() - 4], best);
-    let decoder = trainer.into_decoder();
+    let decoder = trainer.into_model();
     let options = TrainingOptions {
         batch_size: 40,
         pass_tokens: 32,
