@@ -39,6 +39,15 @@ impl Isa {
         })
     }
 
+    /// Whether it multiplies tiles, of bfloat16 among others.
+    pub(crate) fn has_tiles(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => true,
+            _ => false,
+        }
+    }
+
     /// All that this machine has, the best last.
     pub(crate) fn available() -> Vec<Isa> {
         #[allow(unused_mut)]

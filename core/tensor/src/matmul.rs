@@ -97,9 +97,7 @@ pub enum Precision {
 fn parts(isa: Isa, precision: Precision) -> Option<usize> {
     match (precision, isa) {
         (Precision::Bfloat16, _) => Some(1),
-        #[cfg(target_arch = "x86_64")]
-        (Precision::Float32, Isa::Amx) => Some(tiles::THREE),
-        (Precision::Float32, _) => None,
+        (Precision::Float32, isa) => isa.has_tiles().then_some(tiles::THREE),
     }
 }
 

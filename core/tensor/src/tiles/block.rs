@@ -34,6 +34,7 @@ pub(super) struct Blocks {
 }
 
 /// Sums of a block that is not whole.
+#[cfg(target_arch = "x86_64")]
 #[repr(C, align(64))]
 struct Own([f32; BLOCK * BLOCK]);
 

@@ -1,6 +1,6 @@
 //! Matrices laid in tiles: the conversion to bfloat16, and the order of the pairs.
 
-use super::{Operand, SIDE, STEPS, THREE, Tile, bf16};
+use super::{Operand, SIDE, STEPS, Tile, bf16};
 use crate::Pool;
 use crate::isa::{Isa, versions};
 use crate::matmul::Matrix;
@@ -125,7 +125,7 @@ fn fill(isa: Isa, part: &Part<'_>, tiles: &mut [Tile]) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         (Isa::Amx, [high, middle, low]) => unsafe {
-            super::avx512::fill::<THREE>(part, [high, middle, low]);
+            super::avx512::fill(part, [high, middle, low]);
         },
         (_, tiles) => fill_with(isa, part, tiles),
     }
