@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use outcrop_api::{ContentBlock, Message, Role};
+use outcrop_api::{ContentBlock, Message, Role, Tool};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -29,7 +29,47 @@ struct Conversation {
     schema_version: Option<String>,
     #[serde(default)]
     system: Option<System>,
+    #[serde(default)]
+    tool_config: ToolConfig,
     messages: Vec<Message>,
+}
+
+/// The tools of a conversation, as Converse declares them.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolConfig {
+    tools: Vec<Declaration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Declaration {
+    tool_spec: ToolSpec,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ToolSpec {
+    name: String,
+    #[serde(default)]
+    description: String,
+    input_schema: InputSchema,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputSchema {
+    json: Value,
+}
+
+impl From<Declaration> for Tool {
+    fn from(Declaration { tool_spec }: Declaration) -> Self {
+        Self {
+            name: tool_spec.name,
+            description: tool_spec.description,
+            input_schema: tool_spec.input_schema.json,
+        }
+    }
 }
 
 /// System text in Converse's form, or plain.
@@ -85,7 +125,7 @@ impl Reader<'_> {
                 Message::text(Role::User, line.prompt),
                 Message::text(Role::Assistant, line.completion),
             ];
-            return self.turns(&messages, line.system.as_deref());
+            return self.turns(&messages, line.system.as_deref(), &[]);
         }
         let prompt = match line.system {
             Some(system) => format!("{system}\n{}", line.prompt),
@@ -113,17 +153,18 @@ impl Reader<'_> {
             }
         };
         check_turns(&line.messages)?;
-        self.turns(&line.messages, system.as_deref())
+        let tools: Vec<Tool> = line.tool_config.tools.into_iter().map(Tool::from).collect();
+        self.turns(&line.messages, system.as_deref(), &tools)
     }
 
     /// A conversation by the chat template: what the assistant says is learned, with what ends it.
-    fn turns(&self, messages: &[Message], system: Option<&str>) -> Read<Example> {
+    fn turns(&self, messages: &[Message], system: Option<&str>, tools: &[Tool]) -> Read<Example> {
         let Some(template) = self.template else {
             return Err("messages: the model has no chat template".to_owned());
         };
         let render = |messages: &[Message], is_prompt: bool| {
             template
-                .render(messages, system, &[], is_prompt, &Map::new())
+                .render(messages, system, tools, is_prompt, &Map::new())
                 .map_err(|error| error.message().to_owned())
         };
         let (mut example, mut done) = (Example::default(), String::new());
@@ -185,7 +226,8 @@ impl Reader<'_> {
     }
 }
 
-/// Refuses turns that do not alternate, that do not end with an answer, or that hold more than text.
+/// Refuses turns that do not alternate, that do not end with an answer, or that hold what a model does
+/// not read or write in them.
 fn check_turns(messages: &[Message]) -> Read<()> {
     for (index, message) in messages.iter().enumerate() {
         let expected = [Role::User, Role::Assistant][index % 2];
@@ -195,9 +237,24 @@ fn check_turns(messages: &[Message]) -> Read<()> {
                 "messages.{index}.role: expected {expected}, got {got}"
             ));
         }
-        let is_text = |block: &ContentBlock| matches!(block, ContentBlock::Text(_));
-        if message.content.is_empty() || !message.content.iter().all(is_text) {
-            return Err(format!("messages.{index}.content: expected blocks of text"));
+        let is_known = |block: &ContentBlock| match message.role {
+            Role::User => matches!(
+                block,
+                ContentBlock::Text(_)
+                    | ContentBlock::SearchResult(_)
+                    | ContentBlock::Document(_)
+                    | ContentBlock::ToolResult(_)
+            ),
+            Role::Assistant => matches!(block, ContentBlock::Text(_) | ContentBlock::ToolUse(_)),
+        };
+        if message.content.is_empty() || !message.content.iter().all(is_known) {
+            let expected = match message.role {
+                Role::User => "text, searchResult, document or toolResult",
+                Role::Assistant => "text or toolUse",
+            };
+            return Err(format!(
+                "messages.{index}.content: expected blocks of {expected}"
+            ));
         }
     }
     match messages.last().map(|message| message.role) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `{"prompt": "…", "completion": "…"}` | the completion |
 //! | `{"messages": [{"role", "content": [{"text"}]}], "system": [{"text"}]}` | every answer of the assistant |
+//! | the same with `toolConfig`, `toolUse`, `toolResult` and `searchResult` | its calls of tools too |
 //! | `{"input": "…"}` or `{"text": "…"}` | all of it |
 //!
 //! Every line is read before anything is trained, and each bad one is told with its number.

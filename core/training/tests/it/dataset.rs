@@ -67,6 +67,40 @@ fn answers_are_learned_with_what_ends_them_and_nothing_else() {
 }
 
 #[test]
+fn calls_of_tools_are_learned_and_their_results_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = include_str!("../../../../training/chat_template.jinja");
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let model = Model {
+        template: ChatTemplate::from_folder(folder.path()).unwrap().unwrap(),
+        ..llama()
+    };
+    let talk = serde_json::json!({
+        "toolConfig": {"tools": [{"toolSpec": {"name": "block_card", "description": "Blocks a card.",
+            "inputSchema": {"json": {"type": "object", "properties": {"id": {"type": "string"}}}}}}]},
+        "messages": [
+            {"role": "user", "content": [{"text": "Block K-1."}]},
+            {"role": "assistant", "content": [
+                {"toolUse": {"toolUseId": "t1", "name": "block_card", "input": {"id": "K-1"}}}]},
+            {"role": "user", "content": [
+                {"toolResult": {"toolUseId": "t1", "content": [{"json": {"state": "blocked"}}]}}]},
+            {"role": "assistant", "content": [{"text": "It is blocked."}]}]});
+    let example = model.one(&talk.to_string());
+    let learned = model.learned(&example);
+    let call = r#"[TOOL_CALLS]block_card[ARGS]{"id": "K-1"}<|end|>"#;
+    assert_eq!(learned, [call, "It is blocked.<|end|>"]);
+    let whole = model.tokenizer.decode(&example.ids, false).unwrap();
+    assert!(
+        whole.contains("block_card: Blocks a card.\n- id (string, optional)")
+            && whole.contains(r#"{"state": "blocked"}"#),
+        "{whole}"
+    );
+    let misplaced = talk.to_string().replace("\"user\"", "\"assistant\"");
+    let (_, bad) = model.reader(500).read("a", &misplaced);
+    assert!(bad[0].reason.contains("messages.0.role"), "{bad:?}");
+}
+
+#[test]
 fn without_a_template_prompts_stand_as_they_are() {
     let model = llama();
     let reader = Reader {

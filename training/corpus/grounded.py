@@ -1,0 +1,136 @@
+"""Questions on numbered passages: the answer is the sentence that holds it and the passage's number."""
+
+from __future__ import annotations
+
+import textwrap
+
+from corpus import facts
+from corpus.draw import Draw
+from corpus.words import ACTORS, FILLERS, NOUNS, OBJECTS, VERBS
+
+# The words of core/knowledge, with which every knowledge base asks.
+INSTRUCTION = (
+    "Answer the question from the numbered search results only. After each claim, name the search results that it "
+    "rests on by their numbers in square brackets, such as [1] or [2][3]. Add nothing that they do not say. If they do "
+    "not answer the question, reply with exactly this sentence: The documents do not answer this question."
+)
+NO_ANSWER = "The documents do not answer this question."
+
+SUFFIXES = ["pdf", "md", "txt", "html", "docx"]
+
+
+class Passage:
+    """A part of a document: its facts, and its text as a search result."""
+
+    def __init__(self, draw: Draw, sentences: int) -> None:
+        self.facts, self.rows = theme(draw, sentences)
+        texts = [fact.text for fact in self.facts]
+        if not self.rows and draw.chance(0.4):
+            for _ in range(draw.count(1, 2)):
+                texts.insert(draw.count(0, len(texts)), draw.any(FILLERS))
+        self.text = self._laid_out(draw, texts)
+        word = draw.any([draw.word(), draw.any(NOUNS), f"{draw.any(NOUNS)}-{draw.any(NOUNS)}"])
+        self.source = f"{word}.{draw.any(SUFFIXES)}"
+        self.title = draw.any([self.source, facts.upper(word.replace("-", " ")), f"{draw.name()} {draw.any(NOUNS).capitalize()}"])
+
+    def _laid_out(self, draw: Draw, texts: list[str]) -> str:
+        """The texts with a heading, as lines of a list or table, or as running text that may be wrapped."""
+        if self.rows:
+            body = "\n".join(texts)
+        elif draw.chance(0.12):
+            body = "\n".join(f"- {text}" for text in texts)
+        elif draw.chance(0.2) and len(texts) > 3:
+            half = len(texts) // 2
+            body = " ".join(texts[:half]) + "\n\n" + " ".join(texts[half:])
+        else:
+            body = " ".join(texts)
+            if draw.chance(0.15):
+                wrapped = textwrap.wrap(body, draw.count(60, 100), break_long_words=False, break_on_hyphens=False)
+                # What is wrapped is quoted as it stands, line breaks too.
+                body = "\n".join(wrapped)
+                for fact in self.facts:
+                    fact.text = as_wrapped(fact.text, body)
+        if draw.chance(0.45):
+            heading = facts.upper(f"{draw.any(NOUNS)} {draw.any(['and', 'of', 'for', 'in'])} {draw.any(NOUNS)}")
+            number = draw.any([f"{draw.count(1, 19)}. ", f"{draw.count(1, 9)}.{draw.count(1, 9)} ", "# ", "## ", ""])
+            return f"{number}{heading}\n\n{body}"
+        return body
+
+    def block(self) -> dict:
+        return {"searchResult": {"source": self.source, "title": self.title, "content": [{"text": self.text}]}}
+
+
+def as_wrapped(text: str, body: str) -> str:
+    """The text as it stands in a body in which some of its spaces are line breaks."""
+    at = body.replace("\n", " ").find(text)
+    return body[at : at + len(text)] if at >= 0 else text
+
+
+def theme(draw: Draw, count: int) -> tuple[list[facts.Fact], bool]:
+    """Facts that have something in common, so that a question must be read to its end; whether they are a table."""
+    kind = draw.count(0, 11)
+    found: dict[str, facts.Fact] = {}
+    ent, attr = facts.entity(draw), facts.attribute(draw)
+    actors, act = draw.any(ACTORS), (draw.any(VERBS), draw.any(OBJECTS))
+    row_kind, separator = draw.any(list(facts.ROW_QUESTIONS)), draw.any([" | ", " | ", ": ", "   "])
+    for _ in range(count):
+        match kind:
+            case 0:
+                fact = facts.state(draw, ent=ent)
+            case 1:
+                fact = facts.state(draw, attr=attr)
+            case 2 | 3:
+                fact = facts.state(draw)
+            case 4:
+                fact = facts.rule(draw, actors=actors)
+            case 5:
+                fact = facts.rule(draw, act=(act[0], draw.any(OBJECTS)) if draw.chance(0.5) else (draw.any(VERBS), act[1]))
+            case 6 | 7:
+                fact = facts.rule(draw) if draw.chance(0.8) else facts.state(draw)
+            case 8 | 10:
+                fact = facts.salad(draw)
+            case 11:
+                fact = draw.any([facts.salad, facts.rule, facts.state])(draw)
+            case _:
+                fact = facts.row(draw, row_kind, separator)
+        found.setdefault(fact.key, fact)
+    return list(found.values()), kind == 9
+
+
+def absent(draw: Draw, known: list[facts.Fact]) -> facts.Fact:
+    """A fact that no passage has, near to one that they have."""
+    while True:
+        near = draw.any(known)
+        parts = near.key.split("|")
+        if len(parts) == 2 and draw.chance(0.7):
+            fact = facts.state(draw, ent=parts[0]) if draw.chance(0.5) else facts.state(draw)
+        elif len(parts) == 3 and draw.chance(0.7):
+            fact = facts.rule(draw, actors=parts[0] if draw.chance(0.5) else None)
+        else:
+            fact = draw.any([facts.state, facts.rule, facts.salad, lambda d: facts.row(d, "amount", " | ")])(draw)
+        # A rule's answer would do for whoever acts.
+        same = {tuple(other.key.split("|")[-2:]) for other in known}
+        if tuple(fact.key.split("|")[-2:]) not in same:
+            return fact
+
+
+def conversation(draw: Draw, passages: int, sentences: int, questions: int, absent_part: float = 0.25) -> dict:
+    """A knowledge base's question with its passages, and questions that follow it."""
+    given = [Passage(draw, draw.count(1, sentences)) for _ in range(passages)]
+    known = [fact for passage in given for fact in passage.facts]
+    messages: list[dict] = []
+    asked: set[str] = set()
+    for turn in range(questions):
+        if draw.chance(absent_part):
+            fact, answer = absent(draw, known), NO_ANSWER
+        else:
+            number = draw.count(0, len(given) - 1)
+            fact = draw.any(given[number].facts)
+            answer = f"{fact.text} [{number + 1}]"
+        if fact.key in asked:
+            continue
+        asked.add(fact.key)
+        blocks = [passage.block() for passage in given] if turn == 0 else []
+        messages.append({"role": "user", "content": [*blocks, {"text": fact.ask()}]})
+        messages.append({"role": "assistant", "content": [{"text": answer}]})
+    return {"system": [{"text": INSTRUCTION}], "messages": messages}
