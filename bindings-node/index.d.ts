@@ -599,6 +599,24 @@ export class Session {
    * folder; `ResourceNotFoundException` where there is no mapping to take away.
    */
   mapBucket(name: string, folder: string | null): Promise<void>;
+  /**
+   * Lets action groups call a host (`bank.example`, `localhost:8080`) as long as this session is
+   * open; no other is called. `headers` are sent with every request, and are in no log, no trace and
+   * no file. `private`: its name may lead to this machine or a private network.
+   */
+  allowHost(
+    host: string,
+    options?: { allow?: boolean; headers?: Record<string, string>; private?: boolean },
+  ): Promise<void>;
+  /**
+   * Maps a Lambda function that action groups name as their executor: to a function of this process,
+   * as long as this session is open; to the URL that is posted the events, in the home; `null` takes
+   * the mapping away.
+   */
+  mapLambda(
+    arn: string,
+    target: ((event: any, context: any) => unknown) | string | null,
+  ): Promise<void>;
   /** The buckets that are mapped, and the folder of each. */
   buckets(): Promise<Record<string, string>>;
   /**
@@ -1375,7 +1393,13 @@ export interface ActionGroup {
   /** Letters, digits, `_` and `-`. */
   name: string;
   /** Tools that run here, or declarations without `run`; not both in one group. */
-  tools: (AgentTool | ToolSpec)[];
+  tools?: (AgentTool | ToolSpec)[];
+  /** Where the runtime calls them: the URL before each path. `allowHost` allows its host. */
+  url?: string;
+  /** An OpenAPI 3 schema that they are read from, with a `url` or a `lambdaArn`. */
+  apiSchema?: string;
+  /** The ARN of the Lambda function that runs them, as `mapLambda` maps it. */
+  lambdaArn?: string;
   /** The names of those whose calls a person must approve. */
   confirm?: string | string[];
   description?: string;

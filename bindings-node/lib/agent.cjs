@@ -34,6 +34,9 @@ function groupsOf(groups) {
   const read = (groups ?? []).map(groupOf);
   return {
     declarations: read.map((group) => group.declaration),
+    schemas: Object.fromEntries(
+      read.filter((group) => group.schema).map((group) => [group.declaration.name, group.schema]),
+    ),
     tools: new Map(read.flatMap((group) => group.running)),
   };
 }
@@ -68,7 +71,7 @@ function teamOf(given) {
 /** An agent's request as JSON, and its tools. */
 function agentRequest(name, options) {
   const given = checkOptions(options, AGENT_OPTIONS, "createAgent");
-  const { declarations, tools } = groupsOf(given.actionGroups);
+  const { declarations, schemas, tools } = groupsOf(given.actionGroups);
   const { team, tools: others } = teamOf(given.collaborators);
   for (const [other, made] of others) tools.set(other, made);
   const model = given.model instanceof Model ? given.model.id : text("model", given.model);
@@ -83,6 +86,7 @@ function agentRequest(name, options) {
     instruction: optional(text, "instruction", given.instruction),
     description: optional(text, "description", given.description),
     actionGroups: declarations,
+    apiSchemas: schemas,
     knowledgeBases: named("knowledgeBases", given.knowledgeBases),
     collaborators: team,
     collaboration: optional(text, "collaboration", given.collaboration),

@@ -1,6 +1,7 @@
 // The session: one home folder, its models, its knowledge bases and its agents.
 "use strict";
 
+const { serve: serveLambda } = require("./local_lambda.cjs");
 const { Agent, agentRequest, groupsOf, teamOf } = require("./agent.cjs");
 const { clientConfig } = require("./aws_client.cjs");
 const { call, callSync, checkOptions, native, signalOf } = require("./call.cjs");
@@ -197,6 +198,30 @@ class Session {
     const [bucket, at] = [text("name", name), optional(text, "folder", folder)];
     if (folder === undefined) throw wrong("folder", "a folder's path, or null", folder);
     await call(undefined, (c) => this.#native.mapBucket(bucket, at, c));
+  }
+
+  async allowHost(host, options) {
+    const given = checkOptions(options, ["allow", "headers", "private"], "allowHost");
+    const named = text("host", host);
+    const forbids = given.allow !== undefined && !flag("allow", given.allow);
+    const headers = Object.entries(optional(object, "headers", given.headers) ?? {});
+    const access = JSON.stringify({
+      headers: Object.fromEntries(
+        headers.map(([name, value]) => [name, text(`headers.${name}`, value)]),
+      ),
+      private: optional(flag, "private", given.private) ?? false,
+    });
+    await call(undefined, (c) => this.#native.allowHost(named, forbids ? undefined : access, c));
+  }
+
+  async mapLambda(arn, target) {
+    const named = text("arn", arn);
+    const isFunction = typeof target === "function";
+    if (!isFunction && target !== null && typeof target !== "string") {
+      throw wrong("target", "a function, a URL or null", target);
+    }
+    const url = isFunction ? await serveLambda(named, target) : target ?? undefined;
+    await call(undefined, (c) => this.#native.mapLambda(named, url, isFunction, c));
   }
 
   async buckets() {

@@ -53,19 +53,38 @@ function tool(spec) {
   });
 }
 
+/** What the runtime calls for a group's functions, where it does. */
+function endpointOf(where, { url, lambdaArn }) {
+  if (url !== undefined && lambdaArn !== undefined) {
+    throw validation(`${where}: expected a url or a lambdaArn, got both`);
+  }
+  if (url !== undefined) return { http: { url: text(`${where}.url`, url) } };
+  if (lambdaArn !== undefined) return { lambda: { arn: text(`${where}.lambdaArn`, lambdaArn) } };
+  return undefined;
+}
+
 /** A group of tools: `{ name, tools, confirm?, description? }`, as the core reads it. */
 function groupOf(group, index) {
   const where = `actionGroups[${index}]`;
   const given = checkOptions(
-    object(where, group, "an action group"), ["name", "tools", "confirm", "description"], where,
+    object(where, group, "an action group"),
+    ["name", "tools", "confirm", "description", "url", "apiSchema", "lambdaArn"], where,
   );
   const name = text(`${where}.name`, given.name);
-  if (!Array.isArray(given.tools)) throw wrong(`${where}.tools`, "an array of tools", given.tools);
-  const returned = given.tools.filter((item) => !(item instanceof Tool) && item?.run === undefined);
-  if (returned.length > 0 && returned.length < given.tools.length) {
+  const endpoint = endpointOf(where, given);
+  const apiSchema = optional(text, `${where}.apiSchema`, given.apiSchema);
+  const items = given.tools ?? (apiSchema === undefined ? undefined : []);
+  if (!Array.isArray(items)) throw wrong(`${where}.tools`, "an array of tools", items);
+  if (apiSchema !== undefined && (endpoint === undefined || items.length > 0)) {
+    throw validation(
+      `${where}: expected an apiSchema with a url or a lambdaArn, and no tools beside it`,
+    );
+  }
+  const returned = items.filter((item) => !(item instanceof Tool) && item?.run === undefined);
+  if (returned.length > 0 && returned.length < items.length) {
     throw validation(`${where}: expected tools with run or without, got both: make two groups`);
   }
-  const tools = given.tools.map((item, at) => {
+  const tools = items.map((item, at) => {
     if (item instanceof Tool) return item;
     const place = `${where}.tools[${at}]`;
     const spec = object(place, item, "a tool");
@@ -77,7 +96,7 @@ function groupOf(group, index) {
   });
   const confirm = optional(texts, `${where}.confirm`, given.confirm) ?? [];
   const unknown = confirm.find((one) => !tools.some((item) => item.name === one));
-  if (unknown !== undefined) {
+  if (unknown !== undefined && apiSchema === undefined) {
     throw wrong(`${where}.confirm`, "names of its tools", unknown);
   }
   const declaration = {
@@ -90,9 +109,11 @@ function groupOf(group, index) {
       requireConfirmation: confirm.includes(item.name),
     })),
     execution: returned.length > 0 ? "RETURN_CONTROL" : "CALLER",
+    ...(endpoint && { execution: "RUNTIME", endpoint }),
   };
-  const running = returned.length > 0 ? [] : tools.map((item) => [`${name}.${item.name}`, item]);
-  return { declaration, running };
+  const schema = apiSchema === undefined ? undefined : { schema: apiSchema, confirm };
+  const running = endpoint || returned.length > 0 ? [] : tools.map((item) => [`${name}.${item.name}`, item]);
+  return { declaration, running, schema };
 }
 
 module.exports = { Tool, groupOf, tool };

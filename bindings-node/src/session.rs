@@ -253,6 +253,36 @@ impl Session {
     }
 
     #[napi]
+    pub fn allow_host<'env>(
+        &self,
+        env: &'env Env,
+        host: String,
+        access: Option<String>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let access = access.map(|access| outcrop::from_json("headers", &access));
+            session.allow_host(&host, access.transpose()?)
+        })
+    }
+
+    #[napi]
+    pub fn map_lambda<'env>(
+        &self,
+        env: &'env Env,
+        arn: String,
+        url: Option<String>,
+        of_process: bool,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            session.map_lambda(&arn, url.as_deref(), of_process)
+        })
+    }
+
+    #[napi]
     pub fn buckets<'env>(
         &self,
         env: &'env Env,

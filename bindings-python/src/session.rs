@@ -135,6 +135,35 @@ impl Session {
         })
     }
 
+    /// Lets action groups call a host by a `HostAccess` given as JSON; none forbids it.
+    fn allow_host(
+        &self,
+        py: Python<'_>,
+        host: String,
+        access: Option<&str>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let access = access.map(|access| outcrop::from_json("headers", access));
+        let access = access.transpose().map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.allow_host(&host, access) })
+    }
+
+    /// Maps a Lambda function to a URL, in the home or for this session only.
+    fn map_lambda(
+        &self,
+        py: Python<'_>,
+        arn: String,
+        url: Option<String>,
+        of_process: bool,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.map_lambda(&arn, url.as_deref(), of_process)
+        })
+    }
+
     /// The buckets that are mapped, as a JSON list.
     fn buckets(&self, py: Python<'_>, awaitable: bool) -> PyResult<Object> {
         let desk = self.0.handle(py)?;

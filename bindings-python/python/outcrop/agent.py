@@ -490,6 +490,7 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
         "instruction": checks.text("instruction", arguments["instruction"]),
         "description": arguments["description"],
         "actionGroups": [group._declaration() for group in groups],
+        "apiSchemas": {group.name: schema for group in groups if (schema := group._schema())},
         "knowledgeBases": [
             checks.text(f"knowledge_bases[{at}]", getattr(base, "id", base))
             for at, base in enumerate(arguments["knowledge_bases"] or ())

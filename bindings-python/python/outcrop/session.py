@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _native, checks
+from . import local_lambda
 from .agent import Agent, agent_request, collaborators_of, team_tools, tools_of
 from .aws.face import AwsFace
 from .checks import Path
@@ -17,6 +18,7 @@ from .customization import CustomizationFace
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
 from .errors import ValidationException
 from .handle import Handle
+from .local_lambda import Handler
 from .knowledge_base import KnowledgeBase
 from .model import Model
 from .model_info import CatalogueEntry, ModelList
@@ -379,6 +381,58 @@ class Session(AwsFace, CustomizationFace, Handle):
         name, at = _bucket(name, folder)
         await self._handles().session.map_bucket(name, at, True)
 
+    def allow_host(
+        self,
+        host: str,
+        allow: bool = True,
+        *,
+        headers: Mapping[str, str] | None = None,
+        private: bool = False,
+    ) -> None:
+        """Lets action groups call a host, as long as this session is open. No other is called.
+
+        Args:
+            host: `bank.example`, or with a port, `localhost:8080`.
+            allow: False forbids it again.
+            headers: What every request to it carries, such as a key. It is in no log, no trace and
+                no file.
+            private: Whether its name may lead to this machine or a private network.
+
+        Raises:
+            ValidationException: What is no host, or a header that is none.
+        """
+        self._handles().session.allow_host(*_host(host, allow, headers, private), False)
+
+    async def aallow_host(
+        self,
+        host: str,
+        allow: bool = True,
+        *,
+        headers: Mapping[str, str] | None = None,
+        private: bool = False,
+    ) -> None:
+        """The awaitable twin of :meth:`allow_host`."""
+        await self._handles().session.allow_host(*_host(host, allow, headers, private), True)
+
+    def map_lambda(self, arn: str, function: Handler | str | None) -> None:
+        """Maps a Lambda function that action groups name as their executor.
+
+        Args:
+            arn: Its ARN.
+            function: A function of this process, `handler(event, context)`, which is mapped as long
+                as this session is open; or the URL that is posted the events, which is kept in the
+                home. None takes the mapping away.
+
+        Raises:
+            ResourceNotFoundException: There is no mapping to take away.
+            ValidationException: What is no ARN of a Lambda function, or no URL.
+        """
+        self._handles().session.map_lambda(*_lambda(arn, function), False)
+
+    async def amap_lambda(self, arn: str, function: Handler | str | None) -> None:
+        """The awaitable twin of :meth:`map_lambda`."""
+        await self._handles().session.map_lambda(*_lambda(arn, function), True)
+
     def buckets(self) -> dict[str, str]:
         """The buckets that are mapped, and the folder of each."""
         return _buckets(self._handles().session.buckets(False))
@@ -716,6 +770,28 @@ def _alias(name: str, target: Path | None) -> tuple[str, str | None]:
 
 def _aliases(entries: str) -> dict[str, str]:
     return {entry["name"]: entry["target"] for entry in json.loads(entries)}
+
+
+def _host(
+    host: str, allow: bool, headers: Mapping[str, str] | None, private: bool
+) -> tuple[str, str | None]:
+    named = checks.text("host", host)
+    if not checks.flag("allow", allow):
+        return named, None
+    said = {
+        checks.text("headers", name): checks.text(f"headers.{name}", value)
+        for name, value in (headers or {}).items()
+    }
+    return named, json.dumps({"headers": said, "private": checks.flag("private", private)})
+
+
+def _lambda(arn: str, function: Handler | str | None) -> tuple[str, str | None, bool]:
+    named = checks.text("arn", arn)
+    if function is None or isinstance(function, str):
+        return named, function, False
+    if not callable(function):
+        raise checks.wrong("function", "a function, a URL or None", function)
+    return named, local_lambda.serve(named, function), True
 
 
 def _bucket(name: str, folder: Path | None) -> tuple[str, str | None]:

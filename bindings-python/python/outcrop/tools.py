@@ -184,15 +184,46 @@ class ActionGroup(NamedTuple):
     name: str
     #: Its functions: of :func:`tool`, plain functions, or declarations as dicts of `name`,
     #: `description` and `input_schema`, whose calls pause the turn until their result is given.
-    tools: Any
+    tools: Any = ()
     #: The names of those functions whose calls a person must approve.
     confirm: Any = ()
     #: What it is for.
     description: str = ""
+    #: Where the runtime calls its functions: the URL before each path. Its host must be allowed by
+    #: :meth:`Session.allow_host`.
+    url: str | None = None
+    #: An OpenAPI 3 schema, JSON or YAML, that its functions are read from, for a group with a `url`.
+    api_schema: str | None = None
+    #: The ARN of the Lambda function that runs them, as :meth:`Session.map_lambda` maps it.
+    lambda_arn: str | None = None
 
     def _tools(self) -> list[Tool]:
         """Those functions that run here."""
+        if self._endpoint() is not None:
+            return []
         return [_as_tool(item) for item in self.tools if not isinstance(item, Mapping)]
+
+    def _endpoint(self) -> dict[str, Any] | None:
+        if self.url is not None and self.lambda_arn is not None:
+            raise ValidationException(
+                f"action_groups: {self.name}: expected a url or a lambda_arn, got both"
+            )
+        if self.url is not None:
+            return {"http": {"url": text("url", self.url)}}
+        if self.lambda_arn is not None:
+            return {"lambda": {"arn": text("lambda_arn", self.lambda_arn)}}
+        return None
+
+    def _schema(self) -> dict[str, Any] | None:
+        """What the core reads its functions from."""
+        if self.api_schema is None:
+            return None
+        if self._endpoint() is None or _listed(self.tools):
+            raise ValidationException(
+                f"action_groups: {self.name}: expected an api_schema with a url or a lambda_arn, "
+                "and no tools beside it"
+            )
+        return {"schema": text("api_schema", self.api_schema), "confirm": _listed(self.confirm)}
 
     def _declaration(self) -> dict[str, Any]:
         where = f"action_groups: {text('name', self.name)}"
@@ -218,17 +249,23 @@ class ActionGroup(NamedTuple):
                     "requireConfirmation": declared[0] in confirm,
                 }
             )
-        unknown = confirm - {function["name"] for function in functions}
+        endpoint = self._endpoint()
+        names = {function["name"] for function in functions}
+        # A schema's names are known once it is read.
+        unknown = set() if self.api_schema is not None else confirm - names
         if unknown:
             raise ValidationException(
                 f"{where}.confirm: expected names of its functions, got {shown(min(unknown))}"
             )
-        return {
+        declaration = {
             "name": self.name,
             "description": text(f"{where}.description", self.description),
             "functions": functions,
             "execution": "RETURN_CONTROL" if any(returned) else "CALLER",
         }
+        if endpoint is not None:
+            declaration.update(execution="RUNTIME", endpoint=endpoint)
+        return declaration
 
 
 class Collaborator(NamedTuple):

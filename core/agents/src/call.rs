@@ -1,11 +1,13 @@
 //! A call that the model asked for, from the request to its outcome.
 
+use std::collections::BTreeMap;
+
 use outcrop_api::{Passage, ToolResult, ToolResultContent, ToolResultStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::delegation::{cited_passages, is_cut_off};
-use crate::fact::Outcome;
+use crate::fact::{CallEnd, Outcome};
 use crate::toolbox::Target;
 use crate::turn::Turn;
 
@@ -64,6 +66,19 @@ impl Call {
         match &self.status {
             Status::Working(turn) => Some(turn),
             _ => None,
+        }
+    }
+}
+
+impl CallEnd {
+    /// The end of the call `call` with what came of it.
+    pub fn of(call: &str, outcome: Outcome, took_ms: u64) -> Self {
+        Self {
+            call: call.to_string(),
+            outcome,
+            took_ms,
+            session_attributes: BTreeMap::new(),
+            prompt_session_attributes: BTreeMap::new(),
         }
     }
 }

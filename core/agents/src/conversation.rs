@@ -82,6 +82,10 @@ impl Conversation {
                 .session_attributes
                 .clone_from(&self.session_attributes);
         }
+        if let Fact::Ended(end) = &entry.fact {
+            self.session_attributes
+                .extend(end.session_attributes.clone());
+        }
         if let Some(before) = self.turn.take() {
             self.count(&entry.time, &entry.fact, &before);
             self.turn = Some(before);

@@ -61,6 +61,9 @@ pub struct ActionGroup {
     /// Who runs them.
     #[serde(default)]
     pub execution: Execution,
+    /// What the runtime calls, where it runs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Who runs the functions of an action group.
@@ -72,6 +75,26 @@ pub enum Execution {
     Caller,
     /// Whoever the turn is handed back to: it is paused until the result is given.
     ReturnControl,
+    /// The runtime, by the group's endpoint.
+    Runtime,
+}
+
+/// What the runtime calls for the functions of an action group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Endpoint {
+    /// The operations of an OpenAPI schema; of other functions, each by a POST of its arguments to
+    /// its name.
+    #[serde(rename_all = "camelCase")]
+    Http {
+        /// What stands before each path, such as `https://bank.example/v1`.
+        url: String,
+    },
+    /// A Lambda function, as it is mapped where the agent runs.
+    Lambda {
+        /// Its ARN.
+        arn: String,
+    },
 }
 
 /// A function that an agent may call.
@@ -101,6 +124,9 @@ pub struct ApiOperation {
     pub path: String,
     /// Its HTTP method, in capitals.
     pub method: String,
+    /// Of its arguments, those that are sent as headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
     /// Of its arguments, those that belong to the request's body, by media type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub body: BTreeMap<String, Vec<String>>,
@@ -200,6 +226,13 @@ impl AgentDefinition {
                 return Err(Error::validation(format!(
                     "{place}.name: expected a name of its own, got {:?} again",
                     group.name
+                )));
+            }
+            if (group.execution == Execution::Runtime) != group.endpoint.is_some() {
+                return Err(Error::validation(format!(
+                    "{place}.endpoint: expected one where the runtime runs the functions, and there \
+                     only, got the execution {:?}",
+                    group.execution
                 )));
             }
             for (at, function) in group.functions.iter().enumerate() {

@@ -168,6 +168,12 @@ pub struct CallEnd {
     /// Milliseconds that it took.
     #[serde(default)]
     pub took_ms: u64,
+    /// Facts about the session that it gave.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub session_attributes: BTreeMap<String, String>,
+    /// Facts about the turn that it gave, which the model is told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompt_session_attributes: BTreeMap<String, String>,
 }
 
 /// What came of a call.

@@ -26,8 +26,8 @@ mod turn;
 pub use call::{Call, Status};
 pub use conversation::{Conversation, Ran};
 pub use definition::{
-    ActionGroup, AgentDefinition, ApiOperation, Collaboration, Collaborator, Execution, Function,
-    KnowledgeBaseLink, default_results,
+    ActionGroup, AgentDefinition, ApiOperation, Collaboration, Collaborator, Endpoint, Execution,
+    Function, KnowledgeBaseLink, default_results,
 };
 pub use delegation::{Delegation, cited_passages};
 pub use fact::{

@@ -109,13 +109,18 @@ impl Reader<'_> {
         let mut arguments = Arguments::default();
         let own = list(operation.get("parameters"));
         let named = |parameter: &Value| (parameter["name"].clone(), parameter["in"].clone());
-        let mut seen = Vec::new();
+        let (mut seen, mut headers) = (Vec::new(), Vec::new());
         for parameter in own.chain(list(shared)) {
             let parameter = self.inline(parameter, 0)?;
             // What an operation says of a parameter stands before what its path says of it.
             if !seen.contains(&named(&parameter)) {
                 seen.push(named(&parameter));
                 add_parameter(&mut arguments, &parameter)?;
+                if let (Some("header"), Some(name)) =
+                    (parameter["in"].as_str(), parameter["name"].as_str())
+                {
+                    headers.push(name.to_string());
+                }
             }
         }
         let body = match operation.get("requestBody") {
@@ -145,6 +150,7 @@ impl Reader<'_> {
             api: Some(ApiOperation {
                 path: path.into(),
                 method: method.to_uppercase(),
+                headers,
                 body,
             }),
         })

@@ -18,6 +18,8 @@ pub enum Step {
     /// Run these functions, side by side: [`Fact::Started`](crate::Fact::Started) before, then
     /// [`Fact::Ended`](crate::Fact::Ended) for each.
     CallTools(Vec<Call>),
+    /// Call the endpoints of these functions, side by side: as with functions.
+    CallEndpoints(Vec<Call>),
     /// Look these up: as with functions.
     LookUp(Vec<Call>),
     /// Hand this work to other agents: [`Turn::handed_over`](crate::Turn::handed_over) for each, or

@@ -199,6 +199,10 @@ impl Turn {
         if !functions.is_empty() {
             return Some(Step::CallTools(functions));
         }
+        let served = ready_and(&|target| execution(target) == Some(Execution::Runtime));
+        if !served.is_empty() {
+            return Some(Step::CallEndpoints(served));
+        }
         let look_ups = ready_and(&|target| matches!(target, Target::KnowledgeBase { .. }));
         if !look_ups.is_empty() {
             return Some(Step::LookUp(look_ups));

@@ -16,7 +16,7 @@ use outcrop_models::{
 use outcrop_store::Home;
 use serde_json::Value;
 
-use crate::agents::ReadyPolicies;
+use crate::agents::{Endpoints, ReadyPolicies};
 use crate::customization::{check_creator, check_creators};
 use crate::desk::Desk;
 use crate::jobs;
@@ -52,6 +52,7 @@ struct Inner {
     bases: OpenKnowledgeBases,
     desk: Desk,
     policies: ReadyPolicies,
+    endpoints: Endpoints,
     closed: AtomicBool,
     pid: u32,
 }
@@ -76,6 +77,7 @@ impl Session {
                 bases: OpenKnowledgeBases::default(),
                 desk: Desk::new(&home)?,
                 policies: ReadyPolicies::default(),
+                endpoints: Endpoints::default(),
                 home,
                 path,
                 device: device.device.to_string(),
@@ -92,6 +94,11 @@ impl Session {
     /// The home folder.
     pub fn home(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// What action groups may call.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.inner.endpoints
     }
 
     /// What stands before and behind every call.

@@ -285,6 +285,13 @@ impl Turn {
             self.passages.extend(passages.iter().cloned());
         }
         self.spent.took_ms += end.took_ms;
+        let beginning = &mut self.beginning;
+        beginning
+            .session_attributes
+            .extend(end.session_attributes.clone());
+        beginning
+            .prompt_session_attributes
+            .extend(end.prompt_session_attributes.clone());
         self.go_on();
         Ok(())
     }

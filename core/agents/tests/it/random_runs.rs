@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use outcrop_agents::{
     ActionGroup, AgentDefinition, Answer, Beginning, Call, CallAnswer, CallEnd, Collaboration,
-    Collaborator, Conversation, Effect, Entry, Execution, Fact, Function, KnowledgeBaseLink,
-    Limits, ModelReply, Outcome, Price, Replied, Status, Step, TraceEvent, Turn, Verdict, digest,
+    Collaborator, Conversation, Effect, Endpoint, Entry, Execution, Fact, Function,
+    KnowledgeBaseLink, Limits, ModelReply, Outcome, Price, Replied, Status, Step, TraceEvent, Turn,
+    Verdict, digest,
 };
 use outcrop_api::{
     Citation, ContentBlock, ConverseRequest, Location, Passage, StopReason, ToolUse, Usage,
@@ -81,6 +82,12 @@ fn agent(random: &mut Rng) -> AgentDefinition {
                 vec![function("ship", random.bool())],
                 Execution::ReturnControl,
             ),
+            ActionGroup {
+                endpoint: Some(Endpoint::Lambda {
+                    arn: "arn:aws:lambda:us-east-1:1:function:f".into(),
+                }),
+                ..group("served", vec![function("fetch", false)], Execution::Runtime)
+            },
         ],
         knowledge_bases: vec![KnowledgeBaseLink {
             id: "KB00000001".into(),
@@ -158,6 +165,7 @@ impl Run {
                     "read",
                     "pay",
                     "ship",
+                    "fetch",
                     "search_policies",
                     "nothing",
                     "ask_helper1",
@@ -280,7 +288,7 @@ impl Run {
                 let verdicts = verdicts.collect();
                 self.record_within(within, Fact::Decided { verdicts });
             }
-            Step::CallTools(calls) => {
+            Step::CallTools(calls) | Step::CallEndpoints(calls) => {
                 self.start(within, &calls);
                 for call in &calls {
                     if self.random.u8(..12) == 0 {
@@ -362,11 +370,7 @@ impl Run {
 
     fn end(&mut self, call: &Call, outcome: Outcome) {
         let took_ms = self.random.u64(..2000);
-        self.record(Fact::Ended(CallEnd {
-            call: call.id.clone(),
-            outcome,
-            took_ms,
-        }));
+        self.record(Fact::Ended(CallEnd::of(&call.id, outcome, took_ms)));
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outcrop_agents::{
-    AgentDefinition, Call, EndReason, Execution, Fact, ModelReply, Need, Outcome, Replied, Step,
-    Target, Turn, digest,
+    AgentDefinition, Call, CallEnd, EndReason, Execution, Fact, ModelReply, Need, Outcome, Replied,
+    Step, Target, Turn, digest,
 };
 use outcrop_api::{
     Citation, ContentBlock, ConverseRequest, Error, Gathered, Passage, Result, StreamEvent, Usage,
@@ -16,8 +16,10 @@ use outcrop_governance::{AgentRule, Principal};
 use outcrop_knowledge as knowledge;
 use outcrop_knowledge::Query;
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
+use super::endpoint::Asked;
 use super::permission::Asking;
 use super::run::Open;
 use super::stored;
@@ -90,6 +92,7 @@ impl Driver {
                     let event = json!({"calls": calls, "agent": agent});
                     self.tell(to_json(&event)?).await?;
                 }
+                Step::CallEndpoints(calls) => self.call_endpoints(&within, &calls).await?,
                 Step::LookUp(calls) => {
                     self.start(&within, &calls)?;
                     for call in &calls {
@@ -133,6 +136,28 @@ impl Driver {
             asking.decide(calls)
         })?;
         self.record_fact(within, Fact::Decided { verdicts })
+    }
+
+    /// Calls the endpoints of functions, side by side.
+    async fn call_endpoints(&self, within: &[String], calls: &[Call]) -> Result<()> {
+        self.start(within, calls)?;
+        self.news().await?;
+        let mut running = JoinSet::new();
+        for call in calls {
+            let asked = self.open.with(|recorded| {
+                let turn = recorded.turn(within)?;
+                Asked::of(turn, call, &self.session_id, call_time(turn))
+            })?;
+            let session = self.session.clone();
+            running.spawn(asked.answered(session));
+        }
+        while let Some(ended) = running.join_next().await {
+            let mut end = ended.map_err(|error| Error::internal(error.to_string()))?;
+            end.took_ms = self.open.took_ms(&end.call);
+            self.open.with(|recorded| recorded.end_call(end))?;
+            self.news().await?;
+        }
+        Ok(())
     }
 
     /// Begins the turn of the agent that a call hands work to.
@@ -321,7 +346,7 @@ impl Driver {
     fn end(&self, call: &str, outcome: Outcome) -> Result<()> {
         let took_ms = self.open.took_ms(call);
         self.open
-            .with(|recorded| recorded.end_call(call, outcome, took_ms))
+            .with(|recorded| recorded.end_call(CallEnd::of(call, outcome, took_ms)))
             .map(drop)
     }
 

@@ -7,10 +7,14 @@
 //! Agent::stop               ends a turn that is under way or paused
 //! Agent::replay             what a session has told, from its facts; nothing is run
 //! Agent::fork               another session with the same beginning
+//! Session::allow_host       lets action groups call endpoints there; map_lambda
 //! ```
 
 mod agent;
 mod drive;
+mod endpoint;
+mod http;
+mod lambda;
 mod permission;
 mod policies;
 mod recorded;
@@ -20,9 +24,11 @@ mod run;
 mod stored;
 
 pub use agent::Agent;
+pub(crate) use endpoint::Endpoints;
+pub use endpoint::HostAccess;
 pub(crate) use policies::ReadyPolicies;
 pub use policies::{PolicyInfo, PolicyRequest};
-pub use request::{AgentRequest, CollaboratorRequest, InvokeRequest, ResumeRequest};
+pub use request::{AgentRequest, ApiSchema, CollaboratorRequest, InvokeRequest, ResumeRequest};
 pub use result::{AgentInfo, AgentResult, StopReason};
 pub use run::Run;
 pub(crate) use stored::{DRAFT, delete_definition, find_definition, put_definition};

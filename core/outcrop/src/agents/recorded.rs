@@ -1,6 +1,6 @@
 //! A session that is open for writing: its journal, the state that its facts make, and its trace.
 
-use outcrop_agents::{Conversation, Entry, Fact, Need, Outcome, Status, TraceEvent, Turn};
+use outcrop_agents::{CallEnd, Conversation, Entry, Fact, Need, Status, TraceEvent, Turn};
 use outcrop_api::{Error, Result};
 use outcrop_store::{Home, Journal};
 
@@ -158,20 +158,16 @@ impl Recorded {
     ///
     /// # Errors
     /// As [`Recorded::record`].
-    pub fn end_call(&mut self, call: &str, outcome: Outcome, took_ms: u64) -> Result<bool> {
+    pub fn end_call(&mut self, mut end: CallEnd) -> Result<bool> {
         let turn = self.conversation.turn.as_ref();
-        let asked = turn.and_then(|turn| turn.call(call));
+        let asked = turn.and_then(|turn| turn.call(&end.call));
         let is_open = asked.is_some_and(|call| call.status == Status::Started {});
         if is_open {
-            let turns = turn.map(|turn| turn.down_to(call)).unwrap_or_default();
-            let limit = turns
-                .last()
-                .map(|turn| turn.agent().limits.max_result_chars);
-            self.record(Fact::Ended(outcrop_agents::CallEnd {
-                call: call.to_string(),
-                outcome: outcome.bounded(limit.unwrap_or(usize::MAX)),
-                took_ms,
-            }))?;
+            let turns = turn.map(|turn| turn.down_to(&end.call));
+            let turn = turns.and_then(|turns| turns.last().copied());
+            let limit = turn.map(|turn| turn.agent().limits.max_result_chars);
+            end.outcome = end.outcome.bounded(limit.unwrap_or(usize::MAX));
+            self.record(Fact::Ended(end))?;
         }
         Ok(is_open)
     }

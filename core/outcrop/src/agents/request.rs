@@ -22,6 +22,8 @@ pub struct AgentRequest {
     pub description: Option<String>,
     /// What it may call.
     pub action_groups: Vec<ActionGroup>,
+    /// The OpenAPI schemas that functions of those groups are read from, by the groups' names.
+    pub api_schemas: BTreeMap<String, ApiSchema>,
     /// The knowledge bases, by name or id, that it may look things up in.
     pub knowledge_bases: Vec<String>,
     /// The agents that it may hand work to.
@@ -40,6 +42,17 @@ pub struct AgentRequest {
     pub price: Price,
     /// Whether it takes the place of another agent of its name.
     pub replace: bool,
+}
+
+/// What the functions of an action group are read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiSchema {
+    /// An OpenAPI 3 schema, JSON or YAML.
+    pub schema: String,
+    /// The functions whose calls a person must approve, beside those that the schema says it of.
+    #[serde(default)]
+    pub confirm: Vec<String>,
 }
 
 /// An agent that another one may hand work to.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use outcrop_agents::Outcome;
+use outcrop_agents::{CallEnd, Outcome};
 use outcrop_api::{Error, Result};
 use tokio::sync::Notify;
 
@@ -58,7 +58,7 @@ impl Run {
         let took_ms = self.open.took_ms(call);
         let given = self
             .open
-            .with(|recorded| recorded.end_call(call, outcome, took_ms))?;
+            .with(|recorded| recorded.end_call(CallEnd::of(call, outcome, took_ms)))?;
         self.open.given.notify_one();
         Ok(given)
     }

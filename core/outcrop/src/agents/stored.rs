@@ -1,12 +1,14 @@
 //! Agents as the home keeps them: the resource, and the definition that is run.
 
-use outcrop_agents::{AgentDefinition, Collaborator, KnowledgeBaseLink};
+use std::collections::BTreeMap;
+
+use outcrop_agents::{ActionGroup, AgentDefinition, Collaborator, KnowledgeBaseLink, openapi};
 use outcrop_api::{Error, Result};
 use outcrop_governance::AgentRule;
 use serde_json::{Map, json};
 
 use super::policies;
-use super::request::AgentRequest;
+use super::request::{AgentRequest, ApiSchema};
 use super::result::AgentInfo;
 use crate::knowledge_base::validate_name;
 use crate::operations;
@@ -103,6 +105,7 @@ fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinit
             ..Collaborator::default()
         })
     });
+    let groups = with_schemas(request.action_groups, &request.api_schemas)?;
     Ok(AgentDefinition {
         knowledge_bases: knowledge_bases.collect::<Result<_>>()?,
         collaborators: collaborators.collect::<Result<_>>()?,
@@ -111,12 +114,41 @@ fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinit
         version: DRAFT.into(),
         model: request.model,
         instruction: request.instruction,
-        action_groups: request.action_groups,
+        action_groups: groups,
         collaboration: request.collaboration,
         inference_config: request.inference_config,
         limits: request.limits,
         price: request.price,
     })
+}
+
+/// The groups with the functions that their OpenAPI schemas describe.
+fn with_schemas(
+    mut groups: Vec<ActionGroup>,
+    schemas: &BTreeMap<String, ApiSchema>,
+) -> Result<Vec<ActionGroup>> {
+    for (name, read) in schemas {
+        let group = groups.iter_mut().find(|group| group.name == *name);
+        let group = group.ok_or_else(|| {
+            Error::validation(format!("apiSchemas: {name}: there is no such action group"))
+        })?;
+        let place = |error: &Error| format!("actionGroups: {name}: {}", error.message());
+        group.functions =
+            openapi::functions(&read.schema).map_err(|error| Error::validation(place(&error)))?;
+        for confirmed in &read.confirm {
+            let function = group
+                .functions
+                .iter_mut()
+                .find(|one| one.name == *confirmed);
+            let function = function.ok_or_else(|| {
+                Error::validation(format!(
+                    "actionGroups: {name}: confirm: expected names of its functions, got {confirmed:?}"
+                ))
+            })?;
+            function.require_confirmation = true;
+        }
+    }
+    Ok(groups)
 }
 
 /// Keeps a definition as the one that its agent's version runs.

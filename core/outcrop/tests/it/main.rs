@@ -10,6 +10,7 @@ mod customization;
 mod desk;
 mod distillation;
 mod embedding_training;
+mod endpoints;
 mod jobs;
 mod knowledge_base;
 mod knowledge_operations;

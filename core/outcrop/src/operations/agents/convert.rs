@@ -1,7 +1,7 @@
 //! From Bedrock's records to the definition that a turn runs.
 
 use outcrop_agents::{
-    ActionGroup, AgentDefinition, Collaboration, Collaborator, Execution, Function,
+    ActionGroup, AgentDefinition, Collaboration, Collaborator, Endpoint, Execution, Function,
     KnowledgeBaseLink, openapi,
 };
 use outcrop_api::{Error, Result};
@@ -71,7 +71,8 @@ fn action_group(call: &Call, group: &Resource) -> Result<ActionGroup> {
     }
     let name = group.name.as_deref().unwrap_or_default();
     let members = Value::Object(group.members.clone());
-    check_executor(name, &members)?;
+    check_executor(&call.session, &members)
+        .map_err(|error| Error::validation(format!("Action group {name}: {}", error.message())))?;
     described(&call.session, &call.principal, name, &members)
 }
 
@@ -79,13 +80,10 @@ fn action_group(call: &Call, group: &Resource) -> Result<ActionGroup> {
 ///
 /// # Errors
 /// `ValidationException` that names the Lambda function.
-pub(super) fn check_executor(group: &str, members: &Value) -> Result<()> {
+pub(super) fn check_executor(session: &Session, members: &Value) -> Result<()> {
     match members["actionGroupExecutor"]["lambda"].as_str() {
         None => Ok(()),
-        Some(lambda) => Err(Error::validation(format!(
-            "Action group {group}: the Lambda function {lambda} is not mapped to anything of this \
-             machine: let the group return control, or give its functions natively."
-        ))),
+        Some(arn) => session.lambda(arn).map(drop),
     }
 }
 
@@ -108,11 +106,16 @@ pub(super) fn described(
             })?,
         (None, None) => Vec::new(),
     };
+    let lambda = members["actionGroupExecutor"]["lambda"].as_str();
     Ok(ActionGroup {
         name: name.into(),
         description: text("description").into(),
         functions,
-        execution: Execution::ReturnControl,
+        execution: match lambda {
+            Some(_) => Execution::Runtime,
+            None => Execution::ReturnControl,
+        },
+        endpoint: lambda.map(|arn| Endpoint::Lambda { arn: arn.into() }),
     })
 }
 

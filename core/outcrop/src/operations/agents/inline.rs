@@ -57,7 +57,9 @@ fn described(call: &Call, asked: &Value, id: &str) -> Result<AgentDefinition> {
     }
     for group in list(asked, "actionGroups") {
         let name = group["actionGroupName"].as_str().unwrap_or_default();
-        convert::check_executor(name, group)?;
+        convert::check_executor(&call.session, group).map_err(|error| {
+            Error::validation(format!("Action group {name}: {}", error.message()))
+        })?;
         definition
             .action_groups
             .extend(action_groups::described(call, name, group)?);

@@ -3,7 +3,7 @@
 //! An agent is one resource and one definition, whoever made it. What Bedrock's form cannot say of a
 //! definition stays beside what it can, and is run as it was until it is changed here.
 
-use outcrop_agents::{ActionGroup, AgentDefinition, Function, KnowledgeBaseLink, digest};
+use outcrop_agents::{ActionGroup, AgentDefinition, Endpoint, Function, KnowledgeBaseLink, digest};
 use outcrop_api::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -165,7 +165,10 @@ fn group_members(group: &ActionGroup) -> Map<String, Value> {
         schema,
         (
             "actionGroupExecutor".to_string(),
-            json!({"customControl": "RETURN_CONTROL"}),
+            match &group.endpoint {
+                Some(Endpoint::Lambda { arn }) => json!({ "lambda": arn }),
+                _ => json!({"customControl": "RETURN_CONTROL"}),
+            },
         ),
         ("actionGroupState".to_string(), json!("ENABLED")),
         (NATIVE.to_string(), json!(group)),
