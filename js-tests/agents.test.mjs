@@ -178,3 +178,54 @@ test("the financial advisor is approved in another process and sends once", () =
     "",
   ]);
 });
+
+test("collaborators run their functions here, and pause at the top", async () => {
+  const session = openSession();
+  await session.registerModel("acme.clerk-v1", { script: [
+    { match: { tool_result: { name: "getCreditLimit" } }, answer: "It is 5000." },
+    { answer: CALL },
+  ] });
+  await session.registerModel("acme.boss-v1", { script: [
+    { match: { tool_result: { name: "ask_clerk" } }, answer: "The clerk says 5000." },
+    { answer: { tool_uses: [{ name: "ask_clerk", input: { message: "The limit?" } }] } },
+  ] });
+  const clerk = await session.createAgent("clerk", {
+    model: "acme.clerk-v1",
+    actionGroups: [{ name: "accounts", tools: [getCreditLimit], confirm: ["getCreditLimit"] }],
+  });
+  const boss = await session.createAgent("boss", {
+    model: "acme.boss-v1",
+    collaborators: [{ agent: clerk, instruction: "for limits" }],
+  });
+  const paused = await boss.invoke("The limit of 12345?", { sessionId: "s1" });
+  assert.deepEqual(paused.pending.map(({ tool: name, within }) => [name, within]),
+    [["getCreditLimit", ["clerk"]]]);
+  const result = await boss.resume(paused.pending, { approve: true });
+  assert.deepEqual([result.text, result.steps], ["The clerk says 5000.", 4]);
+  assert.deepEqual(await boss.replay("s1"), result);
+});
+
+test("a Lambda function is one of this process, and hosts must be allowed", async () => {
+  const session = openSession();
+  const arn = "arn:aws:lambda:us-east-1:123456789012:function:limits";
+  await session.registerModel("acme.caller-v1", { script: [
+    { match: { tool_result: { content: { contains: "5000" } } }, answer: "It is 5000." },
+    { match: { tool_result: { status: "error" } }, answer: "It failed." },
+    { answer: CALL },
+  ] });
+  const group = (more) => ({ name: "bank", tools: [{ ...getCreditLimit }], ...more });
+  const make = (more) => session.createAgent("caller", {
+    model: "acme.caller-v1", actionGroups: [group(more)], replace: true,
+  });
+  const agent = await make({ lambdaArn: arn });
+  assert.equal((await agent.invoke("?")).text, "It failed.");
+  await session.mapLambda(arn, async ({ parameters }) => ({ response: { functionResponse: {
+    responseBody: { TEXT: { body: `${parameters[0].value}: 5000` } } } } }));
+  assert.equal((await agent.invoke("?")).text, "It is 5000.");
+  await session.mapLambda(arn, null);
+  const caller = await make({ url: "http://127.0.0.1:9" });
+  assert.match(JSON.stringify((await caller.invoke("?")).trace), /is not allowed/);
+  await session.allowHost("127.0.0.1:9", { headers: { authorization: "Bearer x" } });
+  assert.equal((await caller.invoke("?")).text, "It failed.");
+  await assert.rejects(session.allowHost("http://x"), /host/);
+});

@@ -432,3 +432,106 @@ def test_ctrl_c_ends_a_turn_and_it_can_be_resumed(own_session):
     assert time.monotonic() - began < 5
     assert agent.replay("s1").stop_reason == "interrupted"
     assert agent.resume("s1").text == "Over."
+
+
+def test_collaborators_run_their_functions_here_and_pause_at_the_top(own_session):
+    @outcrop.tool
+    def send_mail(to: str) -> str:
+        return f"sent to {to}"
+
+    mail = {"tool_uses": [{"name": "send_mail", "input": {"to": "a@bank.example"}}]}
+    clerk = own_session.create_agent(
+        "clerk",
+        model=scripted(
+            own_session,
+            {"match": {"tool_result": {"name": "send_mail"}}, "answer": "They have mail."},
+            {"match": {"tool_result": {"name": "get_credit_limit"}}, "answer": mail},
+            {"answer": CALL},
+            name="acme.clerk-v1",
+        ),
+        action_groups=[
+            outcrop.ActionGroup("accounts", [get_credit_limit, send_mail], confirm=["send_mail"])
+        ],
+    )
+    boss = own_session.create_agent(
+        "boss",
+        model=scripted(
+            own_session,
+            {"match": {"tool_result": {"name": "ask_clerk"}}, "answer": "The clerk did it."},
+            {"answer": {"tool_uses": [{"name": "ask_clerk", "input": {"message": "Do it."}}]}},
+            name="acme.boss-v1",
+        ),
+        collaborators=[outcrop.Collaborator(clerk, "for limits and mail")],
+    )
+    paused = boss.invoke("Tell 12345 their limit", session_id="s1")
+    assert [(call.tool, call.within) for call in paused.pending] == [("send_mail", ("clerk",))]
+    result = boss.resume(paused.pending, approve=True)
+    assert (result.text, result.steps) == ("The clerk did it.", 5)
+    assert [event for event in result.trace if event.within == ("clerk",)]
+    assert str(boss.replay("s1").trace) == str(result.trace)
+
+
+def test_a_lambda_function_of_boto3s_agent_runs_in_this_process(own_session):
+    arn = "arn:aws:lambda:us-east-1:123456789012:function:limits"
+    seen = []
+
+    def handler(event, context):
+        seen.append(event)
+        body = {"TEXT": {"body": json.dumps({"limit": 5000})}}
+        names = {name: event[name] for name in ("actionGroup", "function")}
+        response = {**names, "functionResponse": {"responseBody": body}}
+        return {"messageVersion": "1.0", "response": response}
+
+    model = scripted(
+        own_session,
+        {"match": {"tool_result": {"content": {"contains": "5000"}}}, "answer": "It is 5000."},
+        {"answer": {"tool_uses": [{"name": "getLimit", "input": {"user": "12345"}}]}},
+    )
+    agents = own_session.client("bedrock-agent")
+    agent = agents.create_agent(
+        agentName="limits", foundationModel=model, instruction="You advise customers of a bank. " * 2
+    )["agent"]["agentId"]
+    agents.create_agent_action_group(
+        agentId=agent,
+        agentVersion="DRAFT",
+        actionGroupName="limits",
+        actionGroupExecutor={"lambda": arn},
+        functionSchema={"functions": [{"name": "getLimit", "parameters": {
+            "user": {"type": "string", "required": True}}}]},
+    )
+    with pytest.raises(agents.exceptions.ValidationException, match=arn):
+        agents.prepare_agent(agentId=agent)
+    own_session.map_lambda(arn, handler)
+    agents.prepare_agent(agentId=agent)
+    answer = own_session.client("bedrock-agent-runtime").invoke_agent(
+        agentId=agent, agentAliasId="TSTALIASID", sessionId="s1", inputText="The limit of 12345?"
+    )
+    chunks = [event["chunk"]["bytes"] for event in answer["completion"] if "chunk" in event]
+    assert b"".join(chunks) == b"It is 5000."
+    assert seen[0]["parameters"] == [{"name": "user", "type": "string", "value": "12345"}]
+    own_session.map_lambda(arn, None)
+
+
+def test_operations_at_a_url_are_called_where_the_session_allows_the_host(own_session):
+    schema = json.dumps({"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {
+        "/limits/{user}": {"get": {"operationId": "getLimit", "parameters": [
+            {"name": "user", "in": "path", "required": True, "schema": {"type": "string"}}]}}}})
+    agent = own_session.create_agent(
+        "caller",
+        model=scripted(
+            own_session,
+            {"match": {"tool_result": {"content": {"contains": "not allowed"}}}, "answer": "No."},
+            {"match": {"tool_result": {"status": "error"}}, "answer": "It failed."},
+            {"answer": {"tool_uses": [{"name": "getLimit", "input": {"user": "1"}}]}},
+        ),
+        action_groups=[
+            outcrop.ActionGroup("bank", url="http://127.0.0.1:9", api_schema=schema)
+        ],
+    )
+    assert agent.invoke("?").text == "No."
+    own_session.allow_host("127.0.0.1:9", headers={"authorization": "Bearer x"})
+    assert agent.invoke("?").text == "It failed."
+    with pytest.raises(ValidationException, match="host"):
+        own_session.allow_host("http://x")
+    with pytest.raises(ValidationException, match="api_schema"):
+        outcrop.ActionGroup("bank", api_schema=schema)._schema()

