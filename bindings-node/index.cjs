@@ -10,9 +10,10 @@ const { Completion, Reply } = require("./lib/replies.cjs");
 const { Session } = require("./lib/session.cjs");
 const { TextStream } = require("./lib/stream.cjs");
 const { tool } = require("./lib/tools.cjs");
+const { Trace } = require("./lib/trace.cjs");
 const { TrainingJob } = require("./lib/training.cjs");
 
 module.exports = {
   Agent, Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream,
-  TrainingJob, tool,
+  Trace, TrainingJob, tool,
 };

@@ -1500,6 +1500,14 @@ export interface InvokeOptions extends CallOptions {
   promptSessionAttributes?: Record<string, string>;
 }
 
+/** The events of a turn, in order; a tree as a text. */
+export class Trace extends Array<TraceEvent> {
+  /** The trace as lines for a terminal: `console.log(`${result.trace}`)`. */
+  toString(): string;
+  /** The trace as HTML that stands alone: no script, nothing from elsewhere, all text escaped. */
+  toHtml(): string;
+}
+
 /** A call that a paused turn waits for. */
 export interface PendingCall {
   /** Its id in the session. */
@@ -1547,7 +1555,7 @@ export interface AgentResult {
   /** What was wrong, where it ended before its answer. */
   message: string;
   pending: PendingCall[];
-  trace: TraceEvent[];
+  trace: Trace;
   /** Model calls. */
   steps: number;
   usage: Usage;
@@ -1612,6 +1620,7 @@ declare const outcrop: {
   Reply: typeof Reply;
   Session: typeof Session;
   TextStream: typeof TextStream;
+  Trace: typeof Trace;
   tool: typeof tool;
 };
 export default outcrop;

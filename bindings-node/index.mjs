@@ -3,6 +3,6 @@ import outcrop from "./index.cjs";
 
 export const {
   Agent, Completion, KnowledgeBase, Model, OutcropError, Prefix, Reply, Session, TextStream,
-  TrainingJob, tool,
+  Trace, TrainingJob, tool,
 } = outcrop;
 export default outcrop;

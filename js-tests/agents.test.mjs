@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { pathToFileURL } from "node:url";
+import { z } from "zod";
 import { tool } from "../bindings-node/index.mjs";
 import { ROOT, openSession, temporaryFolder } from "./fixtures.mjs";
 
@@ -75,7 +76,10 @@ test("a stream tells text and steps, and stops where the loop is left", async ()
   for await (const event of agent.stream("?")) events.push(event);
   assert.equal(events.map((event) => event.text ?? "").join(""), "a b");
   const { result } = events.at(-1);
-  assert.deepEqual(events.filter((event) => event.trace).map((event) => event.trace), result.trace);
+  assert.deepEqual(events.filter((event) => event.trace).map((event) => event.trace), [...result.trace]);
+  assert.match(String(result.trace), /^turn 1 · end_turn · 2 model calls/);
+  assert.match(String(result.trace), /call getCreditLimit\(userId="12345"\)[^]*allow the agent/);
+  assert.match(result.trace.toHtml(), /^<div class="outcrop-trace">[^]*<\/div>$/);
   for await (const event of agent.stream("?", { sessionId: "left" })) if (event.trace) break;
   assert.equal((await agent.resume("left")).text, "a b");
 });
@@ -120,6 +124,42 @@ test("a declaration returns control, and its result is given", async () => {
   assert.equal(pending[0].asks, "RESULT");
   const result = await agent.resume(pending, { results: { [pending[0].id]: "queued" } });
   assert.equal(result.text, "Sent.");
+});
+
+test("zod schemas are the arguments of tools, and make values of their own types", async () => {
+  const seen = [];
+  const order = tool({
+    name: "order",
+    description: "Orders.",
+    inputSchema: z.object({
+      item: z.string().min(2),
+      count: z.number().int().min(1).default(1),
+      level: z.enum(["low", "high"]).optional(),
+      to: z.object({ street: z.string() }),
+    }),
+    run: async (line) => { seen.push(line); return line.count; },
+  });
+  assert.equal(order.inputSchema.properties.count.minimum, 1);
+  assert.deepEqual(order.inputSchema.properties.level.enum, ["low", "high"]);
+  const asked = [
+    { item: "pen", to: { street: "Elm" } },
+    { item: "ink", count: 3, level: "high", to: { street: "Oak" } },
+    { item: "x", to: { street: "Elm" } },
+    { item: "pen", level: "none", to: {} },
+  ];
+  const agent = await advisor(openSession(), [
+    { match: { tool_result: {} }, answer: "Done." },
+    { answer: { tool_uses: asked.map((input) => ({ name: "order", input })) } },
+  ], {}, [order]);
+  const result = await agent.invoke("?");
+  assert.equal(result.text, "Done.");
+  // The default is the schema's own.
+  assert.deepEqual(seen, [{ ...asked[0], count: 1 }, asked[1]]);
+  const outcomes = result.trace.filter(({ event }) => event.observation)
+    .map(({ event }) => [event.observation.call.id, Object.keys(event.observation.outcome)[0]]);
+  assert.deepEqual(Object.fromEntries(outcomes), {
+    "1.1.1": "returned", "1.1.2": "returned", "1.1.3": "malformed", "1.1.4": "malformed",
+  });
 });
 
 test("a fork takes another course", async () => {

@@ -129,6 +129,54 @@ def test_pydantic_models_are_arguments():
     assert made._call({"order": {"item": "a", "count": 2}}) == {"got": 2}
 
 
+@pytest.mark.parametrize("awaits", [False, True])
+def test_models_and_dataclasses_come_and_go_through_an_agent(own_session, awaits):
+    pydantic = pytest.importorskip("pydantic")
+
+    class Line(pydantic.BaseModel):
+        item: str
+        count: int = pydantic.Field(ge=1)
+
+    @dataclasses.dataclass
+    class Receipt:
+        total: int
+        level: str
+
+    # Hints are read where the function stands, and these types stand in the test alone.
+    globals().update(Line=Line, Receipt=Receipt)
+    seen = []
+
+    @outcrop.tool
+    def order(line: Line, to: Address, level: Level = Level.LOW) -> Receipt:
+        """Orders."""
+        seen.append((line, to, level))
+        return Receipt(line.count, level.value)
+
+    @outcrop.tool
+    async def quote(line: Line) -> Line:
+        """Tells a price."""
+        await asyncio.sleep(0)
+        seen.append(line)
+        return line
+
+    asked = [
+        {"name": "order", "input": {"line": {"item": "pen", "count": 2}, "to": {"street": "Elm"}, "level": "high"}},
+        {"name": "quote", "input": {"line": {"item": "ink", "count": 1}}},
+        {"name": "order", "input": {"line": {"item": "pen", "count": 0}, "to": {"street": "Elm"}}},
+    ]
+    rules = [{"match": {"tool_result": {}}, "answer": "Done."}, {"answer": {"tool_uses": asked}}]
+    agent = advisor(own_session, *rules, tools=[order, quote])
+    result = asyncio.run(agent.ainvoke("?")) if awaits else agent.invoke("?")
+    assert result.text == "Done."
+    ordered = (Line(item="pen", count=2), Address("Elm"), Level.HIGH)
+    assert len(seen) == 2 and ordered in seen and Line(item="ink", count=1) in seen
+    outcomes = {event.detail["call"]["id"]: event.detail["outcome"] for event in result.trace if event.kind == "observation"}
+    assert outcomes["1.1.1"] == {"returned": {"total": 2, "level": "high"}}
+    assert outcomes["1.1.2"] == {"returned": {"item": "ink", "count": 1}}
+    # What does not fit the schema never reaches the function: the model is told.
+    assert "malformed" in outcomes["1.1.3"]
+
+
 def test_async_functions_run_side_by_side(own_session):
     running = []
 

@@ -10,6 +10,7 @@ const { Model } = require("./model.cjs");
 const { compact } = require("./requests.cjs");
 const { TurnSpans } = require("./telemetry.cjs");
 const { groupOf } = require("./tools.cjs");
+const { Trace } = require("./trace.cjs");
 
 const AGENT_OPTIONS = [
   "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "collaboration",
@@ -171,6 +172,7 @@ function resultOf(value) {
   return {
     ...rest,
     message: message ?? "",
+    trace: Trace.from(value.trace),
     pending: pending.map(({ call: asked, asks, within }) => ({
       id: asked.id,
       tool: asked.tool,

@@ -96,6 +96,8 @@ class TurnSpans {
   #last = Date.now();
   #asked = null;
   #ran = new Set();
+  /** The turns of agents that were handed work, by the call that handed it over. */
+  #handed = new Map();
 
   constructor(id, name) {
     if (!api()) return;
@@ -109,16 +111,18 @@ class TurnSpans {
   saw(event) {
     if (!this.#root?.isRecording()) return;
     if (event.result) this.#result(event.result);
+    if (event.delegated) this.#delegated(event.delegated);
     if (!event.trace) return;
     const [[kind, detail]] = Object.entries(event.trace.event);
     const now = Date.parse(event.trace.time);
+    const inside = this.#context(event.trace.within?.at(-1)?.call);
     if (kind === "modelInvocationInput") this.#asked = detail;
-    else if (kind === "modelInvocationOutput") this.#chat(detail, now);
+    else if (kind === "modelInvocationOutput") this.#chat(detail, now, inside);
     else if (kind === "decision") this.#decision(detail);
-    else if (kind === "observation") this.#observation(detail, now);
+    else if (kind === "observation") this.#observation(detail, now, inside);
     else if (kind === "failure" && detail.reason === "model_failed" && this.#asked) {
       const failed = { "error.type": detail.message.split(":")[0] };
-      this.#modelSpan(this.#last, now, failed, detail.message);
+      this.#modelSpan([this.#last, now], failed, inside, detail.message);
     } else if (kind === "input" && capturesContent()) {
       const said = [{ role: "user", parts: [{ type: "text", content: detail.text }] }];
       this.#root.setAttribute("gen_ai.input.messages", JSON.stringify(said));
@@ -132,9 +136,10 @@ class TurnSpans {
     const { context, trace } = api();
     this.#ran.add(asked.id);
     const about = toolAttributes(asked);
-    const span = startSpan(`execute_tool ${asked.tool}`, "execute_tool", about, {}, this.#inside);
+    const inside = this.#context(asked.id.split("/").slice(0, -1).join("/"));
+    const span = startSpan(`execute_tool ${asked.tool}`, "execute_tool", about, {}, inside);
     try {
-      return await context.with(trace.setSpan(this.#inside, span), run);
+      return await context.with(trace.setSpan(inside, span), run);
     } catch (thrown) {
       fail(span, thrown?.name ?? typeof thrown, String(thrown?.message ?? thrown));
       throw thrown;
@@ -149,20 +154,33 @@ class TurnSpans {
   }
 
   end() {
+    for (const span of this.#handed.values()) span.end();
     this.#root?.end();
   }
 
-  #chat({ usage, stopReason, tookMs, content }, now) {
-    const about = usageOf(usage, stopReason);
-    if (capturesContent()) about["gen_ai.output.messages"] = output(content, stopReason);
-    this.#modelSpan(now - tookMs, now, about);
+  /** Where spans stand of the agent that `call` handed work to. */
+  #context(call) {
+    const span = this.#handed.get(call);
+    return span ? api().trace.setSpan(this.#inside, span) : this.#inside;
   }
 
-  #modelSpan(startTime, end, attributes, error) {
+  #delegated({ call, definition: { id, name } }) {
+    const about = { "gen_ai.agent.id": id, "gen_ai.agent.name": name };
+    const inside = this.#context(call.split("/").slice(0, -1).join("/"));
+    this.#handed.set(call, startSpan(`invoke_agent ${name}`, "invoke_agent", about, {}, inside));
+  }
+
+  #chat({ usage, stopReason, tookMs, content }, now, inside) {
+    const about = usageOf(usage, stopReason);
+    if (capturesContent()) about["gen_ai.output.messages"] = output(content, stopReason);
+    this.#modelSpan([now - tookMs, now], about, inside);
+  }
+
+  #modelSpan([startTime, end], attributes, inside, error) {
     const { model, text } = this.#asked ?? { model: "", text: "{}" };
     const about = { "gen_ai.request.model": model, ...attributes };
     if (capturesContent()) about["gen_ai.input.messages"] = messages(text);
-    const span = startSpan(`chat ${model}`, "chat", about, { startTime }, this.#inside);
+    const span = startSpan(`chat ${model}`, "chat", about, { startTime }, inside);
     this.#root.setAttribute("gen_ai.request.model", model);
     if (error !== undefined) fail(span, about["error.type"], error);
     span.end(end);
@@ -179,9 +197,11 @@ class TurnSpans {
     });
   }
 
-  #observation({ call, outcome, tookMs }, now) {
+  #observation({ call, outcome, tookMs }, now, inside) {
     const [[what, told]] = Object.entries(outcome);
     if (this.#ran.has(call.id) || UNRUN.includes(what)) return;
+    const handed = this.#handed.get(call.id);
+    this.#handed.delete(call.id);
     let [operation, on, about] = ["execute_tool", call.tool, toolAttributes(call)];
     if (call.target?.knowledgeBase) {
       [operation, on] = ["retrieval", call.target.knowledgeBase.id];
@@ -192,7 +212,7 @@ class TurnSpans {
       about = { "gen_ai.agent.name": on };
     }
     const times = { startTime: now - tookMs };
-    const span = startSpan(`${operation} ${on}`, operation, about, times, this.#inside);
+    const span = handed ?? startSpan(`${operation} ${on}`, operation, about, times, inside);
     if (["failed", "timedOut", "unknown"].includes(what)) fail(span, what, JSON.stringify(told));
     span.end(now);
   }

@@ -8,7 +8,8 @@ const { validation } = require("./errors.cjs");
 /** The JSON schema of a tool's arguments: a JSON schema, or a zod schema's own. */
 function schemaOf(field, schema) {
   const given = object(field, schema, "a JSON schema or a zod schema");
-  if (typeof given.toJSONSchema === "function") return bare(given.toJSONSchema());
+  // What is given in: a member with a default may be left out.
+  if (typeof given.toJSONSchema === "function") return bare(given.toJSONSchema({ io: "input" }));
   if (given["~standard"]?.vendor === "zod" || given._zod) {
     throw validation(
       `${field}: this zod schema has no toJSONSchema(): expected zod 4.2 or later, or the JSON ` +

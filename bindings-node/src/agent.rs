@@ -2,7 +2,7 @@
 
 use napi::bindgen_prelude::{Env, PromiseRaw};
 use napi_derive::napi;
-use outcrop::agent_turn::Outcome;
+use outcrop::agent_turn::{Outcome, TraceEvent, tree};
 use outcrop::{InvokeRequest, ResumeRequest, Run, from_json, to_json};
 
 use crate::call::{Cancellation, promise, to_napi};
@@ -110,6 +110,16 @@ impl Agent {
             to_json(&forked.await?)
         })
     }
+}
+
+/// The events of a trace, a JSON array, as a tree: lines for a terminal, or HTML.
+#[napi]
+pub fn trace_tree(events: String, html: bool) -> napi::Result<String> {
+    let events: Vec<TraceEvent> = from_json("trace", &events).map_err(to_napi)?;
+    Ok(match html {
+        true => tree::html(&events),
+        false => tree::text(&events),
+    })
 }
 
 /// A turn that is being driven.

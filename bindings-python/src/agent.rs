@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outcrop::agent_turn::Outcome;
+use outcrop::agent_turn::{Outcome, TraceEvent, tree};
 use outcrop::{InvokeRequest, ResumeRequest, Run};
 use pyo3::prelude::*;
 
@@ -92,6 +92,17 @@ impl Agent {
             desk.fork(&origin.0, origin.1, edit, new_session_id).await
         })
     }
+}
+
+/// The events of a trace, a JSON list, as a tree: lines for a terminal, or HTML for a notebook.
+#[pyfunction]
+pub fn trace_tree(py: Python<'_>, events: &str, html: bool) -> PyResult<String> {
+    let events: Vec<TraceEvent> =
+        outcrop::from_json("trace", events).map_err(|error| raise(py, error))?;
+    Ok(match html {
+        true => tree::html(&events),
+        false => tree::text(&events),
+    })
 }
 
 fn driven(py: Python<'_>, run: Run) -> PyResult<Object> {

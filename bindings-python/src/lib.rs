@@ -29,7 +29,7 @@ mod _native {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
-    use super::agent::{Agent, AgentRun};
+    use super::agent::{Agent, AgentRun, trace_tree};
     #[pymodule_export]
     use super::error::error_kinds;
     #[pymodule_export]

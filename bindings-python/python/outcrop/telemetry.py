@@ -23,7 +23,7 @@ _PROVIDER = "outcrop"
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _api() -> Any:
     """OpenTelemetry's tracing, where it is installed."""
     try:
@@ -60,6 +60,8 @@ class TurnSpans:
         #: When the fact before this one was recorded: a model call begins then.
         self._last = time.time_ns()
         self._ran: set[str] = set()
+        #: The turns of agents that were handed work, by the call that handed it over.
+        self._handed: dict[str, Any] = {}
         self._asked: Mapping[str, Any] | None = None
 
     def saw(self, event: Mapping[str, Any]) -> None:
@@ -68,21 +70,26 @@ class TurnSpans:
             return
         if "result" in event:
             self._result(event["result"])
+        if "delegated" in event:
+            self._delegated(**event["delegated"])
         if "trace" not in event:
             return
         ((kind, detail),) = event["trace"]["event"].items()
         now = _nanoseconds(event["trace"]["time"])
+        within = event["trace"].get("within")
+        inside = self._context(within[-1]["call"] if within else "")
         if kind == "modelInvocationInput":
             self._asked = detail
         elif kind == "modelInvocationOutput":
-            self._chat(detail, now)
+            self._chat(detail, now, inside)
         elif kind == "decision":
             self._decision(detail)
         elif kind == "observation":
-            self._observation(detail, now)
+            self._observation(detail, now, inside)
         elif kind == "failure" and detail["reason"] == "model_failed" and self._asked:
             name = detail["message"].split(":")[0]
-            self._model_span(self._last, now, {"error.type": name}, detail["message"])
+            about = {"error.type": name}
+            self._model_span((self._last, now), about, inside, detail["message"])
         elif kind == "input" and captures_content():
             said = [{"role": "user", "parts": [{"type": "text", "content": detail["text"]}]}]
             self._root.set_attribute("gen_ai.input.messages", json.dumps(said))
@@ -97,7 +104,8 @@ class TurnSpans:
         from opentelemetry import context
 
         self._ran.add(call["id"])
-        span = self._start(*self._tool(call), self._inside, self._tool_about(call))
+        inside = self._context(call["id"].rpartition("/")[0])
+        span = self._start(*self._tool(call), inside, self._tool_about(call))
         token = context.attach(self._api.set_span_in_context(span))
         try:
             yield span
@@ -116,6 +124,8 @@ class TurnSpans:
     def end(self) -> None:
         """Ends the turn's span."""
         if self._api is not None:
+            for span in self._handed.values():
+                span.end()
             self._root.end()
 
     def _start(
@@ -139,7 +149,18 @@ class TurnSpans:
             start_time=start,
         )
 
-    def _chat(self, detail: Mapping[str, Any], now: int) -> None:
+    def _context(self, call: str) -> Any:
+        """Where spans stand of the agent that `call` handed work to; of the first one by ``""``."""
+        span = self._handed.get(call)
+        return self._inside if span is None else self._api.set_span_in_context(span)
+
+    def _delegated(self, call: str, definition: Mapping[str, Any]) -> None:
+        name = definition["name"]
+        about = {"gen_ai.agent.id": definition["id"], "gen_ai.agent.name": name}
+        inside = self._context(call.rpartition("/")[0])
+        self._handed[call] = self._start(f"invoke_agent {name}", "invoke_agent", inside, about)
+
+    def _chat(self, detail: Mapping[str, Any], now: int, inside: Any) -> None:
         usage = detail["usage"]
         about = {
             "gen_ai.response.finish_reasons": [detail["stopReason"]],
@@ -148,20 +169,20 @@ class TurnSpans:
         }
         if captures_content():
             about["gen_ai.output.messages"] = output(detail["content"], detail["stopReason"])
-        self._model_span(now - detail["tookMs"] * 1_000_000, now, about, None)
+        self._model_span((now - detail["tookMs"] * 1_000_000, now), about, inside, None)
 
     def _model_span(
-        self, start: int, end: int, about: Mapping[str, Any], error: str | None
+        self, times: tuple[int, int], about: Mapping[str, Any], inside: Any, error: str | None
     ) -> None:
         asked = self._asked or {"model": "", "text": "{}"}
         about = {"gen_ai.request.model": asked["model"], **about}
         if captures_content():
             about["gen_ai.input.messages"] = messages(asked["text"])
-        span = self._start(f"chat {asked['model']}", "chat", self._inside, about, start)
+        span = self._start(f"chat {asked['model']}", "chat", inside, about, times[0])
         self._root.set_attribute("gen_ai.request.model", asked["model"])
         if error is not None:
             span.set_status(self._api.Status(self._api.StatusCode.ERROR, error))
-        span.end(end)
+        span.end(times[1])
         self._asked = None
 
     def _decision(self, detail: Mapping[str, Any]) -> None:
@@ -174,11 +195,12 @@ class TurnSpans:
         }
         self._root.add_event("outcrop.decision", about)
 
-    def _observation(self, detail: Mapping[str, Any], now: int) -> None:
+    def _observation(self, detail: Mapping[str, Any], now: int, inside: Any) -> None:
         call, outcome = detail["call"], detail["outcome"]
         ((what, told),) = outcome.items()
         if call["id"] in self._ran or what in ("denied", "rejected", "malformed", "repeated"):
             return
+        handed = self._handed.pop(call["id"], None)
         target = call.get("target") or {}
         about: dict[str, Any] = self._tool_about(call)
         name, operation = self._tool(call)
@@ -193,7 +215,7 @@ class TurnSpans:
             name, operation = f"invoke_agent {agent}", "invoke_agent"
             about = {"gen_ai.agent.name": agent}
         start = now - detail["tookMs"] * 1_000_000
-        span = self._start(name, operation, self._inside, about, start)
+        span = handed or self._start(name, operation, inside, about, start)
         if what in ("failed", "timedOut", "unknown"):
             span.set_attribute("error.type", what)
             span.set_status(self._api.Status(self._api.StatusCode.ERROR, json.dumps(told)))

@@ -21,6 +21,7 @@ mod schema;
 mod step;
 mod toolbox;
 mod trace;
+pub mod tree;
 mod turn;
 
 pub use call::{Call, Status};

@@ -143,6 +143,11 @@ pub(super) fn answers(
     member: &str,
     pending: &[Pending],
 ) -> Result<Vec<Answer>> {
+    if pending.is_empty() {
+        return Err(Error::conflict(format!(
+            "{member}: the session waits for no call: its last turn has ended"
+        )));
+    }
     let id = invocation_id(pending);
     if state["invocationId"]
         .as_str()

@@ -2,7 +2,7 @@
 //! trace only.
 
 use outcrop_agents::{
-    AgentDefinition, CallSummary, Delegation, Event, Outcome, Target, TraceEvent,
+    AgentDefinition, CallSummary, Delegation, Effect, Event, Outcome, Target, TraceEvent,
 };
 use serde_json::{Value, json};
 
@@ -87,6 +87,16 @@ fn of_one(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
             "observation",
             observation(definition, call, outcome, *took_ms),
         ),
+        // What is denied is told the model at once, and comes to nothing more.
+        Event::Decision {
+            call,
+            effect: Effect::Deny,
+            rule,
+            ..
+        } => {
+            let denied = Outcome::Denied { rule: rule.clone() };
+            orchestration("observation", observation(definition, call, &denied, 0))
+        }
         Event::FinalResponse { text, .. } => orchestration(
             "observation",
             json!({"type": "FINISH", "finalResponse": {"text": text}}),
