@@ -196,7 +196,8 @@ fn whole(value: &Value) -> Option<i64> {
 /// A number with one to four decimals; none where it has more, or is too large.
 fn decimal(value: &Value) -> Option<String> {
     if let Some(number) = value.as_i64() {
-        return (number.abs() < 900_000_000_000_000).then(|| format!("{number}.0"));
+        // The least of them has no positive twin.
+        return (number.unsigned_abs() < 900_000_000_000_000).then(|| format!("{number}.0"));
     }
     let number = value.as_f64()?;
     let mut text = format!("{number}");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::kind::Kind;
 use super::*;
 use crate::policy::{Decision, Effect};
 
@@ -266,4 +267,18 @@ fn what_is_no_policy_is_refused_with_its_place() {
         .validate(&[agent("other", "x.y"), teller[0].clone()])
         .unwrap();
     text("forbid (principal, action == Action::\"Retrieve\", resource == KnowledgeBase::\"secret\");").validate(&[]).unwrap();
+}
+
+#[test]
+fn the_largest_numbers_are_told_as_none_or_as_they_are() {
+    let (kind, _) = Kind::of(&Value::Null, &json!({"type": "number"})).unwrap();
+    for out_of_range in [
+        json!(i64::MIN),
+        json!(i64::MAX),
+        json!(u64::MAX),
+        json!(1e300),
+    ] {
+        assert!(kind.value(&out_of_range).is_none(), "{out_of_range}");
+    }
+    assert!(kind.value(&json!(-12.5)).is_some());
 }
