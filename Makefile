@@ -9,7 +9,7 @@ PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.p
 # Tests run under nextest where it is installed; both run the same tests.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")
 
-.PHONY: demo test test-rust test-python test-node test-notebook eval bench gpu-test gpu-bundle lint docs clean kernels
+.PHONY: demo test test-rust test-python test-node test-notebook eval tiny bench gpu-test gpu-bundle lint docs clean kernels
 
 demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and then from Node.
 	$(BIN)/python examples/demo.py
@@ -37,8 +37,16 @@ test-notebook: $(VENV)/.installed $(NODE_DOOR)
 	OUTCROP_QUESTIONS=400 $(BIN)/python examples/run_notebook.py examples/fine_tune.ipynb
 	OUTCROP_QUESTIONS=400 node examples/fine_tune.mjs
 
-eval: $(VENV)/.installed ## Is the right document found first?
+eval: $(VENV)/.installed $(VENV)/.recipe ## Is the right document found first? How good is the language model that comes with it?
 	$(BIN)/python examples/evaluate.py
+	$(BIN)/python training/evaluate.py
+
+tiny: $(VENV)/.recipe ## Trains outcrop.tiny-v1 from nothing, for hours; goes on where it was stopped.
+	$(BIN)/python training/recipe.py $(TINY)
+
+$(VENV)/.recipe: $(VENV)/.tools training/requirements.txt
+	$(BIN)/python -m pip install -q -r training/requirements.txt
+	@touch $@
 
 # The peer that builds from source leaves AMX out: not every virtual machine lets a program use it.
 ifeq ($(shell uname -m),x86_64)

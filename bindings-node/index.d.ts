@@ -505,14 +505,15 @@ export class Session {
   readonly closed: boolean;
   /**
    * Opens a model: a catalogue id, an ARN, a Hugging Face folder, a `.gguf` file or
-   * `hf:org/name[@revision]`. It is loaded once a session, and shared from then on.
+   * `hf:org/name[@revision]`; by default `outcrop.tiny-v1`, the small language model that comes with
+   * Outcrop. It is loaded once a session, and shared from then on.
    *
    * @throws OutcropError `ResourceNotFoundException` for an unknown id or path;
    * `ModelErrorException` for damaged files or an unknown architecture; `ConflictException` where
    * it is open in this session with another value of an option. Options that are not given agree
    * with whatever it was opened with.
    */
-  model(id: string, options?: ModelOptions): Promise<Model>;
+  model(id?: string, options?: ModelOptions): Promise<Model>;
   /** The catalogue. A record that cannot be read is listed as damaged. */
   models(): Promise<CatalogueEntry[]>;
   /** Registers a folder, a GGUF file or `hf:org/name` under an id of one's own. */
@@ -1419,8 +1420,8 @@ export interface Collaborator {
 
 /** What an agent is created with. */
 export interface AgentOptions extends CallOptions {
-  /** The model that it asks. */
-  model: string | Model;
+  /** The model that it asks. Default `outcrop.tiny-v1`, which comes with Outcrop. */
+  model?: string | Model;
   /** What it is told before every conversation. */
   instruction?: string;
   /** What it may call, and nothing else. */

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Session } from "../bindings-node/index.mjs";
+import { Session, tool } from "../bindings-node/index.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const home = join(here, "..", ".demo", "home");
@@ -56,6 +56,36 @@ function show(number, question, answer) {
   }
 }
 
+const blockCard = tool({
+  name: "block_card",
+  description: "Blocks the card.",
+  inputSchema: {
+    type: "object",
+    properties: {
+      card_number: { type: "string", description: "The card number." },
+      customer: { type: "string", description: "The customer." },
+    },
+    required: ["card_number", "customer"],
+  },
+  run: ({ card_number: number, customer }) => {
+    console.log(style("2", `   block_card(${number}, ${customer})`));
+    return `Card ${number} of ${customer} is blocked.`;
+  },
+});
+
+/** The embedded language model: it chats and calls a function. */
+async function converse(session, asked) {
+  const model = await session.model();
+  console.log(style("2", `${model.info.id}: ${(model.info.parameters / 1e6).toFixed(1)} million parameters`));
+  for (const text of asked.chat) {
+    console.log(`\n${style("1;36", text)}\n   ${(await model.converse(text)).text}`);
+  }
+  const actionGroups = [{ name: "cards", tools: [blockCard] }];
+  const agent = await session.createAgent("card-desk", { actionGroups, replace: true });
+  console.log(`\n${style("1;36", asked.request)}`);
+  console.log(`   ${(await agent.invoke(asked.request)).text}`);
+}
+
 const asked = JSON.parse(readFileSync(join(here, "demo_questions.json"), "utf8"));
 const session = new Session({ home });
 try {
@@ -72,6 +102,8 @@ try {
   }
   heading("A question that the documents do not answer");
   show(asked.answered.length + 1, asked.unanswered, await kb.ask(asked.unanswered));
+  heading("The language model that comes with Outcrop");
+  await converse(session, asked);
   console.log();
 } finally {
   session.close();

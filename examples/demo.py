@@ -1,7 +1,8 @@
 """Ask a bank's documents, from Python: `make demo` runs this.
 
 Reads the folder `corpus`, asks six questions in words that the documents do not use and one that they do not
-answer, and shows where each answer stands. Nothing leaves the machine, and no server runs.
+answer, and shows where each answer stands. Then the small language model that comes with Outcrop chats and calls a
+function. Nothing leaves the machine, and no server runs.
 """
 
 from __future__ import annotations
@@ -67,6 +68,30 @@ def show(label: str, question: str, answer: outcrop.Answer) -> None:
             print(style("2", f"      {passage.location}, score {passage.score:.2f}"))
 
 
+@outcrop.tool
+def block_card(card_number: str, customer: str) -> str:
+    """Blocks the card.
+
+    Args:
+        card_number: The card number.
+        customer: The customer.
+    """
+    print(style("2", f"   block_card(card_number={card_number!r}, customer={customer!r})"))
+    return f"Card {card_number} of {customer} is blocked."
+
+
+def converse(session: outcrop.Session, asked: dict) -> None:
+    """The embedded language model: it chats and calls a function."""
+    model = session.model()
+    print(style("2", f"{model.name}: {model.info.parameters / 1e6:.1f} million parameters"))
+    for text in asked["chat"]:
+        print("\n" + style("1;36", text) + f"\n   {model.converse(text).text}")
+    groups = [outcrop.ActionGroup("cards", [block_card])]
+    agent = session.create_agent("card-desk", action_groups=groups, replace=True)
+    print("\n" + style("1;36", asked["request"]))
+    print(f"   {agent.invoke(asked['request']).text}")
+
+
 def main() -> None:
     asked = json.loads((HERE / "demo_questions.json").read_text(encoding="utf-8"))
     with outcrop.Session(home=HOME) as session:
@@ -76,6 +101,8 @@ def main() -> None:
             show(f"{number}.", question, kb.ask(question))
         heading("A question that the documents do not answer")
         show(f"{len(asked['answered']) + 1}.", asked["unanswered"], kb.ask(asked["unanswered"]))
+        heading("The language model that comes with Outcrop")
+        converse(session, asked)
     print()
 
 

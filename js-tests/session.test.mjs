@@ -17,6 +17,7 @@ test("the catalogue names the embedded defaults", async () => {
   const ids = (await openSession().models()).map((model) => model.id);
   assert.ok(ids.includes("outcrop.minilm-embed-v1"));
   assert.ok(ids.includes("outcrop.quote-v1"));
+  assert.ok(ids.includes("outcrop.tiny-v1"));
 });
 
 test("a device that is not there is an error", () => {

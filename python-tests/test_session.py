@@ -28,6 +28,7 @@ def test_catalogue(own_session):
     by_id = {entry.id: entry for entry in models}
     assert by_id["outcrop.minilm-embed-v1"].kind == "embedding"
     assert by_id["outcrop.quote-v1"].kind == "chat"
+    assert by_id["outcrop.tiny-v1"].kind == "chat" and by_id["outcrop.tiny-v1"].available
     assert all(entry.arn.startswith("arn:aws:bedrock:local:") for entry in models)
 
 

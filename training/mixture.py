@@ -44,6 +44,12 @@ def short(draw: Draw) -> dict:
     return talk.conversation(draw, draw.count(3, 6))
 
 
+def choose(draw: Draw) -> dict:
+    """To choose among a few short facts or tools, and little else."""
+    kind = draw.count(0, 19)
+    return grounded.brief(draw) if kind < 13 else calls.brief(draw) if kind < 19 else talk.conversation(draw, 3)
+
+
 def dense(draw: Draw) -> dict:
     """Many questions on the same passages and many requests of the same tools: to choose is learned from each."""
     kind = draw.count(0, 19)
@@ -70,6 +76,11 @@ def full(draw: Draw) -> dict:
     if kind < 17:
         return calls.lookup(draw, draw.count(0, 2), draw.count(1, 4))
     return talk.conversation(draw, draw.count(1, 6))
+
+
+def mixed(draw: Draw) -> dict:
+    """What the last steps see: short, many-sided and full conversations."""
+    return draw.any([choose, dense, full])(draw)
 
 
 def lines(mixture, seed: int, count: int, held_out: bool = False) -> Iterator[dict]:

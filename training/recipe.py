@@ -1,8 +1,8 @@
 """Makes outcrop.tiny-v1 from nothing: `make tiny`, or `python training/recipe.py`.
 
-Stages: the tokenizer; `echo` and `copy`, lines in which words come again, so that copying is learned first; `short`,
-conversations of a passage or two and a tool or two; `full`, everything at its full length; `decay`, the same with a
-falling learning rate; one quantised file. What is done is not done again: killed and
+Stages: the tokenizer; `echo` and `copy`, lines in which words come again, so that copying is learned first; `choose`,
+few short facts and tools, all of which are asked for; `short` and `dense`, several questions on the same passages and
+tools; `mixed`, everything up to its full length; `decay`, the same with a falling learning rate; one quantised file. What is done is not done again: killed and
 called again it goes on where it was, in the middle of a stage too. The same arguments give the same bytes.
 """
 
@@ -25,16 +25,18 @@ SHIPPED = HERE.parent / "core" / "models" / "weights" / "outcrop.tiny-v1.gguf"
 VOCABULARY = 3072
 CONTEXT = 2048
 # Tokens of a conversation, on the average.
-LENGTH = {"echo": 55, "copy": 93, "short": 232, "full": 350}
+LENGTH = {"echo": 55, "copy": 93, "choose": 155, "short": 232, "dense": 362, "mixed": 302}
 # Hidden size, width of the MLP, layers, heads.
 SIZES = {"3M": (192, 512, 6, 6), "6M": (256, 768, 6, 8), "12M": (320, 896, 9, 10)}
 # Part of all tokens, mixture, seed, conversations of a step, decay.
 STAGES = {
-    "echo": (0.07, "echo", 41, 24, "constant"),
-    "copy": (0.10, "copy", 51, 14, "constant"),
-    "short": (0.25, "short", 101, 10, "constant"),
-    "full": (0.38, "full", 201, 12, "constant"),
-    "decay": (0.20, "full", 301, 12, "linear"),
+    "echo": (0.06, "echo", 41, 24, "constant"),
+    "copy": (0.08, "copy", 51, 14, "constant"),
+    "choose": (0.22, "choose", 501, 12, "constant"),
+    "short": (0.12, "short", 101, 10, "constant"),
+    "dense": (0.16, "dense", 401, 10, "constant"),
+    "mixed": (0.16, "mixed", 601, 12, "constant"),
+    "decay": (0.20, "mixed", 611, 12, "linear"),
 }
 LEARNING_RATE = 2e-3
 
@@ -94,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=HERE.parent / "target" / "tiny", help="where data, checkpoints and weights lie")
     parser.add_argument("--size", choices=SIZES, default="3M", help="parameters (3M)")
-    parser.add_argument("--tokens", type=float, default=24e6, help="tokens that all stages read (24e6)")
+    parser.add_argument("--tokens", type=float, default=40e6, help="tokens that all stages read (40e6)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (all)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of products (bfloat16)")
     parser.add_argument("--ship", action="store_true", help="take the result as the model that is embedded")

@@ -6,7 +6,7 @@ const {
   absent, flag, integer, object, optional, plain, real, text, wrong,
 } = require("./checks.cjs");
 const { fromNative, validation } = require("./errors.cjs");
-const { Model } = require("./model.cjs");
+const { DEFAULT_CHAT_MODEL, Model } = require("./model.cjs");
 const { compact } = require("./requests.cjs");
 const { TurnSpans } = require("./telemetry.cjs");
 const { groupOf } = require("./tools.cjs");
@@ -75,7 +75,9 @@ function agentRequest(name, options) {
   const { declarations, schemas, tools } = groupsOf(given.actionGroups);
   const { team, tools: others } = teamOf(given.collaborators);
   for (const [other, made] of others) tools.set(other, made);
-  const model = given.model instanceof Model ? given.model.id : text("model", given.model);
+  const model = given.model instanceof Model
+    ? given.model.id
+    : text("model", given.model ?? DEFAULT_CHAT_MODEL);
   const count = (field) => {
     const value = optional(integer, field, given[field], Number.MAX_SAFE_INTEGER);
     return value === undefined ? undefined : Number(value);

@@ -11,6 +11,9 @@ const { PROMPT, compact, converseRequest, generateRequest, promptJson, promptReq
 const { TextStream } = require("./stream.cjs");
 const { ModelSpan } = require("./telemetry.cjs");
 
+/** The model that chats where none is named; it is part of the package. */
+const DEFAULT_CHAT_MODEL = "outcrop.tiny-v1";
+
 /** Rows of a matrix, as views of its one buffer. */
 function rows(values, width) {
   return Array.from({ length: width ? values.length / width : 0 }, (_, row) =>
@@ -192,4 +195,4 @@ class Model {
   }
 }
 
-module.exports = { Model };
+module.exports = { DEFAULT_CHAT_MODEL, Model };

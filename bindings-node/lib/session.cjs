@@ -10,7 +10,7 @@ const {
 } = require("./checks.cjs");
 const { fetchOf } = require("./fetch.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
-const { Model } = require("./model.cjs");
+const { DEFAULT_CHAT_MODEL, Model } = require("./model.cjs");
 const { SPECULATION, compact } = require("./requests.cjs");
 const {
   TrainingJob, distillRequest, fineTuneRequest, tokenizerRequest,
@@ -126,7 +126,7 @@ class Session {
     return callSync(() => this.#native.closed());
   }
 
-  async model(id, options) {
+  async model(id = DEFAULT_CHAT_MODEL, options = undefined) {
     const settings = loadOptions(checkOptions(options, OPEN_OPTIONS, "model"));
     const name = text("id", id);
     return new Model(await watched(options, "model", (meter, c) =>

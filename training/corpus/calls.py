@@ -332,6 +332,25 @@ def single(draw: Draw, tools: int, requests: int) -> dict:
     return talk.line
 
 
+def brief(draw: Draw) -> dict:
+    """Tools of one parameter each, all of which are asked for."""
+    style = draw.any([0, 0, 1, 2, 3])
+    box: dict[str, Tool] = {}
+    while len(box) < 3:
+        one = tool(draw, style, count=1)
+        if draw.chance(0.5):
+            one.description = ""
+        box.setdefault(one.name, one)
+    tools = list(box.values())[: draw.count(2, 3)]
+    talk = Conversation(tools, None)
+    for chosen in draw.some(tools * 2, draw.count(2, 4)):
+        values = arguments(draw, chosen)
+        talk.user(request(draw, chosen, values))
+        talk.call(chosen, values, {"json": {"status": "done"}})
+        talk.answer("Done.")
+    return talk.line
+
+
 JOINS = (
     "{first} Then {second}", "First {first_low} After that, {second}", "{first} And then {second}", "{first} Once you have it, {second}",
     "{first} With that, {second}", "{first} Next, {second}", "Two things: {first_low} Then {second}", "{first} Afterwards {second}",

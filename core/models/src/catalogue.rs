@@ -8,6 +8,9 @@ pub const DEFAULT_EMBEDDING_MODEL: &str = "outcrop.minilm-embed-v1";
 /// The model that answers from documents where the caller names none.
 pub const DEFAULT_READER: &str = "outcrop.quote-v1";
 
+/// The model that chats where the caller names none.
+pub const DEFAULT_CHAT_MODEL: &str = "outcrop.tiny-v1";
+
 /// One model that a session can open by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +63,12 @@ pub(crate) enum Place {
     },
     /// It reads by another model and has no weights of its own.
     Over(&'static str),
+    /// In this program: one `.gguf` file, which the home gets when it is first opened.
+    Embedded {
+        /// The file's name in the home.
+        file: &'static str,
+        bytes: &'static [u8],
+    },
 }
 
 pub(crate) const BUILT_IN: &[BuiltIn] = &[
@@ -83,6 +92,16 @@ pub(crate) const BUILT_IN: &[BuiltIn] = &[
         description: "Answers in the words of the passages that it is given, or says that they do \
                       not answer; it writes nothing of its own",
         place: Place::Over(DEFAULT_EMBEDDING_MODEL),
+    },
+    BuiltIn {
+        id: DEFAULT_CHAT_MODEL,
+        kind: ModelKind::Chat,
+        description: "A small language model that answers from the passages that it is given and \
+                      cites them, calls tools, and shortens or rewrites; it knows nothing by heart",
+        place: Place::Embedded {
+            file: "outcrop.tiny-v1.gguf",
+            bytes: include_bytes!("../weights/outcrop.tiny-v1.gguf"),
+        },
     },
 ];
 
@@ -131,7 +150,7 @@ mod tests {
     #[test]
     fn near_names_are_found() {
         let ids = || BUILT_IN.iter().map(|model| model.id);
-        assert_eq!(near("outcrop.qoute-v1", ids()), [DEFAULT_READER]);
+        assert_eq!(near("outcrop.qoute-v1", ids())[0], DEFAULT_READER);
         assert_eq!(near("minilm", ids()), [DEFAULT_EMBEDDING_MODEL]);
         assert!(near("anthropic.claude-3", ids()).is_empty());
         assert_eq!(edits("kitten", "sitting"), 3);

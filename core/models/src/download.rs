@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outcrop_api::{Error, ErrorKind, Result};
-use outcrop_store::{Download, Expected, Home, PartialFile, StoreError, sha256_of};
+use outcrop_store::{Download, Expected, Home, PartialFile, StoreError, sha256, sha256_of};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::{Hub, HubError, RemoteFile};
@@ -140,6 +140,28 @@ impl Install {
             Some(remote.commit),
             place.file.as_deref(),
         )
+    }
+
+    /// Writes the file that this program holds into the home, where it is not there as it should be,
+    /// and records it. Each edition has a folder of its own: programs of two editions share a home.
+    pub(crate) fn embedded(&self, name: &str, bytes: &[u8]) -> Result<ModelRecord> {
+        let digest = sha256(bytes);
+        let recorded = ModelRecord::get(&self.home, &self.id)?;
+        let is_this = |record: &ModelRecord| record.files.iter().all(|file| file.sha256 == digest);
+        if let Some(record) = recorded.filter(is_this)
+            && record.location(&self.home).exists()
+        {
+            record.verify(&self.home)?;
+            return Ok(record);
+        }
+        let folder = format!("{}--{}", self.id, &digest[..16]);
+        let installed = self.staged(&folder, |download| {
+            let mut file = download.partial_file(name)?;
+            file.restart()?;
+            file.append(bytes)?;
+            self.finish(file, name, Some(bytes.len() as u64), Some(digest))
+        })?;
+        self.record(installed, &[name.to_owned()], None, Some(name))
     }
 
     /// Runs `fill` on the staged model `name` and makes it visible as a whole. Where another

@@ -22,7 +22,7 @@ mod spec;
 mod summary;
 
 pub use alias::Alias;
-pub use catalogue::{CatalogueEntry, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
+pub use catalogue::{CatalogueEntry, DEFAULT_CHAT_MODEL, DEFAULT_EMBEDDING_MODEL, DEFAULT_READER};
 pub use download::{DownloadProgress, Progress};
 pub use load_options::{KvStorage, LoadOptions};
 pub use model::{Model, kind_of};

@@ -27,7 +27,7 @@ impl Shelf {
                 available: self.is_here(model),
                 source: match model.place {
                     Place::Hub { repo, .. } => format!("hf:{repo}"),
-                    Place::Over(_) => "built-in".into(),
+                    Place::Over(_) | Place::Embedded { .. } => "built-in".into(),
                 },
                 bytes: self.built_in_bytes(model),
                 memory: None,
@@ -100,11 +100,15 @@ impl Shelf {
                     || !self.candidates(model.id).is_empty()
             }
             Place::Over(below) => built_in(below).is_none_or(|below| self.is_here(below)),
+            Place::Embedded { .. } => true,
         }
     }
 
     /// Bytes of a built-in model's files in the home, or in the folder that it would be copied from.
     fn built_in_bytes(&self, model: &BuiltIn) -> Option<u64> {
+        if let Place::Embedded { bytes, .. } = model.place {
+            return Some(bytes.len() as u64);
+        }
         let home = &self.inner.home;
         let recorded = ModelRecord::get(home, model.id).ok().flatten();
         let installed = recorded.map_or_else(

@@ -243,6 +243,11 @@ impl Shelf {
                         return self.over(model.id, below, progress).await;
                     }
                     Place::Hub { .. } => self.built_in(model, progress).await?,
+                    Place::Embedded { file, bytes } => {
+                        let install = self.install(model, "built-in".into());
+                        let installed = blocking(move || install.embedded(file, bytes));
+                        self.found(&installed.await?)
+                    }
                 },
                 None => match self.by_id(&id)? {
                     Stored::Files(found) => found,
@@ -411,7 +416,7 @@ impl Shelf {
             source,
             pinned: match model.place {
                 Place::Hub { pinned, .. } => Some(pinned),
-                Place::Over(_) => None,
+                Place::Over(_) | Place::Embedded { .. } => None,
             },
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod download;
+mod embedded;
 mod hub_server;
 mod names;
 mod openai_server;

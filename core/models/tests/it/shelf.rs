@@ -142,8 +142,13 @@ async fn what_is_not_there_is_named_with_what_is_near() {
         assert!(error.message().contains(part), "{name}: {error}");
     }
     let entries = shelf.catalogue().unwrap();
-    assert_eq!(entries.len(), 2);
-    assert!(entries.iter().all(|entry| !entry.available));
+    assert_eq!(entries.len(), 3);
+    let available: Vec<&str> = entries
+        .iter()
+        .filter(|entry| entry.available)
+        .map(|entry| entry.id.as_str())
+        .collect();
+    assert_eq!(available, ["outcrop.tiny-v1"]);
 }
 
 #[tokio::test]

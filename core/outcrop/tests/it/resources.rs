@@ -59,7 +59,12 @@ fn foundation_models_are_what_the_shelf_holds() {
     let claude = "anthropic.claude-3-haiku-20240307-v1:0";
     assert_eq!(
         listed(json!({})),
-        [claude, "outcrop.minilm-embed-v1", "outcrop.quote-v1"]
+        [
+            claude,
+            "outcrop.minilm-embed-v1",
+            "outcrop.quote-v1",
+            "outcrop.tiny-v1"
+        ]
     );
     assert_eq!(
         listed(json!({"byOutputModality": "EMBEDDING"})),

@@ -174,7 +174,12 @@ fn an_import_is_a_model_of_the_catalogue() {
             .collect();
         assert_eq!(
             ids,
-            ["outcrop.minilm-embed-v1", "outcrop.quote-v1", "acme.chat"]
+            [
+                "outcrop.minilm-embed-v1",
+                "outcrop.quote-v1",
+                "outcrop.tiny-v1",
+                "acme.chat"
+            ]
         );
     });
 }
