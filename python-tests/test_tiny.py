@@ -30,7 +30,7 @@ def tiny(tmp_path_factory):
 
 
 def test_it_is_the_model_where_none_is_named(tiny):
-    assert tiny.name == "outcrop.tiny-v1"
+    assert tiny.info.id == "outcrop.tiny-v1"
     assert tiny.info.kind == "chat" and tiny.info.bytes <= 15 << 20
     first = tiny.converse("Hello")
     assert first.text.startswith("Hello!")

@@ -583,7 +583,7 @@ class Session(AwsFace, CustomizationFace, Handle):
     async def acreate_agent(
         self,
         name: str,
-        model: Model | Path,
+        model: Model | Path = DEFAULT_CHAT_MODEL,
         instruction: str = "",
         *,
         action_groups: Sequence[ActionGroup] | None = None,

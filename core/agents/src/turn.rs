@@ -228,8 +228,7 @@ impl Turn {
         let agent = self.agent();
         let mut config = agent.inference_config.clone();
         let left = self.left();
-        let most = config.max_tokens.unwrap_or(left.tokens);
-        config.max_tokens = Some(most.min(left.tokens).min(MAX_REPLY));
+        config.max_tokens = most_tokens(config.max_tokens, left.tokens);
         let mut request = ConverseRequest {
             messages: self.messages.clone(),
             system: prompt::system(&self.beginning),
@@ -379,8 +378,17 @@ impl Turn {
     }
 }
 
-/// Most tokens of one reply, where neither the agent nor the caller says.
+/// Most tokens of one reply.
 const MAX_REPLY: usize = 4096;
+
+/// The most that a model is told for a reply, of `left` for the turn. Where neither the agent nor what is
+/// left says less, the model's own bound holds: a context may be shorter than any number given here.
+fn most_tokens(stated: Option<usize>, left: usize) -> Option<usize> {
+    match stated {
+        Some(most) => Some(most.min(left).min(MAX_REPLY)),
+        None => (left < MAX_REPLY).then_some(left),
+    }
+}
 
 fn use_id(block: &ContentBlock) -> Option<String> {
     match block {

@@ -71,7 +71,7 @@ pub(crate) enum Place {
     },
 }
 
-pub(crate) const BUILT_IN: &[BuiltIn] = &[
+pub(crate) static BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
         id: DEFAULT_EMBEDDING_MODEL,
         kind: ModelKind::Embedding,

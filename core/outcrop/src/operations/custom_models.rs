@@ -90,10 +90,14 @@ async fn run(job: Job) -> Result<Map<String, Value>> {
             });
             opened.map(|_| place)
         });
-        if sound.is_err() {
+        if let Err(error) = &sound {
             customization::delete_folder(&job.session, &job.id)?;
-            let failed = ("modelStatus".to_owned(), json!("Failed"));
-            job.note(Map::from_iter([failed]), "")?;
+            // Together: who sees the one asks for the other.
+            let failed = [
+                ("modelStatus".to_owned(), json!("Failed")),
+                (JOB.failure.to_owned(), json!(error.message())),
+            ];
+            job.note(Map::from_iter(failed), "")?;
         }
         let place = sound?;
         Ok(Map::from_iter([
