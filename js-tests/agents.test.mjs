@@ -253,7 +253,7 @@ test("a Lambda function is one of this process, and hosts must be allowed", asyn
     { match: { tool_result: { status: "error" } }, answer: "It failed." },
     { answer: CALL },
   ] });
-  const group = (more) => ({ name: "bank", tools: [{ ...getCreditLimit }], ...more });
+  const group = (more) => ({ name: "bank", tools: [getCreditLimit], ...more });
   const make = (more) => session.createAgent("caller", {
     model: "acme.caller-v1", actionGroups: [group(more)], replace: true,
   });
