@@ -83,7 +83,7 @@ def block_card(card_number: str, customer: str) -> str:
 def converse(session: outcrop.Session, asked: dict) -> None:
     """The embedded language model: it chats and calls a function."""
     model = session.model()
-    print(style("2", f"{model.name}: {model.info.parameters / 1e6:.1f} million parameters"))
+    print(style("2", f"{model.info.id}: {model.info.parameters / 1e6:.1f} million parameters"))
     for text in asked["chat"]:
         print("\n" + style("1;36", text) + f"\n   {model.converse(text).text}")
     groups = [outcrop.ActionGroup("cards", [block_card])]
