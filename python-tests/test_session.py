@@ -95,14 +95,20 @@ def once():
         session.model(os.environ["FIXTURES"] + "/llama3").logits(list(range(500)))
         session.model(os.environ["FIXTURES"] + "/bert_minilm").embed(["x"])
 
-for _ in range(3): once()
-gc.collect(); before = resident()
-for _ in range(12): once()
-gc.collect()
-print(json.dumps((resident() - before) / 12))
+def least(sessions):
+    # The kernel gives and takes pages of 2 MiB when it likes: what stays is in the least of many readings.
+    readings = []
+    for _ in range(sessions):
+        once()
+        gc.collect()
+        readings.append(resident())
+    return min(readings)
+
+before = least(12)
+print(json.dumps((least(12) - before) / 12))
 """
     )
-    assert grown < 2_000_000, f"{grown:,.0f} bytes a session"
+    assert grown < 1_500_000, f"{grown:,.0f} bytes a session"
 
 
 def test_two_sessions_and_processes_share_a_home(own_session, run_python):
