@@ -9,68 +9,32 @@
 // by three passes over histograms of 11, 11 and 10 bits of the weights. All sums are of integers: no
 // order of threads changes the token.
 //
-// Where a logit is NaN, or none is finite, the token is -1.
+// A row whose token is given, because a form leaves no choice, takes it. Where a logit is NaN, or none is
+// finite, or a row's places lie outside its buffers, the token is -1.
 //
 // Launch: a block of 1024 threads a row, 17 kB of shared memory. Logits are read once; the weights,
 // 4 bytes a token, are written once and read three times a question, from L2.
-#include "ptx.cuh"
-
-struct SampleRow {
-  uint64_t tokens;  // address of the tokens so far, for the penalty
-  double point;
-  unsigned token_count;
-  float penalty, temperature, top_p, min_p;
-  unsigned top_k;  // 0: all
-};
+#include "sample.cuh"
 
 struct SampleArgs {
-  const float* logits;       // (rows, vocabulary)
-  unsigned* work;            // (rows, vocabulary)
-  const unsigned* allowed;   // bits, (rows, words), or null; all bits set: no mask
+  const float* logits;      // (logit_rows, vocabulary)
+  unsigned* work;           // (rows, vocabulary)
+  const unsigned* words;    // what the rows' places count in
   const SampleRow* rows;
   int* tokens;
-  unsigned vocabulary, words;
+  unsigned vocabulary, logit_rows, word_count;
 };
 
 namespace {
-constexpr unsigned THREADS = 1024, BINS = 2048;
-constexpr float UNIT = 1099511627776.f;
+constexpr unsigned BINS = 2048;
 
 struct Shared {
   unsigned long long histogram[BINS];
   unsigned long long scan[32];
   unsigned long long above;
-  float tops[32];
-  unsigned ids[32];
+  BestRoom best;
   unsigned chosen;
 };
-
-// Sums before this thread's own, in the order of the threads; `total` is the sum of all.
-__device__ __forceinline__ unsigned long long scan_before(unsigned long long v, Shared& s, unsigned long long& total) {
-  unsigned lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  unsigned long long sum = v;
-#pragma unroll
-  for (unsigned d = 1; d < 32; d <<= 1) {
-    unsigned long long other = __shfl_up_sync(0xffffffffu, sum, d);
-    if (lane >= d) sum += other;
-  }
-  if (lane == 31) s.scan[warp] = sum;
-  __syncthreads();
-  if (warp == 0) {
-    unsigned long long x = s.scan[lane];
-#pragma unroll
-    for (unsigned d = 1; d < 32; d <<= 1) {
-      unsigned long long other = __shfl_up_sync(0xffffffffu, x, d);
-      if (lane >= d) x += other;
-    }
-    s.scan[lane] = x;
-  }
-  __syncthreads();
-  unsigned long long before = sum - v + (warp ? s.scan[warp - 1] : 0ull);
-  total = s.scan[31];
-  __syncthreads();
-  return before;
-}
 
 __device__ __forceinline__ unsigned long long mass(unsigned key) {
   return (unsigned long long)(__uint_as_float(key) * UNIT);
@@ -104,7 +68,7 @@ __device__ __forceinline__ unsigned find(const unsigned* keys, unsigned count, u
     // From the top: a thread has two bins.
     unsigned first = BINS - 1 - 2 * threadIdx.x;
     unsigned long long upper = s.histogram[first], lower = s.histogram[first - 1], total;
-    unsigned long long before = above + scan_before(upper + lower, s, total);
+    unsigned long long before = above + scan_before(upper + lower, s.scan, total);
     if (before <= target && target < before + upper + lower) {
       bool is_upper = target < before + upper;
       s.chosen = is_upper ? first : first - 1;
@@ -123,7 +87,7 @@ __device__ __forceinline__ unsigned long long sum_above(const unsigned* keys, un
   unsigned long long part = 0, total;
   for (unsigned i = threadIdx.x; i < count; i += THREADS)
     if (keys[i] > key) part += mass(keys[i]);
-  scan_before(part, s, total);
+  scan_before(part, s.scan, total);
   return total;
 }
 
@@ -133,7 +97,7 @@ __device__ __forceinline__ int tie(const unsigned* keys, unsigned count, unsigne
   unsigned end = first + per < count ? first + per : count;
   unsigned long long own = 0, total;
   for (unsigned i = first; i < end; i++) own += keys[i] == key;
-  unsigned long long before = scan_before(own, s, total);
+  unsigned long long before = scan_before(own, s.scan, total);
   if (before <= number && number < before + own)
     for (unsigned i = first; i < end; i++)
       if (keys[i] == key && before++ == number) s.chosen = i;
@@ -148,7 +112,7 @@ __device__ __forceinline__ int by_id(const unsigned* keys, unsigned count, unsig
   unsigned long long own = 0, total;
   for (unsigned i = first; i < end; i++)
     if (keys[i] >= least) own += mass(keys[i]);
-  unsigned long long before = scan_before(own, s, total);
+  unsigned long long before = scan_before(own, s.scan, total);
   unsigned long long target = (unsigned long long)(point * (double)total);
   if (target >= total) target = total - 1;
   if (before <= target && target < before + own)
@@ -161,15 +125,26 @@ __device__ __forceinline__ int by_id(const unsigned* keys, unsigned count, unsig
   __syncthreads();
   return (int)s.chosen;
 }
+// Whether `count` words from `first` on are words of the buffer.
+__device__ __forceinline__ bool holds(const SampleArgs& a, unsigned first, unsigned count) {
+  return first <= a.word_count && count <= a.word_count - first;
+}
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(1024, 1) sample(SampleArgs a) {
   __shared__ Shared s;
-  unsigned row = blockIdx.x, count = a.vocabulary, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  unsigned row = blockIdx.x, count = a.vocabulary, mask_words = (count + 31) / 32;
   SampleRow p = a.rows[row];
-  const float* logits = a.logits + (size_t)row * count;
+  bool is_masked = p.allowed != NO_MASK;
+  bool is_out = p.row >= a.logit_rows || !holds(a, p.tokens, p.token_count) ||
+                (is_masked && !holds(a, p.allowed, mask_words));
+  if (is_out || p.given >= 0) {
+    if (threadIdx.x == 0) a.tokens[row] = is_out ? -1 : p.given;
+    return;
+  }
+  const float* logits = a.logits + (size_t)p.row * count;
   unsigned* keys = a.work + (size_t)row * count;
-  const unsigned* allowed = a.allowed ? a.allowed + (size_t)row * a.words : nullptr;
+  const unsigned* allowed = is_masked ? a.words + p.allowed : nullptr;
   bool is_nan = false;
   for (unsigned i = threadIdx.x; i < count; i += THREADS) {
     bool is_allowed = !allowed || (allowed[i >> 5] >> (i & 31) & 1);
@@ -179,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) sample(SampleArgs a) {
   is_nan = __syncthreads_or(is_nan);
   if (p.penalty != 1.f) {
     // From the untouched logits, so that a token that occurred twice is penalised once.
-    const unsigned* tokens = (const unsigned*)p.tokens;
+    const unsigned* tokens = a.words + p.tokens;
     for (unsigned i = threadIdx.x; i < p.token_count; i += THREADS) {
       unsigned t = tokens[i];
       if (t >= count || (allowed && !(allowed[t >> 5] >> (t & 31) & 1))) continue;
@@ -188,37 +163,16 @@ extern "C" __global__ void __launch_bounds__(1024, 1) sample(SampleArgs a) {
     }
     __syncthreads();
   }
-  float top = -INFINITY;
-  unsigned best = 0xffffffffu;
+  Best best = {-INFINITY, 0xffffffffu};
   for (unsigned i = threadIdx.x; i < count; i += THREADS) {
-    float x = __uint_as_float(keys[i]);
-    if (x > top) {
-      top = x;
-      best = i;
-    }
+    Best x = {__uint_as_float(keys[i]), i};
+    if (x.x > best.x) best = x;
   }
-#pragma unroll
-  for (int d = 16; d; d >>= 1) {
-    float other = __shfl_xor_sync(0xffffffffu, top, d);
-    unsigned id = __shfl_xor_sync(0xffffffffu, best, d);
-    if (other > top || (other == top && id < best)) {
-      top = other;
-      best = id;
-    }
-  }
-  if (lane == 0) {
-    s.tops[warp] = top;
-    s.ids[warp] = best;
-  }
-  __syncthreads();
-  for (unsigned w = 0; w < 32; w++)
-    if (s.tops[w] > top || (s.tops[w] == top && s.ids[w] < best)) {
-      top = s.tops[w];
-      best = s.ids[w];
-    }
+  best = block_best(best, s.best);
+  float top = best.x;
   bool is_wrong = is_nan || !(fabsf(top) < INFINITY);
   if (is_wrong || p.temperature == 0.f) {
-    if (threadIdx.x == 0) a.tokens[row] = is_wrong ? -1 : (int)best;
+    if (threadIdx.x == 0) a.tokens[row] = is_wrong ? -1 : (int)best.id;
     return;
   }
   __syncthreads();
@@ -235,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) sample(SampleArgs a) {
     if (has_k) {
       unsigned long long tokens = 0, before;
       for (unsigned i = threadIdx.x; i < count; i += THREADS) tokens += keys[i] != 0;
-      scan_before(tokens, s, before);
+      scan_before(tokens, s.scan, before);
       if (p.top_k < before) {
         cut.key = find<true>(keys, count, p.top_k - 1, s, before);
         cut.ties = p.top_k - before;

@@ -49,5 +49,5 @@ pub use packs::image_architectures;
 pub use paged_attention::{PagedAttention, paged_attention};
 pub use probe::{DeviceInfo, Driver, MIN_DRIVER, probe};
 pub use rotary::{Rotary, rotary};
-pub use sample::{Sample, SampleRow, sample};
+pub use sample::{Choices, LogprobRow, MOST_LOGPROBS, NO_MASK, SampleRow, logprobs, sample};
 pub use search::{MOST_NEIGHBOURS, Metric, Neighbour, Search, SearchRows, VectorFormat};

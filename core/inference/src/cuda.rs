@@ -1,9 +1,10 @@
 //! A decoder on an NVIDIA GPU: the same description as on the CPU, computed by kernels.
 //!
 //! Weights and pages of keys and values live on the device; a step sends its rows' numbers there and
-//! brings its wanted logits back. Steps in which every row is wanted, decoding above all, are
+//! brings the chosen tokens back, or logits where these are asked for. Steps in which every row is wanted, decoding above all, are
 //! recorded as a graph each number of rows and played again.
 
+mod choosing;
 mod forward;
 mod pages;
 mod room;

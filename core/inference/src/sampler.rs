@@ -28,6 +28,24 @@ pub struct Sampler {
     seed: u64,
 }
 
+/// The numbers that a token is chosen by at a position, for a device that chooses as
+/// [`Sampler::sample`] does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Draw {
+    /// Divides the logits; 0 takes the most likely token.
+    pub temperature: f32,
+    /// Keeps the most likely so many; `None`: all.
+    pub top_k: Option<usize>,
+    /// Keeps the most likely whose probability reaches it; 1: all.
+    pub top_p: f32,
+    /// Keeps those at least this part as likely as the most likely; 0: all.
+    pub min_p: f32,
+    /// Makes tokens that occurred less likely; 1: none.
+    pub repetition_penalty: f32,
+    /// Where in the running sum of what is left, in [0, 1).
+    pub point: f64,
+}
+
 /// Room that the sampler fills anew for each token.
 #[derive(Debug, Default)]
 pub struct SamplerScratch {
@@ -134,13 +152,13 @@ impl Sampler {
             logits: penalised,
             candidates,
         } = scratch;
-        let logits = if self.repetition_penalty == 1.0 {
-            logits
-        } else {
+        let logits = if self.penalises() {
             penalised.clear();
             penalised.extend_from_slice(logits);
             self.penalise(logits, tokens, penalised);
             penalised
+        } else {
+            logits
         };
         match allowed {
             None => {
@@ -152,6 +170,23 @@ impl Sampler {
                     .filter_map(|id| logits.get(id as usize).map(|logit| (id, *logit)));
                 self.choose(among, tokens.len(), candidates)
             }
+        }
+    }
+
+    /// Whether a token's chances depend on those that occurred.
+    pub(crate) fn penalises(&self) -> bool {
+        self.repetition_penalty != 1.0
+    }
+
+    /// What the token at `position` is chosen by.
+    pub(crate) fn draw_at(&self, position: usize) -> Draw {
+        Draw {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            point: uniform(self.seed, position as u64),
         }
     }
 

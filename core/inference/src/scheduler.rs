@@ -10,10 +10,10 @@ use crate::inbox::{Command, Inbox, stopped};
 use crate::pins::Pins;
 use crate::prefix::Saved;
 use crate::prefix_index::Scope;
-use crate::sequence::{MOST_LOOKAHEAD, Sequence};
+use crate::sequence::{Given, MOST_LOOKAHEAD, Sequence};
 use crate::speculation::Speculator;
 use crate::statistics::EngineStatistics;
-use crate::step::{Rows, StepModel};
+use crate::step::{Asked, Choice, Made, Rows, StepModel};
 use crate::step_plan::StepPlanner;
 
 /// Most tokens of a step that are guesses: beyond it their rows cost more than they save.
@@ -337,10 +337,24 @@ impl<M: StepModel> Scheduler<M> {
         let (inbox, running) = (&self.inbox, &self.running);
         let keep_going =
             || !inbox.is_closed() && planned.iter().any(|&index| is_awaited(&running[index]));
-        let vocab = self.model.vocab_size();
+        let (vocab, chooses) = (self.model.vocab_size(), self.model.chooses());
+        let choices = match chooses {
+            true => choices(running, &planned, &wanted),
+            false => Vec::new(),
+        };
+        let gives_logits = |&index: &usize| !(chooses && running[index].is_choosing());
+        let with_logits = planned.iter().any(gives_logits);
+        let asked = Asked {
+            choices: &choices,
+            logits: with_logits,
+        };
         let mut ended: Vec<Option<Result<StopReason>>> = running.iter().map(|_| None).collect();
-        let mut logits = match self.model.step(&rows, &keep_going) {
-            Ok(Some(logits)) => logits,
+        let step = self.model.step_and_choose(&rows, asked, &keep_going);
+        let Made {
+            mut logits,
+            mut chosen,
+        } = match step {
+            Ok(Some(made)) => made,
             Ok(None) => return ended,
             Err(error) => {
                 for index in planned {
@@ -350,12 +364,19 @@ impl<M: StepModel> Scheduler<M> {
                 return ended;
             }
         };
-        drop(rows);
+        drop((choices, rows));
         drop(tokens);
         for (index, wanted) in planned.into_iter().zip(wanted) {
-            let (own, rest) = logits.split_at(wanted * vocab);
-            logits = rest;
             let sequence = &mut self.running[index];
+            let mut own = Given::Logits(&[]);
+            if with_logits {
+                let (first, rest) = logits.split_at(wanted * vocab);
+                (own, logits) = (Given::Logits(first), rest);
+            }
+            if chooses && sequence.is_choosing() {
+                let (first, rest) = chosen.split_at(wanted);
+                (own, chosen) = (Given::Chosen(first), rest);
+            }
             sequence.last_step = self.statistics.steps;
             let guessed = sequence.guesses.len();
             let whole = sequence.position() + counts[index];
@@ -461,6 +482,18 @@ impl<M: StepModel> Scheduler<M> {
         let tables = self.running.iter().map(|sequence| &sequence.blocks);
         self.blocks.check(tables.chain(self.pins.tables()))
     }
+}
+
+/// How the tokens of those sequences are chosen that generate, `wanted` rows each of the `planned`.
+fn choices<'a>(running: &'a [Sequence], planned: &[usize], wanted: &[usize]) -> Vec<Choice<'a>> {
+    let (mut choices, mut row) = (Vec::new(), 0);
+    for (&index, &wanted) in planned.iter().zip(wanted) {
+        if wanted > 0 {
+            running[index].choices(row, &mut choices);
+        }
+        row += wanted;
+    }
+    choices
 }
 
 /// Notes in the prefix cache what `sequence` has computed, at the end (`with_rest`) of its last page

@@ -1,6 +1,7 @@
 //! One request on its way through the engine: its tokens and its pages.
 
 mod advance;
+mod choices;
 mod event;
 mod generation;
 
@@ -17,6 +18,7 @@ use crate::prefix_index::Scope;
 use crate::step::Wanted;
 use crate::turn::Turn;
 
+pub(crate) use advance::Given;
 pub(crate) use event::{Events, SequenceEvent};
 pub(crate) use generation::Generation;
 
@@ -259,8 +261,8 @@ impl Sequence {
         let (sampler, scratch) = (&generation.sampler, &mut generation.scratch);
         // A draft model that breaks down guesses nothing.
         let guessed = sampler.sample(logits, &self.tokens, None, scratch);
-        self.guesses.extend(guessed);
         self.tokens.truncate(length);
+        self.guesses.extend(guessed);
     }
 
     /// Whether a step of a few tokens makes another one.

@@ -7,7 +7,7 @@ use outcrop_api::Speculation;
 
 use crate::block_pool::BlockPool;
 use crate::sequence::Sequence;
-use crate::step::{Rows, StepModel, Wanted};
+use crate::step::{Asked, Choice, Rows, StepModel, Wanted};
 
 /// Longest run of last tokens that is looked for.
 const LONGEST_RUN: usize = 4;
@@ -114,19 +114,37 @@ fn run_draft(
                 }
             })
             .collect();
+        let wishing = taking.iter().filter(|&&index| wishes[index] > 0);
+        let choices: Vec<Choice<'_>> = match draft.chooses() {
+            false => Vec::new(),
+            true => (wishing.enumerate())
+                .filter_map(|(row, &index)| running[index].guess_choice(row))
+                .collect(),
+        };
+        let asked = Asked {
+            logits: !draft.chooses(),
+            choices: &choices,
+        };
         let vocab = draft.vocab_size();
         // A draft model that breaks down guesses nothing.
-        let Ok(Some(logits)) = draft.step(&rows, keep_going) else {
+        let Ok(Some(made)) = draft.step_and_choose(&rows, asked, keep_going) else {
             return;
         };
-        let mut logits = logits.chunks_exact(vocab);
+        drop((rows, choices));
+        let mut logits = made.logits.chunks_exact(vocab);
+        let mut chosen = made.chosen.iter();
         for index in taking {
             let sequence = &mut running[index];
             if round == 0 {
                 sequence.draft_computed = sequence.position() + counts[index];
             }
-            if let Some(row) = (wishes[index] > 0).then(|| logits.next()).flatten() {
-                sequence.guess(row);
+            if wishes[index] == 0 {
+                continue;
+            }
+            match (chosen.next(), logits.next()) {
+                (Some(own), _) => sequence.guesses.extend(own.id),
+                (None, Some(row)) => sequence.guess(row),
+                (None, None) => {}
             }
         }
     }

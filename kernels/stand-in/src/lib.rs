@@ -125,6 +125,12 @@ pub fn launches() -> usize {
     unsafe { symbol::<unsafe extern "C" fn() -> usize>(b"outcrop_stand_in_launches\0")() }
 }
 
+/// Bytes that were copied from the device to the host so far.
+pub fn bytes_brought_back() -> usize {
+    // SAFETY: the signature is that of cpp/driver.cpp.
+    unsafe { symbol::<unsafe extern "C" fn() -> usize>(b"outcrop_stand_in_brought_back\0")() }
+}
+
 /// The kernels of the library as `(file, kernel)`.
 pub fn kernels() -> Vec<(String, String)> {
     type Names = unsafe extern "C" fn() -> *const c_char;

@@ -10,8 +10,9 @@ use crate::block_pool::PAGE_TOKENS;
 use crate::decoder_config::DecoderConfig;
 use crate::decoder_weights::Decoder;
 use crate::kv_cache::KvDtype;
-use crate::step::{Rows, StepModel};
+use crate::step::{Asked, Choice, ChosenToken, Made, Rows, StepModel};
 
+use super::choosing::ChoiceRoom;
 use super::forward::Pass;
 use super::pages::DevicePages;
 use super::refused;
@@ -35,12 +36,25 @@ pub(crate) struct CudaRunner {
     cutting: Option<Cutting>,
     room: Room,
     logits: LogitRoom,
-    /// By the number of rows, all wanted, and the chunks that each is cut in.
-    graphs: HashMap<(usize, usize), Graph>,
-    /// Likewise, those that were computed once: their kernels are loaded.
-    seen: HashSet<(usize, usize)>,
+    choices: ChoiceRoom,
+    /// What the last step chose.
+    chosen: Vec<ChosenToken>,
+    graphs: HashMap<Alike, Graph>,
+    /// Steps that were computed once: their kernels are loaded.
+    seen: HashSet<Alike>,
     /// What went wrong between two steps.
     failed: Option<CudaError>,
+}
+
+/// What steps share that are launched the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Alike {
+    /// Rows, all wanted.
+    rows: usize,
+    /// The chunks that each is cut in.
+    chunks: usize,
+    /// Tokens that are chosen.
+    choices: usize,
 }
 
 /// Most bytes of the parts of softmaxes: rows that have no room there go through longer blocks, to the
@@ -108,6 +122,8 @@ impl CudaRunner {
             cutting,
             room: Room::new(&device, config, room.rows, parts(cutting))?,
             logits: LogitRoom::new(&device, room.sequences, config.vocab_size)?,
+            choices: ChoiceRoom::new(&device, room.sequences, config.vocab_size)?,
+            chosen: Vec::new(),
             graphs: HashMap::new(),
             seen: HashSet::new(),
             failed: None,
@@ -117,11 +133,17 @@ impl CudaRunner {
     }
 
     /// Makes room for a step that is larger than any before it.
-    fn fit(&mut self, rows: &[Rows<'_>], wanted: usize) -> std::result::Result<(), CudaError> {
+    fn fit(
+        &mut self,
+        rows: &[Rows<'_>],
+        wanted: usize,
+        choices: &[Choice<'_>],
+    ) -> std::result::Result<(), CudaError> {
         let (count, sequences, pages) = sizes(rows);
         let config = &self.decoder.config;
         let (is_small, few) = (!self.rows.holds(rows), wanted > self.logits.rows);
-        if is_small || few || count > self.room.rows {
+        let is_crowded = !self.choices.holds(choices);
+        if is_small || few || is_crowded || count > self.room.rows {
             // They name the buffers that go.
             self.graphs.clear();
             self.device.synchronize()?;
@@ -136,13 +158,18 @@ impl CudaRunner {
         if few {
             self.logits = LogitRoom::new(&self.device, wanted, config.vocab_size)?;
         }
+        if is_crowded {
+            self.choices.grow(&self.device, choices)?;
+        }
         Ok(())
     }
 
-    /// Computes `rows`: how many rows of logits are there then, or that it was told to stop.
+    /// Computes `rows`: how many rows of logits are there then, or that it was told to stop. The logits
+    /// come back where they are asked for, the chosen tokens always.
     fn compute(
         &mut self,
         rows: &[Rows<'_>],
+        asked: Asked<'_>,
         keep_going: &dyn Fn() -> bool,
     ) -> std::result::Result<Option<usize>, CudaError> {
         if let Some(error) = self.failed.take() {
@@ -150,29 +177,40 @@ impl CudaRunner {
         }
         let wanted: usize = rows.iter().map(Rows::wanted_count).sum();
         let (count, ..) = sizes(rows);
-        self.fit(rows, wanted)?;
+        self.fit(rows, wanted, asked.choices)?;
         self.rows.send(&self.decoder.ropes, rows)?;
+        self.choices.send(asked.choices)?;
+        let choices = asked.choices.len();
         // Rows that are joined to tiles are other tiles in the next step.
-        let alike = self.rows.chunks().map(|chunks| (count, chunks));
+        let alike = self.rows.chunks().map(|chunks| Alike {
+            rows: count,
+            chunks,
+            choices,
+        });
         let alike = alike.filter(|_| wanted == count && count <= MOST_GRAPH_ROWS);
         let is_done = match alike.filter(|alike| self.seen.contains(alike)) {
             Some(alike) => keep_going() && self.play(alike)?,
-            None => self.launch(count, wanted, keep_going)?,
+            None => self.launch((count, wanted), choices, keep_going)?,
         };
         if is_done {
-            let len = wanted * self.decoder.config.vocab_size;
-            self.logits.device.read_later(&mut self.logits.host, len)?;
+            let logits = &self.logits.device;
+            self.choices
+                .bring(&self.device, logits.view(), asked.choices)?;
+            if asked.logits {
+                let len = wanted * self.decoder.config.vocab_size;
+                logits.read_later(&mut self.logits.host, len)?;
+            }
             self.seen.extend(alike);
         }
-        // The step's numbers and logits are in memory that the next step writes.
+        // The step's numbers and what it gives are in memory that the next step writes.
         self.device.synchronize()?;
         Ok(is_done.then_some(wanted))
     }
 
     fn launch(
         &mut self,
-        count: usize,
-        wanted: usize,
+        (count, wanted): (usize, usize),
+        choices: usize,
         keep_going: &dyn Fn() -> bool,
     ) -> std::result::Result<bool, CudaError> {
         let pass = Pass {
@@ -183,21 +221,27 @@ impl CudaRunner {
             count,
             wanted,
         };
-        pass.run(
+        let is_done = pass.run(
             &mut self.room,
             &mut self.pages,
             &mut self.logits,
             keep_going,
-        )
+        )?;
+        if is_done && choices > 0 {
+            let logits = self.logits.device.view();
+            self.choices.choose(&self.device, logits, choices)?;
+        }
+        Ok(is_done)
     }
 
-    /// Plays the graph of steps of so many rows, all wanted, each cut in so many chunks; records it
-    /// the first time.
-    fn play(&mut self, alike: (usize, usize)) -> std::result::Result<bool, CudaError> {
-        let (count, _) = alike;
+    /// Plays the graph of steps that are launched so; records it the first time.
+    fn play(&mut self, alike: Alike) -> std::result::Result<bool, CudaError> {
+        let Alike { rows, choices, .. } = alike;
         if !self.graphs.contains_key(&alike) {
             let device = self.device.clone();
-            let graph = Graph::record(&device, || self.launch(count, count, &|| true).map(|_| ()))?;
+            let graph = Graph::record(&device, || {
+                self.launch((rows, rows), choices, &|| true).map(|_| ())
+            })?;
             self.graphs.insert(alike, graph);
         }
         if let Some(graph) = self.graphs.get_mut(&alike) {
@@ -219,16 +263,43 @@ impl StepModel for CudaRunner {
         self.decoder.config.vocab_size
     }
 
+    fn chooses(&self) -> bool {
+        true
+    }
+
     fn step(&mut self, rows: &[Rows<'_>], keep_going: &dyn Fn() -> bool) -> Result<Option<&[f32]>> {
+        let asked = Asked {
+            choices: &[],
+            logits: true,
+        };
+        let made = self.step_and_choose(rows, asked, keep_going)?;
+        Ok(made.map(|made| made.logits))
+    }
+
+    fn step_and_choose(
+        &mut self,
+        rows: &[Rows<'_>],
+        asked: Asked<'_>,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<Option<Made<'_>>> {
         if let Some(adapter) = rows.iter().find_map(|r| r.adapter) {
             return Err(Error::validation(format!(
                 "adapter: expected none on a GPU, got {:?}; open the model on the CPU for it",
                 adapter.name()
             )));
         }
-        let wanted = self.compute(rows, keep_going).map_err(refused)?;
-        let vocabulary = self.decoder.config.vocab_size;
-        Ok(wanted.map(|wanted| &self.logits.host.as_slice()[..wanted * vocabulary]))
+        let Some(wanted) = self.compute(rows, asked, keep_going).map_err(refused)? else {
+            return Ok(None);
+        };
+        self.chosen = self.choices.chosen(asked.choices);
+        let len = match asked.logits {
+            true => wanted * self.decoder.config.vocab_size,
+            false => 0,
+        };
+        Ok(Some(Made {
+            logits: &self.logits.host.as_slice()[..len],
+            chosen: &self.chosen,
+        }))
     }
 
     fn rope_class(&self, rope_length: usize) -> usize {

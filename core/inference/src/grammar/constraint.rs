@@ -48,7 +48,7 @@ impl Constraint {
     }
 
     /// A state of its own that is equal to this one.
-    pub(super) fn fork(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         let form = match &self.form {
             // Regular clones share the lexer's states, and with them its limits.
             Form::Grammar(matcher) => Form::Grammar(Box::new(matcher.deep_clone())),

@@ -2,51 +2,78 @@
 
 use outcrop_api::{Result, StopReason, TokenLogprobs, Usage};
 
+use super::generation::Row;
 use super::{Events, MOST_LOOKAHEAD, Score, Sequence, SequenceEvent, Task};
 use crate::backlog::Backlog;
 use crate::logprobs::logprob;
+use crate::step::ChosenToken;
+
+/// What a step gave a sequence for its wanted rows.
+#[derive(Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// Their logits.
+    Logits(&'a [f32]),
+    /// The tokens that the model chose.
+    Chosen(&'a [ChosenToken]),
+}
+
+impl Given<'_> {
+    fn is_empty(self) -> bool {
+        match self {
+            Self::Logits(logits) => logits.is_empty(),
+            Self::Chosen(chosen) => chosen.is_empty(),
+        }
+    }
+}
 
 impl Sequence {
-    /// Takes in a step over the next `count` pending tokens with the `logits` that it gave. Says why
-    /// the sequence has ended, when it has, for [`Sequence::end`].
-    pub fn advance(&mut self, count: usize, logits: &[f32]) -> Option<Result<StopReason>> {
+    /// Takes in a step over the next `count` pending tokens with what it gave. Says why the sequence
+    /// has ended, when it has, for [`Sequence::end`].
+    pub fn advance(&mut self, count: usize, given: Given<'_>) -> Option<Result<StopReason>> {
         let start = self.computed;
         self.computed += count;
         if start < self.prompt {
             self.account.read(start);
             self.account.compute(start, self.computed);
         }
-        if logits.is_empty() {
+        if given.is_empty() {
             let is_done = self.pin().is_some() && self.computed == self.prompt;
             return is_done.then_some(Ok(StopReason::EndTurn));
         }
-        match &mut self.task {
-            Task::Logits => send(
+        match (&mut self.task, given) {
+            (Task::Logits, Given::Logits(logits)) => send(
                 (&self.events, &self.backlog),
                 SequenceEvent::Logits(logits.to_vec()),
             ),
-            Task::Score(score) => match score.logprobs(start + 1, logits, count) {
-                Ok(logprobs) => send(
-                    (&self.events, &self.backlog),
-                    SequenceEvent::Scores(logprobs),
-                ),
-                Err(error) => return Some(Err(error)),
-            },
-            Task::Generate(_) => return self.take_chosen(logits),
-            Task::Prefix(_) => {}
+            (Task::Score(score), Given::Logits(logits)) => {
+                match score.logprobs(start + 1, logits, count) {
+                    Ok(logprobs) => send(
+                        (&self.events, &self.backlog),
+                        SequenceEvent::Scores(logprobs),
+                    ),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            (Task::Generate(_), given) => return self.take_chosen(given),
+            // Their tokens are theirs: none is chosen.
+            (Task::Prefix(_), _) | (Task::Logits | Task::Score(_), Given::Chosen(_)) => {}
         }
         self.given = self.computed;
         (self.computed == self.prompt).then_some(Ok(StopReason::EndTurn))
     }
 
-    /// Takes the tokens that the rows of `logits` give: the last pending token's, and those of the
-    /// guesses for as long as these are what is chosen.
-    fn take_chosen(&mut self, logits: &[f32]) -> Option<Result<StopReason>> {
+    /// Takes the tokens that the rows give: the last pending token's, and those of the guesses for
+    /// as long as these are what is chosen.
+    fn take_chosen(&mut self, given: Given<'_>) -> Option<Result<StopReason>> {
         let guesses = std::mem::take(&mut self.guesses);
         let start = self.computed;
-        let rows: Vec<&[f32]> = logits
-            .chunks_exact(logits.len() / (1 + guesses.len()))
-            .collect();
+        let rows: Vec<Row<'_>> = match given {
+            Given::Logits(logits) => {
+                let rows = logits.chunks_exact(logits.len() / (1 + guesses.len()));
+                rows.map(Row::Logits).collect()
+            }
+            Given::Chosen(chosen) => chosen.iter().map(Row::Chosen).collect(),
+        };
         let mut reason = None;
         while reason.is_none() && self.computed == self.tokens.len() {
             let Task::Generate(generation) = &mut self.task else {

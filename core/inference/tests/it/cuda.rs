@@ -2,12 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use outcrop_api::{ErrorKind, InferenceConfig};
-use outcrop_inference::{
-    Device, DeviceChoice, Engine, EngineOptions, KvDtype, Sampler, SamplerScratch,
-};
+use outcrop_api::ErrorKind;
+use outcrop_inference::{Device, DeviceChoice, Engine, EngineOptions, KvDtype};
 use outcrop_kernels_cpu as stand_in;
-use outcrop_tensor::cuda::{self, Buffer, Sample, SampleRow, use_images};
+use outcrop_tensor::cuda::use_images;
 
 use crate::families::{FAMILIES, save};
 use crate::golden::{DECODERS, distance, engine, fixture, greedy, ids, json, numbers};
@@ -16,10 +14,10 @@ use crate::golden::{DECODERS, distance, engine, fixture, greedy, ids, json, numb
 const TOLERANCE: f32 = 2e-3;
 
 /// The stand-in, which becomes this process's driver. Its faults are everybody's: one test at a time.
-struct StandIn(#[allow(dead_code)] MutexGuard<'static, ()>);
+pub struct StandIn(#[allow(dead_code)] MutexGuard<'static, ()>);
 
 impl StandIn {
-    fn install() -> Option<Self> {
+    pub fn install() -> Option<Self> {
         static ONE: Mutex<()> = Mutex::new(());
         if !stand_in::install_or_skip("a model on a GPU") {
             return None;
@@ -31,7 +29,7 @@ impl StandIn {
     }
 }
 
-fn options() -> EngineOptions {
+pub fn options() -> EngineOptions {
     EngineOptions {
         kv_tokens: Some(1024),
         max_batch: 4,
@@ -322,123 +320,4 @@ async fn what_is_missing_names_itself_and_others_go_on() {
     );
     assert!(lost.message().contains("the GPU is lost"), "{lost}");
     stand_in::take_report();
-}
-
-/// SplitMix64's point of a seed and a position, as the sampler draws by.
-fn point(seed: u64, position: u64) -> f64 {
-    let mix = |counter: u64| {
-        let z = counter.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    (mix(mix(seed).wrapping_add(position)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// How many of `cases` draws over `logits` are the CPU sampler's.
-fn agreeing(
-    device: &cuda::Device,
-    logits: &[f32],
-    configs: &[InferenceConfig],
-    masked: bool,
-) -> usize {
-    let (vocabulary, rows) = (logits.len(), configs.len());
-    let tokens: Vec<u32> = vec![3, 5, 5, 9];
-    let words = vocabulary.div_ceil(32);
-    let allowed: Vec<u32> = (0..words as u32).map(|i| 0xa5c3_f0f1 >> (i % 4)).collect();
-    let how: Vec<SampleRow> = configs
-        .iter()
-        .map(|config| SampleRow {
-            tokens: 0,
-            point: point(config.seed.unwrap(), tokens.len() as u64),
-            token_count: tokens.len() as u32,
-            penalty: config.repetition_penalty.unwrap_or(1.0),
-            temperature: config.temperature.unwrap_or(0.0),
-            top_p: config.top_p.unwrap_or(1.0),
-            min_p: config.min_p.unwrap_or(0.0),
-            top_k: config.top_k.unwrap_or(0) as u32,
-        })
-        .collect();
-    let on_device = Buffer::from_slice(device, &tokens).unwrap();
-    let how: Vec<SampleRow> = how
-        .into_iter()
-        .map(|row| SampleRow {
-            tokens: on_device.address(),
-            ..row
-        })
-        .collect();
-    let how = Buffer::from_slice(device, &how).unwrap();
-    let all = Buffer::from_slice(device, &logits.repeat(rows)).unwrap();
-    let bits = Buffer::from_slice(device, &allowed.repeat(rows)).unwrap();
-    let mut work = Buffer::zeroed(device, rows * vocabulary).unwrap();
-    let mut chosen = Buffer::<i32>::zeroed(device, rows).unwrap();
-    let sample = Sample {
-        logits: all.view(),
-        work: work.view_mut(),
-        allowed: masked.then(|| bits.view()),
-        how: &how,
-        tokens: chosen.view_mut(),
-        rows,
-        vocabulary,
-    };
-    // SAFETY: the tokens live until the result is read.
-    unsafe { cuda::sample(device, sample) }.unwrap();
-    let chosen = chosen.to_vec().unwrap();
-    let mut scratch = SamplerScratch::default();
-    let mask = masked.then_some(&allowed[..]);
-    let expected = configs.iter().map(|config| {
-        let sampler = Sampler::new(config).unwrap();
-        sampler.sample(logits, &tokens, mask, &mut scratch).unwrap() as i32
-    });
-    expected.zip(chosen).filter(|(a, b)| a == b).count()
-}
-
-#[test]
-fn the_sampler_takes_the_cpus_tokens_in_every_schedule() {
-    let Some(_stand_in) = StandIn::install() else {
-        return;
-    };
-    stand_in::set_checks(true);
-    let vocabulary = 1000;
-    let mut state = 1u32;
-    let logits: Vec<f32> = (0..vocabulary)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // With ties.
-            ((state >> 24) as f32 - 128.0) / 24.0
-        })
-        .collect();
-    let forms = [
-        (0.0, None, None, None, 1.0),
-        (0.8, None, None, None, 1.0),
-        (1.0, Some(40), None, None, 1.3),
-        (1.0, None, Some(0.9), None, 1.0),
-        (1.3, Some(100), Some(0.7), Some(0.05), 1.1),
-        (0.7, None, None, Some(0.2), 1.0),
-    ];
-    let configs: Vec<InferenceConfig> = (0..36u64)
-        .zip(forms.iter().cycle())
-        .map(
-            |(seed, &(temperature, top_k, top_p, min_p, penalty))| InferenceConfig {
-                temperature: Some(temperature),
-                top_k,
-                top_p,
-                min_p,
-                repetition_penalty: Some(penalty),
-                seed: Some(seed),
-                ..InferenceConfig::default()
-            },
-        )
-        .collect();
-    for schedule in 0..3 {
-        stand_in::set_schedule(schedule);
-        let device = cuda::Device::open(0).unwrap();
-        for masked in [false, true] {
-            let same = agreeing(&device, &logits, &configs, masked);
-            assert_eq!(same, configs.len(), "schedule {schedule}, masked: {masked}");
-        }
-        assert_eq!(stand_in::take_report(), None);
-    }
-    stand_in::set_schedule(0);
-    stand_in::set_checks(false);
 }

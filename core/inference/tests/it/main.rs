@@ -4,6 +4,7 @@
 
 mod chat_template;
 mod cuda;
+mod cuda_sampling;
 mod decoder;
 mod detokenizer;
 mod encoder;
