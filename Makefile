@@ -9,7 +9,7 @@ PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.p
 # Tests run under nextest where it is installed; both run the same tests.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")
 
-.PHONY: demo test test-rust test-python test-node test-notebook eval tiny bench gpu-test gpu-bundle lint docs clean kernels
+.PHONY: demo test test-rust test-python test-node test-notebook eval tiny bench gpu-test gpu-bundle gpu-bench lint docs clean kernels
 
 demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and then from Node.
 	$(BIN)/python examples/demo.py
@@ -57,20 +57,16 @@ bench: $(VENV)/.installed $(NODE_DOOR) ## Speed beside its peers, as JSON lines.
 	CFLAGS="$(NO_AMX)" CXXFLAGS="$(NO_AMX)" $(BIN)/python -m pip install -q -r benches/requirements.txt
 	$(BIN)/python benches/run.py
 
-# Decoders on a GPU beside the same on the CPU: exit code 1 where they differ, 2 where no GPU can be used.
-GOLDEN := core/inference/tests/fixtures
-GPU_MODELS := $(GOLDEN)/llama3 $(GOLDEN)/llama3_h256 $(GOLDEN)/qwen3 $(wildcard $(GOLDEN)/*/*.gguf)
 BUNDLE := target/gpu-bundle
 
-gpu-test: ## The models of the tests on this machine's GPU, as JSON lines.
-	cargo run --release --quiet -p outcrop-inference --example gpu_check -- $(GPU_MODELS)
+gpu-bundle: ## A folder that runs on a machine with a GPU and no Rust: ./gpu-check [MODEL...], ./gpu-bench
+	$(PYTHON) benches/gpu_bundle.py $(BUNDLE)
 
-gpu-bundle: ## A folder that does the same on a machine without Rust: ./gpu-check [MODEL...]
-	cargo build --release -p outcrop-inference --example gpu_check
-	rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/models
-	cp -r $(GOLDEN)/llama3 $(GOLDEN)/llama3_h256 $(GOLDEN)/qwen3 $(BUNDLE)/models/
-	cp target/release/examples/gpu_check $(BUNDLE)/
-	cp benches/gpu-check $(BUNDLE)/
+gpu-test: gpu-bundle ## Every kernel and the models of the tests on this machine's GPU, against the CPU.
+	$(BUNDLE)/gpu-check
+
+gpu-bench: gpu-bundle ## Speed of the kernels, of a decoder and of peers on this machine's GPU.
+	$(BUNDLE)/gpu-bench
 
 lint:
 	cargo fmt --all --check

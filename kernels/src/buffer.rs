@@ -69,12 +69,21 @@ impl<T: Element> Buffer<T> {
     /// # Errors
     /// [`CudaError::OutOfMemory`] where the device has no room; it goes on with what it has.
     pub fn zeroed(device: &Device, len: usize) -> Result<Self, CudaError> {
-        let buffer = Self::uninitialised(device, len)?;
-        let bytes = buffer.bytes();
-        // SAFETY: the buffer is `bytes` long.
-        unsafe { result::memset_d8_async(buffer.address, 0, bytes, device.stream().cu_stream()) }
-            .map_err(|e| failed("cuMemsetD8Async", e))?;
+        let mut buffer = Self::uninitialised(device, len)?;
+        buffer.clear()?;
         Ok(buffer)
+    }
+
+    /// Fills it with zero bytes, when the device comes to it.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn clear(&mut self) -> Result<(), CudaError> {
+        self.bind()?;
+        let stream = self.device.stream().cu_stream();
+        // SAFETY: the buffer is as long.
+        unsafe { result::memset_d8_async(self.address, 0, self.bytes(), stream) }
+            .map_err(|e| failed("cuMemsetD8Async", e))
     }
 
     /// A copy of `values`.

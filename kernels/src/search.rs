@@ -222,12 +222,19 @@ impl Search {
         unsafe { device.launch(kernel, grid, &arguments) }
     }
 
-    /// The best rows of each query, the nearest first, of equal ones the lower id; fewer than `k`
-    /// where fewer took part. Waits for the device.
+    /// Forgets the rows that were searched.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn finish(self, device: &Device) -> Result<Vec<Vec<Neighbour>>, CudaError> {
+    pub fn restart(&mut self) -> Result<(), CudaError> {
+        self.keys.clear()
+    }
+
+    /// Joins what was found in the parts, on the device.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn join(&mut self, device: &Device) -> Result<(), CudaError> {
         let arguments = JoinArgs {
             keys: self.keys.address(),
             scores: self.scores.address(),
@@ -241,7 +248,16 @@ impl Search {
         };
         let grid = Grid::new((self.count() as u32, 1, 1), 256);
         // SAFETY: the buffers are of the shape that the arguments say.
-        unsafe { device.launch(kernel, grid, &arguments) }?;
+        unsafe { device.launch(kernel, grid, &arguments) }
+    }
+
+    /// The best rows of each query, the nearest first, of equal ones the lower id; fewer than `k`
+    /// where fewer took part. Waits for the device.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn finish(mut self, device: &Device) -> Result<Vec<Vec<Neighbour>>, CudaError> {
+        self.join(device)?;
         let (scores, ids) = (self.scores.to_vec()?, self.ids.to_vec()?);
         let pairs = ids.chunks_exact(self.k).zip(scores.chunks_exact(self.k));
         let found = |(ids, scores): (&[u32], &[f32])| {

@@ -56,8 +56,31 @@ pub fn install() -> Result<(), String> {
     library().map(|_| ())
 }
 
+/// Whether tests run on this machine's own driver and GPU instead: where `OUTCROP_CUDA` is `driver`. What
+/// sets the stand-in then does nothing.
+pub fn on_driver() -> bool {
+    std::env::var_os("OUTCROP_CUDA").is_some_and(|value| value == "driver")
+}
+
+/// As [`install_or_skip`], for a test that needs the stand-in itself.
+pub fn install_alone_or_skip(test: &str) -> bool {
+    if on_driver() {
+        eprintln!("SKIPPED {test}: it needs the stand-in, and OUTCROP_CUDA is driver");
+        return false;
+    }
+    install_or_skip(test)
+}
+
+/// Where images come from: none on the machine's own driver, which takes those that are built in.
+pub fn images() -> Option<fn(&str) -> Vec<u8>> {
+    (!on_driver()).then_some(image)
+}
+
 /// Installs the stand-in, or prints why `test` is skipped and returns `false`.
 pub fn install_or_skip(test: &str) -> bool {
+    if on_driver() {
+        return true;
+    }
     match install() {
         Ok(()) => true,
         Err(reason) => {
@@ -87,6 +110,9 @@ pub fn set_checks(checks: bool) {
 
 /// Sets the device to pretend to be.
 pub fn set_device(device: Device) {
+    if on_driver() {
+        return;
+    }
     type Set = unsafe extern "C" fn(i32, i32, i32, usize);
     // SAFETY: the signature is that of cpp/launch.cpp.
     unsafe {
@@ -103,6 +129,9 @@ pub fn set_device(device: Device) {
 /// The report of the fault that failed the last launch. Taking it heals the context, which a real
 /// driver does not.
 pub fn take_report() -> Option<String> {
+    if on_driver() {
+        return None;
+    }
     type Take = unsafe extern "C" fn(*mut c_char, usize) -> usize;
     let mut text = vec![0u8; 1 << 14];
     // SAFETY: the signature is that of cpp/launch.cpp, which writes up to the room it is given.
@@ -127,6 +156,9 @@ pub fn launches() -> usize {
 
 /// Bytes that were copied from the device to the host so far.
 pub fn bytes_brought_back() -> usize {
+    if on_driver() {
+        return 0;
+    }
     // SAFETY: the signature is that of cpp/driver.cpp.
     unsafe { symbol::<unsafe extern "C" fn() -> usize>(b"outcrop_stand_in_brought_back\0")() }
 }
@@ -149,6 +181,9 @@ fn set(change: impl FnOnce(&mut Settings)) {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     change(&mut settings);
+    if on_driver() {
+        return;
+    }
     // SAFETY: the signature is that of cpp/launch.cpp.
     unsafe { symbol::<Set>(b"outcrop_stand_in_schedule\0")(settings.schedule, settings.checks) }
 }

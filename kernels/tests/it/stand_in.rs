@@ -16,7 +16,9 @@ pub fn device(test: &str, checks: bool) -> Option<(Device, MutexGuard<'static, (
     if !outcrop_kernels_cpu::install_or_skip(test) {
         return None;
     }
-    outcrop_kernels::use_images(outcrop_kernels_cpu::image);
+    if let Some(images) = outcrop_kernels_cpu::images() {
+        outcrop_kernels::use_images(images);
+    }
     outcrop_kernels_cpu::set_checks(checks);
     outcrop_kernels_cpu::set_schedule(0);
     Some((Device::open(0).unwrap(), alone))
@@ -29,7 +31,12 @@ pub fn hopper(test: &str) -> Option<(Device, MutexGuard<'static, ()>)> {
         capability: 90,
         ..Default::default()
     });
-    Some((Device::open(0).unwrap(), alone))
+    let device = Device::open(0).unwrap();
+    if device.info().capability != (9, 0) {
+        eprintln!("SKIPPED {test}: the GPU is no Hopper");
+        return None;
+    }
+    Some((device, alone))
 }
 
 /// Numbers between -1 and 1, the same for the same seed.

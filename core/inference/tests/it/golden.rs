@@ -9,11 +9,11 @@ use serde_json::Value;
 /// The golden decoders' folders.
 pub const DECODERS: [&str; 3] = ["llama3", "llama3_h256", "qwen3"];
 
-/// A file or folder of the fixtures.
+/// A file or folder of the fixtures: those of the sources, or of the folder `OUTCROP_FIXTURES`.
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
+    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = std::env::var_os("OUTCROP_FIXTURES").map_or_else(own, PathBuf::from);
+    folder.join(name)
 }
 
 /// A JSON file of the fixtures.

@@ -14,7 +14,9 @@ fn on_stand_in(test: &str, check: impl Fn(&Device)) {
     if !outcrop_kernels_cpu::install_or_skip(test) {
         return;
     }
-    use_images(outcrop_kernels_cpu::image);
+    if let Some(images) = outcrop_kernels_cpu::images() {
+        use_images(images);
+    }
     outcrop_kernels_cpu::set_checks(true);
     for schedule in 0..3 {
         outcrop_kernels_cpu::set_schedule(schedule);
