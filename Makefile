@@ -9,7 +9,7 @@ PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.p
 # Tests run under nextest where it is installed; both run the same tests.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")
 
-.PHONY: demo test test-rust test-python test-node test-notebook eval tiny bench gpu-test gpu-bundle gpu-bench lint docs clean kernels
+.PHONY: demo test test-rust test-python test-node test-notebook soak eval tiny bench gpu-test gpu-bundle gpu-bench lint docs clean kernels
 
 demo: $(VENV)/.installed $(NODE_DOOR) ## Ask a bank's documents, from Python and then from Node.
 	$(BIN)/python examples/demo.py
@@ -36,6 +36,12 @@ test-notebook: $(VENV)/.installed $(NODE_DOOR)
 	$(BIN)/python examples/run_notebook.py examples/financial_advisor.ipynb
 	OUTCROP_QUESTIONS=400 $(BIN)/python examples/run_notebook.py examples/fine_tune.ipynb
 	OUTCROP_QUESTIONS=400 node examples/fine_tune.mjs
+
+SOAK_SECONDS ?= 3600
+
+soak: ## An hour of mixed requests, one in ten of them cancelled: nothing may be left behind.
+	OUTCROP_SOAK_SECONDS=$(SOAK_SECONDS) nice -n 19 \
+		cargo test --release -p outcrop-inference --test it a_long_mixed_load -- --nocapture
 
 eval: $(VENV)/.installed $(VENV)/.recipe ## Is the right document found first? How good is the language model that comes with it?
 	$(BIN)/python examples/evaluate.py
