@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +14,7 @@ from .tokenizer import TrainedTokenizer, tokenizer_request
 from .training import TrainingJob
 from .training import options as training_options
 from .training import request as training_request
-from .twins import arguments_of
+from .twins import arguments_of, told
 
 if TYPE_CHECKING:
     from .session import Session
@@ -99,9 +98,7 @@ class CustomizationFace:
     @arguments_of(fine_tune)
     async def afine_tune(self, *given: Any, **options: Any) -> TrainingJob:
         """The awaitable twin of :meth:`fine_tune`."""
-        bound = inspect.signature(CustomizationFace.fine_tune).bind(self, *given, **options)
-        bound.apply_defaults()
-        asked = training_request(**{k: v for k, v in bound.arguments.items() if k != "self"})
+        asked = training_request(**told(CustomizationFace.fine_tune, given, options))
         return TrainingJob(cast("Session", self), await self._handles().session.fine_tune(asked, True))
 
     def distill(
@@ -167,10 +164,8 @@ class CustomizationFace:
     @arguments_of(distill)
     async def adistill(self, *given: Any, **options: Any) -> TrainingJob:
         """The awaitable twin of :meth:`distill`."""
-        bound = inspect.signature(CustomizationFace.distill).bind(self, *given, **options)
-        bound.apply_defaults()
-        told = {k: v for k, v in bound.arguments.items() if k != "self"}
-        asked = distillation_request(training_options(told), **told)
+        named = told(CustomizationFace.distill, given, options)
+        asked = distillation_request(training_options(named), **named)
         return TrainingJob(cast("Session", self), await self._handles().session.distill(asked, True))
 
     def train_tokenizer(
@@ -213,9 +208,7 @@ class CustomizationFace:
     @arguments_of(train_tokenizer)
     async def atrain_tokenizer(self, *given: Any, **options: Any) -> TrainedTokenizer:
         """The awaitable twin of :meth:`train_tokenizer`."""
-        bound = inspect.signature(CustomizationFace.train_tokenizer).bind(self, *given, **options)
-        bound.apply_defaults()
-        asked = tokenizer_request(**{k: v for k, v in bound.arguments.items() if k != "self"})
+        asked = tokenizer_request(**told(CustomizationFace.train_tokenizer, given, options))
         made = await self._handles().session.train_tokenizer(asked, True)
         return record(TrainedTokenizer, json.loads(made))
 

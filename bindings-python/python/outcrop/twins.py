@@ -25,3 +25,11 @@ def arguments_of(
         return method
 
     return adopt
+
+
+def told(original: Callable[..., Any], given: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a call of the method `original` would have, by name, its defaults included."""
+    bound = inspect.signature(original).bind(None, *given, **options)
+    bound.apply_defaults()
+    _, *arguments = bound.arguments.items()
+    return dict(arguments)

@@ -40,6 +40,16 @@ pub(crate) static JOB: JobKind = JobKind {
 pub(crate) const WORK: &str = "work";
 /// The member of a custom model that names who made it.
 pub(crate) const CREATOR: &str = "creator";
+/// Members of a job that tell how its model was trained, which the model keeps.
+pub(crate) const OF_TRAINING: [&str; 7] = [
+    "hyperParameters",
+    "trainingDataConfig",
+    "validationDataConfig",
+    "outputDataConfig",
+    "trainingMetrics",
+    "validationMetrics",
+    "customizationConfig",
+];
 
 /// What of a model is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -285,18 +295,8 @@ fn adopt(session: &Session, job: &Resource, creator: &str, folder: &str) -> Resu
         ("jobArn".to_owned(), json!(job.arn)),
         ("modelStatus".to_owned(), json!("Active")),
     ]);
-    let kept = [
-        "baseModelArn",
-        "customizationType",
-        "hyperParameters",
-        "trainingDataConfig",
-        "validationDataConfig",
-        "outputDataConfig",
-        "trainingMetrics",
-        "validationMetrics",
-        "customizationConfig",
-    ];
-    for name in kept {
+    let base = ["baseModelArn", "customizationType"];
+    for name in base.into_iter().chain(OF_TRAINING) {
         if let Some(value) = job.members.get(name) {
             members.insert(name.to_owned(), value.clone());
         }

@@ -113,19 +113,9 @@ pub(super) fn get(call: &Call) -> Result<Answer> {
     let models = call.session.resources(&CUSTOM_MODELS);
     let model = models.find(call.required("modelIdentifier")?)?;
     let mut about = summary(&model);
-    let told = [
-        "jobName",
-        "jobArn",
-        "hyperParameters",
-        "trainingDataConfig",
-        "validationDataConfig",
-        "outputDataConfig",
-        "trainingMetrics",
-        "validationMetrics",
-        "customizationConfig",
-        "failureMessage",
-    ];
-    for name in told {
+    let of_job = ["jobName", "jobArn"];
+    let told = of_job.into_iter().chain(customization::OF_TRAINING);
+    for name in told.chain([JOB.failure]) {
         if let Some(value) = model.members.get(name) {
             about[name] = value.clone();
         }

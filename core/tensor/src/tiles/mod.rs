@@ -19,6 +19,8 @@ mod block;
 mod pack;
 mod portable;
 mod product;
+#[cfg(test)]
+mod tests;
 
 use pack::pack;
 pub(crate) use pack::pack_whole;

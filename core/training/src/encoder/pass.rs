@@ -273,16 +273,13 @@ impl SentenceEncoder {
             &saved.up,
             &room.gradient,
         );
-        add(
+        self.projection_backward(
             pool,
             panels,
             (&slots.up, gradients),
-            &saved.middle,
-            &room.inner,
+            (&saved.middle, &room.inner),
+            &mut room.input_gradient,
         );
-        room.input_gradient.resize(room.gradient.len(), 0.0);
-        self.linear(&slots.up)
-            .backward(pool, panels, &room.inner, &mut room.input_gradient);
         rows::add(pool, 1.0, &room.input_gradient, &mut room.gradient);
     }
 
@@ -303,35 +300,40 @@ impl SentenceEncoder {
             gradients,
         );
         let panels = &mut room.panels;
-        add(
+        self.projection_backward(
             pool,
             panels,
             (&slots.output, gradients),
-            &saved.attended,
-            &room.gradient,
+            (&saved.attended, &room.gradient),
+            &mut room.input_gradient,
         );
-        room.input_gradient.resize(room.gradient.len(), 0.0);
-        self.linear(&slots.output)
-            .backward(pool, panels, &room.gradient, &mut room.input_gradient);
         room.qkv_gradient.resize(saved.qkv.len(), 0.0);
         let attention = self.attention(&room.counts, room.precision);
         let forward = (&saved.qkv[..], &saved.sums[..]);
         let out = &mut room.qkv_gradient;
         ops::packed_attention_backward(pool, &attention, forward, &room.input_gradient, out);
-        add(
+        self.projection_backward(
             pool,
             panels,
             (&slots.qkv, gradients),
-            &saved.input,
-            &room.qkv_gradient,
-        );
-        self.linear(&slots.qkv).backward(
-            pool,
-            panels,
-            &room.qkv_gradient,
+            (&saved.input, &room.qkv_gradient),
             &mut room.input_gradient,
         );
         rows::add(pool, 1.0, &room.input_gradient, &mut room.gradient);
+    }
+
+    /// Adds the gradients of a projection of the rows `x`, and writes those of `x` to `dx`.
+    fn projection_backward(
+        &self,
+        pool: &Pool,
+        panels: &mut Panels,
+        (slot, gradients): (&Slot, &mut [f32]),
+        (x, dy): (&[f32], &[f32]),
+        dx: &mut Vec<f32>,
+    ) {
+        add(pool, panels, (slot, gradients), x, dy);
+        dx.resize(x.len(), 0.0);
+        self.linear(slot).backward(pool, panels, dy, dx);
     }
 }
 
