@@ -1,5 +1,5 @@
-//! Embedding throughput as JSON lines: `embed_bench MODEL_DIR [THREADS] [SECONDS] [f32|int8]`. Batches of 32
-//! texts of 32, 128 and 256 tokens, tokenisation included.
+//! Embedding throughput as JSON lines: `embed_bench MODEL_DIR [THREADS] [SECONDS] [f32|int8] [TOKENS ...]`.
+//! Batches of 32 texts of 32, 128 and 256 tokens, or of TOKENS, tokenisation included.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,7 +45,9 @@ fn cpu_seconds() -> f64 {
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or_else(|| {
-        Error::validation("usage: embed_bench MODEL_DIR [THREADS] [SECONDS] [f32|int8]")
+        Error::validation(
+            "usage: embed_bench MODEL_DIR [THREADS] [SECONDS] [f32|int8] [TOKENS ...]",
+        )
     })?;
     let threads = arguments
         .next()
@@ -69,7 +71,11 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Error::internal(error.to_string()))?;
-    for tokens in [32, 128, 256] {
+    let mut lengths: Vec<usize> = arguments.filter_map(|text| text.parse().ok()).collect();
+    if lengths.is_empty() {
+        lengths = vec![32, 128, 256];
+    }
+    for tokens in lengths {
         let texts = texts(&model, tokens)?;
         let mut rates = Vec::new();
         let cpu = cpu_seconds();

@@ -103,6 +103,11 @@ impl Dense {
         self.weight.rows()
     }
 
+    /// The matrix and its bias.
+    pub fn parts(&self) -> (&Weight, Option<&[f32]>) {
+        (&self.weight, self.bias.as_deref())
+    }
+
     /// Writes the product of `x`'s rows to `out`.
     pub fn apply(&self, pool: &Pool, x: &[f32], out: &mut [f32]) {
         ops::linear(pool, x, &self.weight, self.bias.as_deref(), out);

@@ -510,12 +510,12 @@ fn softmax_columns_body(scores: &mut [f32], width: usize, scale: f32, sums: &mut
         }
         let mut sum = [0.0f32; PANEL];
         for i in 0..PANEL {
-            sum[i] = activation::exp(own[i] - max[i]);
+            sum[i] = activation::exp_down(own[i] - max[i]);
         }
         for row in scores.chunks_exact_mut(width) {
             let row: &mut [f32; PANEL] = &mut row[column..].as_chunks_mut::<PANEL>().0[0];
             for i in 0..PANEL {
-                row[i] = activation::exp(row[i] * scale - max[i]);
+                row[i] = activation::exp_down(row[i] * scale - max[i]);
                 sum[i] += row[i];
             }
         }

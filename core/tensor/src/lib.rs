@@ -15,6 +15,7 @@ mod bytes;
 pub mod cuda;
 mod dtype;
 mod error;
+mod feed_forward;
 #[cfg(target_arch = "x86_64")]
 mod formats;
 mod gradient;
@@ -27,6 +28,7 @@ mod map_file;
 mod matmul;
 mod norm;
 mod packed_attention;
+mod panel_block;
 mod panels;
 mod pool;
 mod quantize;
@@ -45,6 +47,7 @@ pub use attention::{AttentionArgs, KvPages};
 pub use bytes::Bytes;
 pub use dtype::DType;
 pub use error::TensorError;
+pub use feed_forward::FeedForward;
 pub use gradient::{AdamwRows, AdamwStep};
 pub use linear::Projection;
 pub use map_file::map_file;
@@ -62,6 +65,7 @@ pub mod ops {
         silu_mul, soft_cap_in_place, softmax_in_place, tanh_in_place,
     };
     pub use crate::attention::{attention, attention_batch, halve_kv, quantize_kv};
+    pub use crate::feed_forward::feed_forward;
     pub use crate::gradient::{
         adamw, column_sums, exp_less, gate_backward, gelu_backward, layer_norm_backward,
         rms_norm_backward, softmax_backward, softmax_log_sum, square_sum,

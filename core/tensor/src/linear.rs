@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::aligned::{SharedOut, with_scratch};
 use crate::isa::Isa;
-use crate::panels::{self, PANEL, Tile, even_part, even_tile};
+use crate::panel_block::{PackedPart, PanelBlock};
+use crate::panels::{self, PANEL, even_part};
 use crate::quantized::{self, Activations, Columns, Packed};
 use crate::row_tiles::{self, RowTask};
 use crate::weight::{Layout, dequantize_row};
@@ -172,43 +173,19 @@ impl Job<'_> {
 
     fn packed_block(&self, packed: &[f32], row: usize, rows: usize, columns: Range<usize>) {
         let (k, n) = (self.weight.cols(), self.weight.rows());
-        let (most_rows, most_panels) = panels::widest(self.isa);
-        let tiles = rows.div_ceil(most_rows);
-        for column in columns.clone().step_by(most_panels * PANEL) {
-            let width = (columns.end - column).min(most_panels * PANEL);
-            let b = &packed[column * k..];
-            let next = column + most_panels * PANEL;
-            let bias = self
-                .bias
-                .map_or(std::ptr::null(), |bias| bias[column..].as_ptr());
-            for tile in 0..tiles {
-                let (first, count) = even_tile(rows, most_rows, tile);
-                // The first tiles ask for the next columns' panels, each for as much as it reads.
-                let wanted = next < columns.end && tile * PANEL / 2 < most_panels * PANEL;
-                let at = next * k + tile * k * PANEL / 2;
-                let ahead = packed.get(at).filter(|_| wanted);
-                // SAFETY: `b` holds the panels of `width` columns, `x` the tile's rows, and
-                // this task alone writes these rows and columns of `out`.
-                unsafe {
-                    let c = self.out.get().add((row + first) * n + column);
-                    let tile = Tile {
-                        k,
-                        a: self.x[(row + first) * k..].as_ptr(),
-                        a_row: k,
-                        a_step: 1,
-                        b: b.as_ptr(),
-                        b_stride: PANEL,
-                        panel_stride: k * PANEL,
-                        c,
-                        c_stride: n,
-                        columns: width,
-                        bias,
-                        ahead: ahead.map_or(std::ptr::null(), |ahead| ahead),
-                        accumulate: false,
-                    };
-                    panels::run(self.isa, count, width.div_ceil(PANEL), &tile);
-                }
-            }
+        // SAFETY: this task alone writes these rows and columns of `out`.
+        unsafe {
+            let block = PanelBlock {
+                isa: self.isa,
+                x: &self.x[row * k..(row + rows) * k],
+                weight: PackedPart::new(packed, k, 0..k),
+                bias: self.bias,
+                out: self.out.get().add(row * n),
+                out_stride: n,
+                accumulate: false,
+                then: None,
+            };
+            block.run(columns);
         }
     }
 

@@ -6,12 +6,11 @@
 
 use std::sync::PoisonError;
 
-use outcrop_tensor::{Pool, ops};
+use outcrop_tensor::{FeedForward, Pool, ops};
 
 use super::config::NormOrder;
-use super::weights::Layer;
 use super::{Encoder, Part, Scratch, Turns};
-use crate::dense::LayerNorm;
+use crate::dense::{Dense, LayerNorm};
 
 /// Rows of a block at most: their inner vectors stay in a core's own cache.
 const BLOCK_ROWS: usize = 128;
@@ -37,8 +36,6 @@ pub(super) struct Rows<'a> {
 pub(super) struct Room {
     delta: Vec<f32>,
     normed: Vec<f32>,
-    inner: Vec<f32>,
-    factor: Vec<f32>,
 }
 
 impl Room {
@@ -125,15 +122,13 @@ impl Encoder {
         self.add(pool, rows.hidden, delta, layer.attention_norm.as_ref());
         let norm = Some(&layer.mlp_norm);
         let input = self.input(pool, norm, rows.hidden, &mut room.normed);
-        let count = rows.hidden.len() / self.config.hidden;
-        let inner = Room::part(&mut room.inner, count * self.config.intermediate);
-        layer.up.apply(pool, input, inner);
-        if let Some(factor) = &layer.factor {
-            let factors = Room::part(&mut room.factor, inner.len());
-            factor.apply(pool, input, factors);
-        }
-        self.activate(pool, layer, inner, &room.factor);
-        layer.down.apply(pool, inner, delta);
+        let mlp = FeedForward {
+            up: layer.up.parts(),
+            factor: layer.factor.as_ref().map(Dense::parts),
+            down: layer.down.parts(),
+        };
+        let activation = self.config.activation;
+        ops::feed_forward(pool, input, &mlp, |x| activation.apply(x), delta);
         self.add(pool, rows.hidden, delta, norm);
     }
 
@@ -155,18 +150,6 @@ impl Encoder {
             norm.apply_to(&hidden[index * chunk..index * chunk + rows.len()], rows);
         });
         normed
-    }
-
-    /// The function between the products of the MLP.
-    fn activate(&self, pool: &Pool, layer: &Layer, inner: &mut [f32], factors: &[f32]) {
-        let chunk = ROWS * self.config.intermediate;
-        pool.run_chunks(inner, chunk, |index, rows| {
-            self.config.activation.apply(rows);
-            if layer.factor.is_some() {
-                let at = index * chunk;
-                ops::multiply_in_place(rows, &factors[at..at + rows.len()]);
-            }
-        });
     }
 
     /// Adds a half's result to the residual stream, normalised there with [`NormOrder::Post`].
