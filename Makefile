@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE_DOOR := bindings-node/outcrop.node
-RUST_SOURCES := $(shell find core kernels bindings-python/src bindings-node/src -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find core kernels bindings-python/src bindings-node/src -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock $(wildcard kernels/pack/*.pack)
 PYTHON_SOURCES := $(shell find bindings-python/python -name '*.py' -o -name '*.pyi') bindings-python/pyproject.toml
 # Tests run under nextest where it is installed; both run the same tests.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo "nextest run" || echo "test")

@@ -1,7 +1,7 @@
 // The packed package, installed into an empty folder, works without the source tree.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { fixture, ROOT, temporaryFolder } from "./fixtures.mjs";
@@ -28,6 +28,12 @@ test("the tarball installs and answers, in both module systems", () => {
   writeFileSync(join(folder, "b.cjs"), `const { Session } = require("outcrop");${body}`);
   assert.match(run("node", "a.mjs"), /^[1-3]\n$/);
   assert.match(run("node", "b.cjs"), /^[1-3]\n$/);
+  // The kernels of `make kernels`; without them it says that it has none.
+  const packs = readdirSync(join(ROOT, "kernels/pack")).filter((name) => name.endsWith(".pack"));
+  const report = JSON.parse(run("node", "node_modules/outcrop/cli.cjs", "doctor", "--json"));
+  assert.deepEqual(report.images.toSorted(), packs.map((name) => name.slice(0, -5)).toSorted());
+  const sizes = packs.map((name) => statSync(join(ROOT, "kernels/pack", name)).size);
+  assert.equal(report.imageBytes, sizes.reduce((sum, size) => sum + size, 0));
 });
 
 test("a client's configuration is one of the AWS SDK's own types", () => {

@@ -43,9 +43,12 @@ def wheel(tmp_path_factory):
     return wheel
 
 
-def test_the_wheel_installs_and_answers(wheel, tmp_path):
-    venv.create(tmp_path / "empty", with_pip=False)
-    python = tmp_path / "empty" / "bin" / "python"
+@pytest.fixture(scope="module")
+def empty(wheel, tmp_path_factory):
+    """An environment that has the wheel, and its Python and its packages' folder."""
+    folder = tmp_path_factory.mktemp("empty")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
     site = subprocess.check_output(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
     ).strip()
@@ -56,6 +59,11 @@ def test_the_wheel_installs_and_answers(wheel, tmp_path):
     for name in ["numpy", "numpy.libs"]:
         if (installed / name).exists():
             (Path(site) / name).symlink_to(installed / name)
+    return python, site
+
+
+def test_the_wheel_installs_and_answers(empty, tmp_path):
+    python, site = empty
     told = subprocess.check_output(
         [python, "-I", "-c", PROGRAM, tmp_path / "home", LLAMA], cwd=tmp_path, text=True
     )
@@ -64,6 +72,17 @@ def test_the_wheel_installs_and_answers(wheel, tmp_path):
     assert 1 <= tokens <= 3
     assert reply == "Hello."
     assert "boto3" in refused and "outcrop[boto3]" in refused
+
+
+def test_the_wheel_carries_the_kernels_that_were_made(empty, tmp_path):
+    """Those of `make kernels`; without them it says that it has none."""
+    packs = list((ROOT / "kernels" / "pack").glob("*.pack"))
+    told = subprocess.check_output(
+        [empty[0], "-I", "-m", "outcrop", "doctor", "--json"], cwd=tmp_path, text=True
+    )
+    report = json.loads(told)
+    assert sorted(report["images"]) == sorted(pack.stem for pack in packs)
+    assert report["imageBytes"] == sum(pack.stat().st_size for pack in packs)
 
 
 def test_what_the_wheel_holds(wheel):

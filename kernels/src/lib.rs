@@ -45,7 +45,7 @@ pub use images::{check_images, use_images};
 pub use kv_write::{KvFormat, KvPool, KvWrite, kv_write};
 pub use linear::{Format, Linear, Matrix, linear};
 pub use norm::{Norm, layer_norm, rms_norm};
-pub use packs::image_architectures;
+pub use packs::{image_architectures, image_bytes};
 pub use paged_attention::{PagedAttention, paged_attention};
 pub use probe::{DeviceInfo, Driver, MIN_DRIVER, probe};
 pub use rotary::{Rotary, rotary};

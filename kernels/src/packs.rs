@@ -22,6 +22,11 @@ pub fn image_architectures() -> Vec<&'static str> {
     PACKS.iter().map(|(target, _)| *target).collect()
 }
 
+/// Bytes that the images of this build take, compressed.
+pub fn image_bytes() -> usize {
+    PACKS.iter().map(|(_, pack)| pack.len()).sum()
+}
+
 /// What runs on a GPU of this capability, the best first. Images of 8.0 run on every 8.x; PTX is for
 /// chips that came later than this build.
 fn targets(file: &str, capability: (i32, i32)) -> &'static [&'static str] {

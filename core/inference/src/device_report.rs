@@ -1,6 +1,6 @@
 //! What is known of this machine's GPUs, for people who look for what is wrong.
 
-use outcrop_tensor::cuda::{check_images, probe};
+use outcrop_tensor::cuda::{check_images, image_architectures, image_bytes, probe};
 use serde::Serialize;
 
 /// What is known of the driver and the GPUs.
@@ -14,6 +14,11 @@ pub struct DeviceReport {
     pub problem: Option<String>,
     /// The GPUs that the driver finds.
     pub devices: Vec<DeviceEntry>,
+    /// The architectures of GPUs that this build carries kernels for, `sm_90` for one; none where it was
+    /// built without.
+    pub images: Vec<&'static str>,
+    /// Bytes that they take in the library.
+    pub image_bytes: usize,
 }
 
 /// A GPU.
@@ -35,6 +40,7 @@ pub struct DeviceEntry {
 impl DeviceReport {
     /// Of this machine.
     pub fn new() -> Self {
+        let (images, image_bytes) = (image_architectures(), image_bytes());
         let driver = match probe() {
             Ok(driver) => driver,
             Err(error) => {
@@ -42,6 +48,8 @@ impl DeviceReport {
                     driver: None,
                     problem: Some(error.to_string()),
                     devices: Vec::new(),
+                    images,
+                    image_bytes,
                 };
             }
         };
@@ -65,6 +73,8 @@ impl DeviceReport {
                 .then(|| problems.next().cloned().flatten())
                 .flatten(),
             devices,
+            images,
+            image_bytes,
         }
     }
 }

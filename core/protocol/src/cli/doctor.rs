@@ -1,4 +1,4 @@
-//! `outcrop doctor`: the NVIDIA driver and the GPUs, or why none can be used.
+//! `outcrop doctor`: the NVIDIA driver, the kernels of this build and the GPUs, or why none can be used.
 
 use outcrop::DeviceReport;
 use outcrop::api::Result;
@@ -13,6 +13,15 @@ pub(super) fn run(output: &mut Output) -> Result<()> {
     }
     let driver = report.driver.as_deref();
     output.text(&format!("driver: CUDA {}\n", driver.unwrap_or("none")))?;
+    let images = match report.images.is_empty() {
+        true => "none: this build was made without them".to_owned(),
+        false => format!(
+            "{} ({})",
+            report.images.join(", "),
+            size(report.image_bytes as u64)
+        ),
+    };
+    output.text(&format!("kernels: {images}\n"))?;
     if !report.devices.is_empty() {
         let rows: Vec<[String; 5]> = report
             .devices
