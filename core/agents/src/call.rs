@@ -186,8 +186,8 @@ impl Outcome {
                 "The call was not finished within {seconds} seconds. Whether it had its effect is not known."
             ),
             Self::Unknown {} => {
-                "The call was begun, and the process that ran it ended. Whether it \
-                                 had its effect is not known. It was not run again."
+                "The call was begun, and what ran it was lost before it answered. Whether it had \
+                 its effect is not known. It was not run again."
                     .into()
             }
             Self::Denied { rule } => format!("The call is not permitted: {rule}. It was not run."),

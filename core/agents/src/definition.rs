@@ -95,6 +95,43 @@ pub enum Endpoint {
         /// Its ARN.
         arn: String,
     },
+    /// The tools of an MCP server.
+    Mcp {
+        /// The server.
+        server: McpServer,
+        /// Of its tools, those that the group has, by their names there; all where it is empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tools: Vec<String>,
+        /// Of those, the ones whose calls a person must approve, beside those that say of themselves
+        /// that they destroy.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        confirm: Vec<String>,
+    },
+}
+
+/// An MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum McpServer {
+    /// A process of this machine, over its standard input and output.
+    Stdio {
+        /// The program and its arguments. They are kept with the agent: no place for secrets.
+        command: Vec<String>,
+    },
+    /// A server of streamable HTTP.
+    Http {
+        /// Its URL, such as `https://bank.example/mcp`.
+        url: String,
+    },
+}
+
+impl std::fmt::Display for McpServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdio { command } => write!(f, "{}", command.join(" ")),
+            Self::Http { url } => write!(f, "{url}"),
+        }
+    }
 }
 
 /// A function that an agent may call.
@@ -114,6 +151,9 @@ pub struct Function {
     /// Its place in an OpenAPI schema, where it comes from one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiOperation>,
+    /// Its name at the MCP server that it is a tool of, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_tool: Option<String>,
 }
 
 /// The place of a function in an OpenAPI schema.
@@ -235,6 +275,9 @@ impl AgentDefinition {
                     group.execution
                 )));
             }
+            if let Some(Endpoint::Mcp { server, .. }) = &group.endpoint {
+                check_server(&format!("{place}.endpoint"), server)?;
+            }
             for (at, function) in group.functions.iter().enumerate() {
                 let place = format!("{place}.functions[{at}]");
                 check_name(&format!("{place}.name"), &function.name, 64)?;
@@ -259,6 +302,23 @@ impl AgentDefinition {
             }
         }
         Toolbox::of(self).map(drop)
+    }
+}
+
+/// Refuses an MCP server that nothing can be asked of.
+fn check_server(place: &str, server: &McpServer) -> Result<()> {
+    match server {
+        McpServer::Stdio { command } if command.first().is_none_or(String::is_empty) => {
+            Err(Error::validation(format!(
+                "{place}.command: expected a program and its arguments, got {command:?}"
+            )))
+        }
+        McpServer::Http { url } if !url.starts_with("http://") && !url.starts_with("https://") => {
+            Err(Error::validation(format!(
+                "{place}.url: expected a URL such as https://bank.example/mcp, got {url:?}"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -201,7 +201,7 @@ pub enum Outcome {
         /// Seconds that it had.
         seconds: f64,
     },
-    /// It was begun by a process that is gone: whether it had its effect is not known.
+    /// What ran it was lost before it answered: whether it had its effect is not known.
     Unknown {},
     /// The policy does not allow it: nothing was run.
     Denied {

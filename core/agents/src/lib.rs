@@ -13,6 +13,7 @@ mod delegation;
 pub mod digest;
 mod fact;
 mod limits;
+pub mod mcp;
 pub mod openapi;
 mod origin;
 mod prompt;
@@ -28,7 +29,7 @@ pub use call::{Call, Status};
 pub use conversation::{Conversation, Ran};
 pub use definition::{
     ActionGroup, AgentDefinition, ApiOperation, Collaboration, Collaborator, Endpoint, Execution,
-    Function, KnowledgeBaseLink, default_results,
+    Function, KnowledgeBaseLink, McpServer, default_results,
 };
 pub use delegation::{Delegation, cited_passages};
 pub use fact::{

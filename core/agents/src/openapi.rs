@@ -153,6 +153,7 @@ impl Reader<'_> {
                 headers,
                 body,
             }),
+            ..Function::default()
         })
     }
 

@@ -172,7 +172,7 @@ fn one_text(name: &str, description: &str) -> Value {
 }
 
 /// A name of letters, digits, `_` and `-`.
-fn callable(name: &str) -> String {
+pub(crate) fn callable(name: &str) -> String {
     let good = |c: char| {
         if c.is_ascii_alphanumeric() || c == '-' {
             c

@@ -27,8 +27,8 @@ mod runtime;
 mod session;
 
 pub use agents::{
-    Agent, AgentInfo, AgentRequest, AgentResult, ApiSchema, CollaboratorRequest, HostAccess,
-    InvokeRequest, PolicyInfo, PolicyRequest, ResumeRequest, Run, StopReason,
+    Agent, AgentInfo, AgentRequest, AgentResult, ApiSchema, CollaboratorRequest, CommandAccess,
+    HostAccess, InvokeRequest, PolicyInfo, PolicyRequest, ResumeRequest, Run, StopReason,
 };
 pub use bench::Measurement;
 pub use buckets::Bucket;

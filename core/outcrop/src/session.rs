@@ -16,7 +16,7 @@ use outcrop_models::{
 use outcrop_store::Home;
 use serde_json::Value;
 
-use crate::agents::{Endpoints, ReadyPolicies};
+use crate::agents::{Endpoints, McpServers, ReadyPolicies};
 use crate::customization::{check_creator, check_creators};
 use crate::desk::Desk;
 use crate::jobs;
@@ -53,6 +53,7 @@ struct Inner {
     desk: Desk,
     policies: ReadyPolicies,
     endpoints: Endpoints,
+    mcp_servers: McpServers,
     closed: AtomicBool,
     pid: u32,
 }
@@ -78,6 +79,7 @@ impl Session {
                 desk: Desk::new(&home)?,
                 policies: ReadyPolicies::default(),
                 endpoints: Endpoints::default(),
+                mcp_servers: McpServers::default(),
                 home,
                 path,
                 device: device.device.to_string(),
@@ -99,6 +101,11 @@ impl Session {
     /// What action groups may call.
     pub(crate) fn endpoints(&self) -> &Endpoints {
         &self.inner.endpoints
+    }
+
+    /// The MCP servers of its agents.
+    pub(crate) fn mcp_servers(&self) -> &McpServers {
+        &self.inner.mcp_servers
     }
 
     /// What stands before and behind every call.
@@ -139,6 +146,7 @@ impl Session {
         // A forked child must not tear down engines whose threads live in the parent only.
         if self.inner.pid == std::process::id() {
             self.inner.shelf.clear();
+            self.inner.mcp_servers.close();
         }
     }
 

@@ -9,6 +9,7 @@ use outcrop_api::{Error, Result};
 use outcrop_governance::Principal;
 
 use super::drive::{Driver, returns_control};
+use super::mcp;
 use super::recorded::{Name, Recorded, replayed, result_of};
 use super::request::{AgentRequest, InvokeRequest, ResumeRequest};
 use super::result::{AgentInfo, AgentResult};
@@ -38,7 +39,13 @@ impl Session {
     pub async fn create_agent(&self, request: AgentRequest) -> Result<Agent> {
         let record = self.open_record("CreateAgent", "agentName", &request.name)?;
         let session = self.clone();
-        let work = blocking(move || stored::create(&session, request));
+        let work = async {
+            let request = mcp::with_tools(&session, request).await?;
+            let created = session.clone();
+            let definition = blocking(move || stored::create(&created, request)).await?;
+            mcp::close_other(&session, &definition.name, Some(&definition));
+            Ok(definition)
+        };
         Ok(Agent::new(self.clone(), record.run(work).await?))
     }
 
@@ -70,9 +77,13 @@ impl Session {
     pub async fn delete_agent(&self, name_or_id: &str) -> Result<()> {
         let record = self.open_record("DeleteAgent", "agentId", name_or_id)?;
         let (session, name) = (self.clone(), name_or_id.to_string());
-        record
-            .run(blocking(move || stored::delete(&session, &name)))
-            .await
+        let work = async {
+            let deleted = session.clone();
+            let name = blocking(move || stored::delete(&deleted, &name)).await?;
+            mcp::close_other(&session, &name, None);
+            Ok(())
+        };
+        record.run(work).await
     }
 }
 
@@ -134,7 +145,8 @@ impl Agent {
         }
         let id = request.session_id.clone().unwrap_or_else(request_id);
         let beginning = Beginning {
-            definition: self.for_caller(request.runs.as_deref()),
+            definition: mcp::current(&self.session, self.for_caller(request.runs.as_deref()))
+                .await?,
             input: request.input,
             session_attributes: request.session_attributes,
             prompt_session_attributes: request.prompt_session_attributes,

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use super::endpoint::Asked;
+use super::mcp;
 use super::permission::Asking;
 use super::run::Open;
 use super::stored;
@@ -174,7 +175,9 @@ impl Driver {
             Some(collaborator) => stored::definition_of(&session, collaborator),
             None => Err(Error::internal("the agent has no such collaborator")),
         };
-        let mut definition = match crate::session::blocking(work).await {
+        let found = crate::session::blocking(work).await;
+        let current = async { mcp::current(&self.session, found?).await };
+        let mut definition = match current.await {
             Ok(definition) => definition,
             Err(error) => {
                 self.start(within, std::slice::from_ref(call))?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use ureq::http::Uri;
 
 use super::http::HttpRequest;
-use super::lambda;
+use super::{lambda, mcp};
 use crate::session::Session;
 
 /// The store's kind of the URLs that Lambda functions are mapped to, by the functions' ARNs.
@@ -52,6 +52,7 @@ impl Session {
     pub fn allow_host(&self, host: &str, access: Option<HostAccess>) -> Result<()> {
         let record = self.open_own_record("AllowHost", "host", host)?;
         let allowed = self.endpoints().allow(host, access);
+        self.mcp_servers().close_forbidden(self.endpoints());
         record.close(allowed.as_ref().err())?;
         allowed
     }
@@ -143,7 +144,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// `AccessDeniedException` for a host that is not allowed.
-    fn access(&self, url: &str) -> Result<HostAccess> {
+    pub(super) fn access(&self, url: &str) -> Result<HostAccess> {
         let uri = parsed("url", url)?;
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         let named = match uri.port_u16() {
@@ -239,6 +240,10 @@ impl Asked {
                 Ok(url) => lambda::called(self, &url).await,
                 Err(error) => CallEnd::of(&call, failed(error), 0),
             },
+            Endpoint::Mcp { server, .. } => {
+                let outcome = mcp::called(&session, &self, &server).await;
+                CallEnd::of(&call, outcome, 0)
+            }
             Endpoint::Http { url } => {
                 let outcome = match self.request(&session, &url) {
                     Err(error) => failed(error),

@@ -17,6 +17,8 @@ use crate::session::blocking;
 
 /// Most bytes of an answer.
 const MAX_BODY: u64 = 8 << 20;
+/// Longest that a connection may take to be made.
+const MAX_CONNECT: Duration = Duration::from_secs(10);
 /// Most characters of a failed answer's own words.
 const MAX_WORDS: usize = 2000;
 
@@ -43,7 +45,7 @@ impl HttpRequest {
     /// # Errors
     /// What came instead: no answer in time, none at all, or one that is too long.
     pub async fn send(self, limit: Duration) -> std::result::Result<HttpAnswer, Outcome> {
-        let agent = agent(limit, self.allows_private);
+        let agent = agent(Some(limit), self.allows_private);
         // Dropping this closes the connection, whatever it waits for.
         let open = Open(agent.clone());
         let named = format!("{} {}", self.method, self.url);
@@ -156,7 +158,7 @@ fn read(mut response: Response<Body>) -> std::result::Result<HttpAnswer, Fault> 
 }
 
 /// An open request, which ends with this.
-struct Open(Agent);
+pub(super) struct Open(pub Agent);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -164,14 +166,16 @@ impl Drop for Open {
     }
 }
 
-fn agent(limit: Duration, allows_private: bool) -> Agent {
+/// A client that follows no redirects and uses no proxy, for answers within `limit`.
+pub(super) fn agent(limit: Option<Duration>, allows_private: bool) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .proxy(None)
         .user_agent(concat!("outcrop/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(limit))
+        .timeout_global(limit)
+        .timeout_connect(Some(MAX_CONNECT))
         .build();
     let resolver = MeantAddresses { allows_private };
     Agent::with_parts(config, DefaultConnector::default(), resolver)
@@ -197,11 +201,15 @@ impl Resolver for MeantAddresses {
         }
         match found.iter().find(|address| is_private(address)) {
             None => Ok(found),
-            Some(address) => Err(ureq::Error::Io(std::io::Error::other(format!(
-                "the host is at {}, an address of a private network: allow it by \
-                 allow_host(..., private=True)",
-                address.ip()
-            )))),
+            Some(address) => {
+                let refused = format!(
+                    "the host is at {}, an address of a private network: allow it by \
+                     allow_host(..., private=True)",
+                    address.ip()
+                );
+                let kind = std::io::ErrorKind::PermissionDenied;
+                Err(ureq::Error::Io(std::io::Error::new(kind, refused)))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Agent::replay             what a session has told, from its facts; nothing is run
 //! Agent::fork               another session with the same beginning
 //! Session::allow_host       lets action groups call endpoints there; map_lambda
+//! Session::allow_command    lets action groups start MCP servers
 //! ```
 
 mod agent;
@@ -15,6 +16,7 @@ mod drive;
 mod endpoint;
 mod http;
 mod lambda;
+mod mcp;
 mod permission;
 mod policies;
 mod recorded;
@@ -26,6 +28,8 @@ mod stored;
 pub use agent::Agent;
 pub(crate) use endpoint::Endpoints;
 pub use endpoint::HostAccess;
+pub use mcp::CommandAccess;
+pub(crate) use mcp::McpServers;
 pub(crate) use policies::ReadyPolicies;
 pub use policies::{PolicyInfo, PolicyRequest};
 pub use request::{AgentRequest, ApiSchema, CollaboratorRequest, InvokeRequest, ResumeRequest};

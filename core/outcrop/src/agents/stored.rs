@@ -258,15 +258,16 @@ pub(super) fn definitions(session: &Session) -> Result<Vec<AgentDefinition>> {
     Ok(infos.map(|info| info.definition).collect())
 }
 
-/// Deletes an agent. Its sessions stay, as what happened in them does.
+/// Deletes an agent; its name. Its sessions stay, as what happened in them does.
 ///
 /// # Errors
 /// `ResourceNotFoundException` where there is none.
-pub(super) fn delete(session: &Session, name_or_id: &str) -> Result<()> {
+pub(super) fn delete(session: &Session, name_or_id: &str) -> Result<String> {
     let agents = session.resources(&AGENTS);
     let agent = agents.find(name_or_id)?;
     operations::agents::forget(session, &agent.id)?;
-    agents.delete(&agent.id).map(drop)
+    agents.delete(&agent.id)?;
+    Ok(agent.name.unwrap_or_default())
 }
 
 pub(super) fn info(agent: &Resource, definition: AgentDefinition) -> AgentInfo {

@@ -20,7 +20,7 @@ fn function(name: &str, confirm: bool) -> Function {
         input_schema: json!({"type": "object", "properties": {"user": {"type": "string"}},
             "required": ["user"], "additionalProperties": false}),
         require_confirmation: confirm,
-        api: None,
+        ..Function::default()
     }
 }
 

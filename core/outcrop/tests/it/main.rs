@@ -14,6 +14,7 @@ mod endpoints;
 mod jobs;
 mod knowledge_base;
 mod knowledge_operations;
+mod mcp;
 mod operations;
 mod resources;
 mod session;
