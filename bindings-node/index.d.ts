@@ -610,6 +610,16 @@ export class Session {
     options?: { allow?: boolean; headers?: Record<string, string>; private?: boolean },
   ): Promise<void>;
   /**
+   * Lets action groups start a command, the program and all its arguments, as their MCP server, as
+   * long as this session is open; no other is started, and each start is a decision in the log. `env`
+   * is what it is given beside `PATH`, `HOME` and the like, and is in no log, no trace and no file.
+   * `allow: false` forbids it again, and ends what was started.
+   */
+  allowCommand(
+    command: string[],
+    options?: { allow?: boolean; env?: Record<string, string>; cwd?: string },
+  ): Promise<void>;
+  /**
    * Maps a Lambda function that action groups name as their executor: to a function of this process,
    * as long as this session is open; to the URL that is posted the events, in the home; `null` takes
    * the mapping away.
@@ -1393,14 +1403,22 @@ export function tool<Arguments = any>(
 export interface ActionGroup {
   /** Letters, digits, `_` and `-`. */
   name: string;
-  /** Tools that run here, or declarations without `run`; not both in one group. */
-  tools?: (AgentTool | ToolSpec)[];
+  /**
+   * Tools that run here, or declarations without `run`; not both in one group. Of an MCP server, the
+   * names of those that the group has; all of them without it.
+   */
+  tools?: (AgentTool | ToolSpec)[] | string[];
   /** Where the runtime calls them: the URL before each path. `allowHost` allows its host. */
   url?: string;
   /** An OpenAPI 3 schema that they are read from, with a `url` or a `lambdaArn`. */
   apiSchema?: string;
   /** The ARN of the Lambda function that runs them, as `mapLambda` maps it. */
   lambdaArn?: string;
+  /**
+   * The MCP server whose tools they are: a URL, whose host `allowHost` allows, or a command as its
+   * words, which `allowCommand` allows.
+   */
+  mcp?: string | string[];
   /** The names of those whose calls a person must approve. */
   confirm?: string | string[];
   description?: string;

@@ -14,6 +14,7 @@ from pathlib import Path
 import outcrop
 from outcrop.aws.face import AwsFace
 from outcrop.customization import CustomizationFace
+from outcrop.endpoints import EndpointsFace
 
 HEAD = """# Python reference
 
@@ -94,7 +95,8 @@ def members(kind: type) -> list[str]:
             out.append(f"- `{field.name}: {field.type}`. {docs.get(field.name, '')}")
     elif docs:
         out += [f"- `{name}`. {doc}" for name, doc in docs.items()]
-    faces = [face for face in (AwsFace, CustomizationFace) if issubclass(kind, face)]
+    all_faces = (AwsFace, CustomizationFace, EndpointsFace)
+    faces = [face for face in all_faces if issubclass(kind, face)]
     own = {name: value for face in [*faces, kind] for name, value in vars(face).items()}
     for name, value in own.items():
         if name.startswith("_"):

@@ -12,6 +12,7 @@ const { fetchOf } = require("./fetch.cjs");
 const { KnowledgeBase } = require("./knowledge_base.cjs");
 const { DEFAULT_CHAT_MODEL, Model } = require("./model.cjs");
 const { SPECULATION, compact } = require("./requests.cjs");
+const { commandOf } = require("./tools.cjs");
 const {
   TrainingJob, distillRequest, fineTuneRequest, tokenizerRequest,
 } = require("./training.cjs");
@@ -212,6 +213,18 @@ class Session {
       private: optional(flag, "private", given.private) ?? false,
     });
     await call(undefined, (c) => this.#native.allowHost(named, forbids ? undefined : access, c));
+  }
+
+  async allowCommand(command, options) {
+    const given = checkOptions(options, ["allow", "env", "cwd"], "allowCommand");
+    const named = commandOf("command", command);
+    const forbids = given.allow !== undefined && !flag("allow", given.allow);
+    const env = Object.entries(optional(object, "env", given.env) ?? {});
+    const access = JSON.stringify({
+      env: Object.fromEntries(env.map(([name, value]) => [name, text(`env.${name}`, value)])),
+      cwd: optional(text, "cwd", given.cwd),
+    });
+    await call(undefined, (c) => this.#native.allowCommand(named, forbids ? undefined : access, c));
   }
 
   async mapLambda(arn, target) {

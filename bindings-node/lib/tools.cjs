@@ -54,11 +54,36 @@ function tool(spec) {
   });
 }
 
-/** What the runtime calls for a group's functions, where it does. */
-function endpointOf(where, { url, lambdaArn }) {
-  if (url !== undefined && lambdaArn !== undefined) {
-    throw validation(`${where}: expected a url or a lambdaArn, got both`);
+/** A command: its program and its arguments, each a text of its own. */
+function commandOf(field, words) {
+  if (!Array.isArray(words)) {
+    throw wrong(field, 'an array of its words, such as ["npx", "some-server"]', words);
   }
+  return texts(field, words);
+}
+
+/** The MCP server of a group, and which of its tools the group has. */
+function mcpOf(where, { mcp, tools, confirm }) {
+  const server = typeof mcp === "string"
+    ? { http: { url: mcp } }
+    : { stdio: { command: commandOf(`${where}.mcp`, mcp) } };
+  return {
+    server,
+    tools: optional(texts, `${where}.tools`, tools) ?? [],
+    confirm: optional(texts, `${where}.confirm`, confirm) ?? [],
+  };
+}
+
+/** What the runtime calls for a group's functions, where it does. */
+function endpointOf(where, group) {
+  const { url, lambdaArn, mcp } = group;
+  const given = ["url", "lambdaArn", "mcp"].filter((name) => group[name] !== undefined);
+  if (given.length > 1) {
+    throw validation(
+      `${where}: expected one of url, lambdaArn and mcp, got ${given.join(" and ")}`,
+    );
+  }
+  if (mcp !== undefined) return { mcp: mcpOf(where, group) };
   if (url !== undefined) return { http: { url: text(`${where}.url`, url) } };
   if (lambdaArn !== undefined) return { lambda: { arn: text(`${where}.lambdaArn`, lambdaArn) } };
   return undefined;
@@ -69,14 +94,20 @@ function groupOf(group, index) {
   const where = `actionGroups[${index}]`;
   const given = checkOptions(
     object(where, group, "an action group"),
-    ["name", "tools", "confirm", "description", "url", "apiSchema", "lambdaArn"], where,
+    ["name", "tools", "confirm", "description", "url", "apiSchema", "lambdaArn", "mcp"], where,
   );
   const name = text(`${where}.name`, given.name);
   const endpoint = endpointOf(where, given);
   const apiSchema = optional(text, `${where}.apiSchema`, given.apiSchema);
+  const description = optional(text, `${where}.description`, given.description) ?? "";
+  if (given.mcp !== undefined && apiSchema === undefined) {
+    // Its tools are known once its server has listed them.
+    const declaration = { name, description, functions: [], execution: "RUNTIME", endpoint };
+    return { declaration, running: [] };
+  }
   const items = given.tools ?? (apiSchema === undefined ? undefined : []);
   if (!Array.isArray(items)) throw wrong(`${where}.tools`, "an array of tools", items);
-  if (apiSchema !== undefined && (endpoint === undefined || items.length > 0)) {
+  if (apiSchema !== undefined && (!(endpoint?.http || endpoint?.lambda) || items.length > 0)) {
     throw validation(
       `${where}: expected an apiSchema with a url or a lambdaArn, and no tools beside it`,
     );
@@ -102,7 +133,7 @@ function groupOf(group, index) {
   }
   const declaration = {
     name,
-    description: optional(text, `${where}.description`, given.description) ?? "",
+    description,
     functions: tools.map((item) => ({
       name: item.name,
       description: item.description,
@@ -117,4 +148,4 @@ function groupOf(group, index) {
   return { declaration, running, schema };
 }
 
-module.exports = { Tool, groupOf, tool };
+module.exports = { Tool, commandOf, groupOf, tool };

@@ -268,6 +268,21 @@ impl Session {
     }
 
     #[napi]
+    pub fn allow_command<'env>(
+        &self,
+        env: &'env Env,
+        command: Vec<String>,
+        access: Option<String>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let session = self.session.clone();
+        promise(env, cancellation, async move {
+            let access = access.map(|access| outcrop::from_json("env", &access));
+            session.allow_command(&command, access.transpose()?)
+        })
+    }
+
+    #[napi]
     pub fn map_lambda<'env>(
         &self,
         env: &'env Env,

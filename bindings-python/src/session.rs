@@ -149,6 +149,22 @@ impl Session {
         run_json(py, awaitable, async move { desk.allow_host(&host, access) })
     }
 
+    /// Lets action groups start a command by a `CommandAccess` given as JSON; none forbids it.
+    fn allow_command(
+        &self,
+        py: Python<'_>,
+        command: Vec<String>,
+        access: Option<&str>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let access = access.map(|access| outcrop::from_json("env", access));
+        let access = access.transpose().map_err(|error| raise(py, error))?;
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.allow_command(&command, access)
+        })
+    }
+
     /// Maps a Lambda function to a URL, in the home or for this session only.
     fn map_lambda(
         &self,

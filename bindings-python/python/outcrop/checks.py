@@ -52,6 +52,13 @@ def texts(field: str, values: str | Iterable[str]) -> list[str]:
     return [text(f"{field}[{index}]", value) for index, value in enumerate(values)]
 
 
+def words(field: str, values: Iterable[str]) -> list[str]:
+    """A command: its program and its arguments, each a text of its own."""
+    if isinstance(values, str):
+        raise wrong(field, 'a list of its words, such as ["uvx", "mcp-server-git"]', values)
+    return texts(field, values)
+
+
 def path(field: str, value: Path) -> str:
     """A path, or a name that stands where one may."""
     if not isinstance(value, (str, os.PathLike)):

