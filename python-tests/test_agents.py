@@ -343,6 +343,11 @@ TEN_STEPS = """
     session.register_model("acme.ten-v1", {"script": rules}, replace=True)
     agent = session.create_agent("ten", model="acme.ten-v1",
                                  action_groups=[outcrop.ActionGroup("work", [step])])
+    if sys.argv[5] == "handed on":
+        session.register_model("acme.boss-v1", {"script": [
+            {"match": {"tool_result": {"content": {"contains": "One is not known."}}}, "answer": "It says: one is not known."},
+            {"answer": {"tool_uses": [{"name": "ask_ten", "input": {"message": "Go."}}]}}]}, replace=True)
+        agent = session.create_agent("boss", model="acme.boss-v1", collaborators=[agent])
     result = agent.resume("s1") if when == "resume" else agent.invoke("Go.", session_id="s1")
     print(json.dumps([result.text, [e.detail["call"]["arguments"]["n"] for e in result.trace
                                     if e.kind == "observation" and "unknown" in e.detail["outcome"]]]))
@@ -352,23 +357,36 @@ TEN_STEPS = """
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_effect_runs_twice_and_none_is_lost_in_silence(tmp_path, when):
     """`kill -9` at each step of a ten-step run."""
-    program = textwrap.dedent(TEN_STEPS)
+    for at in range(1, 11):
+        kill_and_resume(tmp_path / str(at), at, when, "alone", "One is not known.")
 
-    def run(home, effects, at, when):
-        arguments = [sys.executable, "-c", program, str(home), str(effects), str(at), when]
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_effect_of_a_collaborator_runs_twice_or_is_lost(tmp_path, when):
+    """`kill -9` at steps of the run that a supervisor has handed on."""
+    for at in (1, 4, 10):
+        told = "It says: one is not known."
+        kill_and_resume(tmp_path / str(at), at, when, "handed on", told)
+
+
+def kill_and_resume(folder, at, when, how, told):
+    home, effects = folder / "home", folder / "effects"
+    folder.mkdir()
+
+    def run(when):
+        program = textwrap.dedent(TEN_STEPS)
+        arguments = [sys.executable, "-c", program, str(home), str(effects), str(at), when, how]
         return subprocess.run(arguments, capture_output=True, text=True)
 
-    for at in range(1, 11):
-        home, effects = tmp_path / f"home{at}", tmp_path / f"effects{at}"
-        killed = run(home, effects, at, when)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        resumed = run(home, effects, at, "resume")
-        assert resumed.returncode == 0, resumed.stderr
-        text, unknown = json.loads(resumed.stdout)
-        # The one that was begun is reported as unknown, whether it had its effect or not.
-        assert (text, unknown) == ("One is not known.", [at])
-        done = effects.read_text().split() if effects.exists() else []
-        assert done == [str(n) for n in range(1, at + (when == "after"))]
+    killed = run(when)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = run("resume")
+    assert resumed.returncode == 0, resumed.stderr
+    text, unknown = json.loads(resumed.stdout)
+    # The one that was begun is reported as unknown, whether it had its effect or not.
+    assert (text, unknown) == (told, [at])
+    done = effects.read_text().split() if effects.exists() else []
+    assert done == [str(n) for n in range(1, at + (when == "after"))]
 
 
 def test_a_fork_takes_another_course(own_session):
