@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from corpus import facts
 from corpus.draw import Draw, number_of
 from corpus.words import ACTIONS, ADJECTIVES, NOUNS, ROLES
 
@@ -218,8 +219,29 @@ def arguments(draw: Draw, of: Tool, known: dict | None = None) -> dict:
     return values
 
 
+def loosely(draw: Draw, of: Tool, values: dict) -> str:
+    """The same in words of no order: what counts is which of them the tool and the request share."""
+    small = [*facts.BETWEEN, "please", "now", "I", "we", "you", "me", "it", "set", "be", "should", "want", "like", "need", "put", "say", "here"]
+
+    def some(most: int) -> str:
+        return "".join(f"{draw.any(small)} " for _ in range(draw.count(0, most)))
+
+    words = {one.name: one.words for one in of.parameters}
+    said = [f"{some(2)}{draw.any(of.intent[:1] * 2 + of.intent)} {some(1)}{of.thing}"]
+    for name in draw.some(list(values), len(values)):
+        pair = [words[name], str(values[name])]
+        if draw.chance(0.35):
+            pair.reverse()
+        said.append(f"{some(2)}{pair[0]}{draw.any([' ', ' ', ': ', ' = ', ', '])}{some(1)}{pair[1]}")
+    if draw.chance(0.25):
+        said.append(said.pop(0))
+    return facts.upper(draw.any([", ", " ", " and ", "; ", ". ", " - "]).join(said)) + draw.any([".", ".", "?", "!", ""])
+
+
 def request(draw: Draw, of: Tool, values: dict, form: str | None = None) -> str:
     """Words that ask for the tool with those arguments, in any order."""
+    if not draw.held_out and draw.chance(0.4):
+        return loosely(draw, of, values)
     words = {one.name: one.words for one in of.parameters}
     kinds = {one.name: one.kind for one in of.parameters}
     said = []

@@ -313,6 +313,74 @@ def salad(draw: Draw) -> Fact:
     return Fact(upper(text), ask, text)
 
 
+# Sentences of words in no order that a language has: nothing about their form can be known by heart.
+
+BETWEEN = """a an the the the of of of for for in to to and and or with at at from by on is is are was has have must may can will
+not no than per about after before when if as its their only any all each every that which who over under between during
+within without up at most at least more less again also until since because while where how""".split()
+OPENINGS = (
+    "What is", "What are", "What does", "What was", "Which", "Who", "Who is", "Whose", "When is", "When does", "When must", "Where is", "Where do",
+    "How much is", "How much", "How many", "How long is", "How long does", "How often", "How do I", "How", "Why", "Is", "Are", "Does", "Do", "May", "Can", "Must",
+    "Tell me", "Tell me about", "I need", "I want", "Please find", "Please look up", "What about", "Is there", "In which", "By when", "At what", "To whom",
+    "Do you know", "My question is about", "Somebody asked for", "Find", "Anything on", "Give me", "From when", "Until when", "", "",
+)  # fmt: skip
+
+
+def content(draw: Draw) -> str:
+    """A word that a question may name."""
+    makes = {
+        "noun": lambda: draw.any(NOUNS), "adjective": lambda: draw.any(ADJECTIVES), "action": lambda: draw.any(ACTIONS), "word": draw.word,
+        "name": draw.name, "role": lambda: draw.any(ROLES), "actor": lambda: draw.any(ACTORS), "object": lambda: draw.any(OBJECTS)[0],
+        "kind": lambda: draw.any(KINDS), "person": draw.person, "code": draw.code,
+    }  # fmt: skip
+    return makes[draw.any("noun noun noun noun noun adjective adjective action action word name role actor object kind person code".split())]()
+
+
+def figure(draw: Draw) -> str:
+    return draw.any([draw.code, draw.amount, draw.date, draw.whole, draw.percent, draw.period, draw.clock])()
+
+
+def glued(draw: Draw, words: list[str], most: int) -> str:
+    """The words with up to so many small ones between each two."""
+    parts: list[str] = []
+    for word in words:
+        parts += [draw.any(BETWEEN) for _ in range(draw.count(0, most))]
+        parts.append(word)
+    return " ".join(parts)
+
+
+def bent(draw: Draw, word: str) -> str:
+    """The word as another sentence may have it: of another number, of another tense."""
+    if not word.isalpha() or not word.islower() or len(word) < 3:
+        return word
+    return draw.any([third, participle, lambda verb: (verb[:-1] if verb.endswith("e") else verb) + "ing", lambda noun: noun.removesuffix("s")])(word)
+
+
+def jumble(draw: Draw, shared: list[str] | None = None) -> Fact:
+    """A sentence of any words in any order, about which questions name two or three of them."""
+    words = [content(draw) for _ in range(draw.count(3, 6))]
+    named = list(words)
+    if shared and draw.chance(0.6):
+        words.insert(draw.count(0, len(words)), draw.any(shared))
+    for _ in range(draw.any([0, 1, 1, 2])):
+        words.insert(draw.count(0, len(words)), figure(draw))
+    text = glued(draw, words, draw.count(1, 2))
+    if draw.chance(0.3):
+        at = text.find(" ", draw.count(0, len(text)))
+        text = text if at < 0 else f"{text[:at]}{draw.any([',', ',', ';', ':', ' -'])}{text[at:]}"
+    others = [word for word in words if word not in named]
+
+    def ask() -> str:
+        chosen = draw.some(named, draw.any([2, 2, 3]))
+        if others and draw.chance(0.3):
+            chosen.insert(draw.count(0, len(chosen)), draw.any(others))
+        chosen = [bent(draw, word) if draw.chance(0.2) else word for word in chosen]
+        said = f"{draw.any(OPENINGS)} {glued(draw, chosen, 1)}".strip()
+        return upper(said) + draw.any(["?", "?", "?", "?", ".", ""])
+
+    return Fact(upper(text) + draw.any([".", ".", ".", ".", ".", ""]), ask, text)
+
+
 # Rows of tables.
 
 ROW_QUESTIONS = {

@@ -68,11 +68,13 @@ def as_wrapped(text: str, body: str) -> str:
 
 def theme(draw: Draw, count: int) -> tuple[list[facts.Fact], bool]:
     """Facts that have something in common, so that a question must be read to its end; whether they are a table."""
-    kind = draw.count(0, 11)
+    # What is held out is of sentences as people write them.
+    kind = draw.count(0, 11 if draw.held_out else 17)
     found: dict[str, facts.Fact] = {}
     ent, attr = facts.entity(draw), facts.attribute(draw)
     actors, act = draw.any(ACTORS), (draw.any(VERBS), draw.any(OBJECTS))
     row_kind, separator = draw.any(list(facts.ROW_QUESTIONS)), draw.any([" | ", " | ", ": ", "   "])
+    shared = [facts.content(draw), facts.content(draw)]
     for _ in range(count):
         match kind:
             case 0:
@@ -91,8 +93,10 @@ def theme(draw: Draw, count: int) -> tuple[list[facts.Fact], bool]:
                 fact = facts.salad(draw)
             case 11:
                 fact = draw.any([facts.salad, facts.rule, facts.state])(draw)
-            case _:
+            case 9:
                 fact = facts.row(draw, row_kind, separator)
+            case _:
+                fact = facts.jumble(draw, shared)
         if fact.key not in found and not draw.held_out:
             fact.text = facts.roughened(draw, fact.text)
         found.setdefault(fact.key, fact)
@@ -106,10 +110,12 @@ def absent(draw: Draw, known: list[facts.Fact]) -> facts.Fact:
         parts = near.key.split("|")
         if len(parts) == 2 and draw.chance(0.7):
             fact = facts.state(draw, ent=parts[0]) if draw.chance(0.5) else facts.state(draw)
+        elif len(parts) == 1 and draw.chance(0.5):
+            fact = facts.jumble(draw, [draw.any(near.text.split())])
         elif len(parts) == 3 and draw.chance(0.7):
             fact = facts.rule(draw, actors=parts[0] if draw.chance(0.5) else None)
         else:
-            fact = draw.any([facts.state, facts.rule, facts.salad, lambda d: facts.row(d, "amount", " | ")])(draw)
+            fact = draw.any([facts.state, facts.rule, facts.salad, facts.jumble, lambda d: facts.row(d, "amount", " | ")])(draw)
         # A rule's answer would do for whoever acts.
         same = {tuple(other.key.split("|")[-2:]) for other in known}
         if tuple(fact.key.split("|")[-2:]) not in same:
@@ -120,8 +126,9 @@ def brief(draw: Draw) -> dict:
     """A few short facts, all of which are asked: little stands beside what must be chosen."""
     found: dict[str, facts.Fact] = {}
     for _ in range(draw.count(2, 5)):
-        fact = draw.any([facts.state, facts.state, facts.rule, lambda d: facts.row(d, d.any(list(facts.ROW_QUESTIONS)), ": ")])(draw)
-        if len(fact.text) < 65 and fact.key not in found:
+        row = lambda d: facts.row(d, d.any(list(facts.ROW_QUESTIONS)), ": ")  # noqa: E731
+        fact = draw.any([facts.state, facts.rule, row, facts.jumble, facts.jumble, facts.jumble])(draw)
+        if len(fact.text) < 75 and fact.key not in found:
             fact.text = fact.text if draw.held_out else facts.roughened(draw, fact.text)
             found[fact.key] = fact
     known = list(found.values()) or [facts.state(draw)]
