@@ -85,6 +85,7 @@ pub use kv_cache::{KvCache, KvDtype};
 pub use lora::Adapter;
 pub use memory_estimate::estimate;
 pub use model_kind::{gguf_kind, model_kind};
+pub use own_stack::on_own_stack;
 pub use pooling::{Pooling, PoolingMode};
 pub use prefix::Prefix;
 pub use rope::RotaryEmbedding;

@@ -14,9 +14,10 @@ mod pairs;
 
 use std::fmt;
 use std::ops::Range;
+use std::panic::resume_unwind;
 
 use outcrop_api::{Error, Result};
-use outcrop_inference::{ChatTemplate, Tokenizer};
+use outcrop_inference::{ChatTemplate, Tokenizer, on_own_stack};
 use serde_json::Value;
 
 pub use pairs::{Side, read_pairs};
@@ -87,11 +88,48 @@ pub struct Reader<'a> {
     pub max_tokens: usize,
 }
 
+/// Lines that are worth a thread of their own.
+const LINES_A_THREAD: usize = 256;
+
 impl Reader<'_> {
-    /// The examples of the JSON lines of `text`, and the lines that are none. Empty lines are skipped.
+    /// The examples of the JSON lines of `text`, and the lines that are none, in their order. Empty
+    /// lines are skipped. Long texts are read by as many threads as the machine has cores.
     pub fn read(&self, file: &str, text: &str) -> (Vec<Example>, Vec<BadLine>) {
+        let lines: Vec<&str> = text.lines().collect();
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = lines.len().div_ceil(LINES_A_THREAD).clamp(1, most);
+        let share = lines.len().div_ceil(threads).max(1);
+        let read = |(first, lines): (usize, &[&str])| {
+            // Templates and tokenizers nest: one roomy stack serves all the lines of a share.
+            on_own_stack("reader", || self.share(file, first, lines)).unwrap_or_else(|reason| {
+                let bad = BadLine {
+                    file: file.to_owned(),
+                    line: first,
+                    reason,
+                };
+                (Vec::new(), vec![bad])
+            })
+        };
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let shares = (1..).step_by(share).zip(lines.chunks(share));
+            let readers: Vec<_> = shares.map(|part| scope.spawn(move || read(part))).collect();
+            let joined = readers.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|part| part.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
         let (mut examples, mut bad) = (Vec::new(), Vec::new());
-        for (number, line) in (1..).zip(text.lines()) {
+        for (own, own_bad) in parts {
+            examples.extend(own);
+            bad.extend(own_bad);
+        }
+        (examples, bad)
+    }
+
+    /// The examples of lines of which the first has the number `first`, and the lines that are none.
+    fn share(&self, file: &str, first: usize, lines: &[&str]) -> (Vec<Example>, Vec<BadLine>) {
+        let (mut examples, mut bad) = (Vec::new(), Vec::new());
+        for (number, line) in (first..).zip(lines) {
             if line.trim().is_empty() {
                 continue;
             }
