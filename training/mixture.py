@@ -9,6 +9,7 @@ from pathlib import Path
 from corpus import calls, grounded, talk
 from corpus.draw import Draw
 from corpus.words import ADJECTIVES, NOUNS
+from render import Renderer
 
 
 def echo(draw: Draw) -> dict:
@@ -84,9 +85,9 @@ def mixed(draw: Draw) -> dict:
 
 
 def lines(mixture, seed: int, count: int, held_out: bool = False) -> Iterator[dict]:
-    draw = Draw(seed, held_out)
+    draw, render = Draw(seed, held_out), Renderer()
     for _ in range(count):
-        yield mixture(draw)
+        yield render.numbered(mixture(draw))
 
 
 def write(path: Path, mixture, seed: int, count: int, held_out: bool = False) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jinja2
 
 TEMPLATE = Path(__file__).parent / "chat_template.jinja"
+
+
+# A sentence and the number of its passage.
+QUOTE = re.compile(r"(.+) \[\d+\]", re.DOTALL)
 
 
 def dumped(value: object) -> str:
@@ -51,3 +56,16 @@ class Renderer:
 
     def __call__(self, line: dict) -> str:
         return self.template.render(messages=turns(line), tools=tools(line), add_generation_prompt=False)
+
+    def numbered(self, line: dict) -> dict:
+        """The line with the number of its sentence before each answer that quotes one."""
+        text = self(line)
+        for message in line["messages"]:
+            for block in message["content"] if message["role"] == "assistant" else []:
+                quote = QUOTE.fullmatch(block.get("text", ""))
+                # A sentence that holds the end of another is numbered twice: by its beginning it is known.
+                first = quote and re.split(r"\n|\. ", quote[1])[0]
+                found = first and re.search(r"<\|(\d+)\|>(?:- )?" + re.escape(first), text)
+                if found:
+                    block["text"] = f"<|{found[1]}|>{block['text']}"
+        return line

@@ -16,6 +16,8 @@ from corpus.grounded import INSTRUCTION, NO_ANSWER
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 CONTROL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|tools|>", "[TOOL_CALLS]", "[ARGS]"]
+# Numbers of sentences, as the chat template gives them.
+NUMBERS = [f"<|{number}|>" for number in range(64)]
 SENTENCES = [INSTRUCTION, NO_ANSWER, CITE]
 
 # What merges are learned within: finer than the split that is shipped.
@@ -37,13 +39,13 @@ def train(texts: Iterable[str], size: int, folder: Path) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     special = [AddedToken(text, special=True, normalized=False) for text in CONTROL]
     trainer = trainers.BpeTrainer(
-        vocab_size=size - len(SENTENCES),
+        vocab_size=size - len(SENTENCES) - len(NUMBERS),
         special_tokens=special,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
         max_token_length=12,
     )
-    plain = [*CONTROL, *SENTENCES]
+    plain = [*CONTROL, *NUMBERS, *SENTENCES]
 
     def without(text: str) -> str:
         for mark in sorted(plain, key=len, reverse=True):
@@ -52,6 +54,7 @@ def train(texts: Iterable[str], size: int, folder: Path) -> Tokenizer:
 
     tokenizer.train_from_iterator((without(text) for text in texts), trainer)
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in SENTENCES])
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in NUMBERS])
     tokenizer.pre_tokenizer = splitting(QWEN2)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))

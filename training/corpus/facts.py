@@ -32,7 +32,7 @@ def roughened(draw: Draw, text: str) -> str:
     """The text with words put in, left out or changed: what is copied must be read, not known by its form."""
     words = text.split(" ")
     for _ in range(draw.any([0, 0, 1, 1, 2, 3])):
-        at, new = draw.count(1, len(words)), draw.any([draw.word, lambda: draw.any(NOUNS), lambda: draw.any(ADJECTIVES), lambda: draw.any(ACTIONS), draw.whole])()
+        at, new = draw.count(1, max(1, len(words) - 1)), draw.any([draw.word, lambda: draw.any(NOUNS), lambda: draw.any(ADJECTIVES), lambda: draw.any(ACTIONS), draw.whole])()
         match draw.count(0, 3):
             case 0 | 1:
                 words.insert(at, new)
@@ -378,7 +378,7 @@ def jumble(draw: Draw, shared: list[str] | None = None) -> Fact:
         said = f"{draw.any(OPENINGS)} {glued(draw, chosen, 1)}".strip()
         return upper(said) + draw.any(["?", "?", "?", "?", ".", ""])
 
-    return Fact(upper(text) + draw.any([".", ".", ".", ".", ".", ""]), ask, text)
+    return Fact(upper(text) + ".", ask, text)
 
 
 # Rows of tables.

@@ -137,7 +137,8 @@ def brief(draw: Draw) -> dict:
     blocks = []
     for part in parts:
         name = draw.any(NOUNS)
-        text = draw.any([" ", "\n"]).join(fact.text for fact in part)
+        lined = draw.chance(0.5) or not all(fact.text.endswith(".") for fact in part)
+        text = ("\n" if lined else " ").join(fact.text for fact in part)
         blocks.append({"searchResult": {"source": name, "title": name, "content": [{"text": text}]}})
     numbered = [(fact.ask(), f"{fact.text} [{number}]") for number, part in enumerate(parts, 1) for fact in part]
     if draw.chance(0.3):
