@@ -7,6 +7,7 @@ import time
 import outcrop
 import pytest
 from conftest import FIXTURES
+from served import CHAT, served
 
 STUDENT = FIXTURES / "llama3"
 TEACHER = {"script": [{"answer": "7 %"}]}
@@ -32,6 +33,23 @@ def test_a_student_learns_from_a_teacher_and_the_report_compares_them(tmp_path):
         assert report.left_out == {"failed": 0, "cut": 0, "unfit": 0, "other_records": 0}
         assert "student before" in repr(report) and "<table>" in report._repr_html_()
         assert job.model.converse("Rate 500?", max_tokens=8, temperature=0).text == "7 %"
+
+
+def test_a_server_elsewhere_teaches(tmp_path):
+    with served(tmp_path / "far") as server, outcrop.Session(tmp_path / "home", offline=True) as session:
+        openai = {"base_url": f"{server.url}/v1", "model": CHAT, "api_key": server.key["bearerToken"]}
+        session.register_model("acme.far-v1", {"openai": openai})
+        prompts = write(tmp_path / "prompts.jsonl", [{"prompt": f"Say {i}"} for i in range(60)])
+        job = session.distill("acme.far-v1", STUDENT, prompts, name="pupil", method="full", epochs=4,
+                              learning_rate=3e-3, max_response_tokens=16)
+        job.wait(progress=False)
+        report = job.report
+        assert (report.prompts, report.held_out) == (54, 6)
+        assert report.student_before.score < 0.1 and report.student.score >= 0.9
+        log = [json.loads(line) for file in (tmp_path / "far" / "logs" / "audit").iterdir()
+               for line in file.read_text().splitlines()]
+        asked = [one for one in log if one["eventName"].startswith("Converse")]
+        assert len(asked) == 60, "each prompt is asked once"
 
 
 def test_what_cannot_be_followed_is_told(tmp_path):
