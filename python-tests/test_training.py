@@ -26,6 +26,7 @@ def test_a_job_trains_and_its_model_opens(tmp_path):
                                 batch_size=4, learning_rate=1e-3)
         assert job.wait() is job and job.status == "Completed"
         steps = job.metrics
+        assert "learning rate" in repr(steps[:2]) and repr(steps[:2]) != repr(steps)
         assert len(steps) == 12 and steps[-1].loss < steps[0].loss
         assert steps[3].validation_loss is not None and "validation loss" in repr(steps)
         assert job.model_arn.startswith("arn:aws:bedrock:")

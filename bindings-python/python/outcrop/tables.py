@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import fields
 from functools import cache
 from html import escape
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar, overload
 
 Record = TypeVar("Record")
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
@@ -92,7 +93,18 @@ def pairs(names_and_values: Iterable[tuple[str, Any]]) -> Table:
 
 
 class RecordList(list[Record]):
-    """A list that shows as a table."""
+    """A list that shows as a table, and so does a slice of it."""
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Record: ...
+    @overload
+    def __getitem__(self, at: slice) -> RecordList[Record]: ...
+    def __getitem__(self, at: SupportsIndex | slice) -> Record | RecordList[Record]:
+        if not isinstance(at, slice):
+            return super().__getitem__(at)
+        part = copy(self)
+        part[:] = super().__getitem__(at)
+        return part
 
     def _table(self) -> Table:
         raise NotImplementedError
