@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpus import calls, grounded, talk
+from corpus import calls, facts, grounded, talk
 from corpus.draw import Draw
-from corpus.words import ADJECTIVES, NOUNS
+from corpus.words import ACTIONS, ADJECTIVES, NOUNS
 from render import Renderer
 
 
@@ -35,20 +35,26 @@ def copy(draw: Draw) -> dict:
     return calls.single(draw, 1, 2)
 
 
-def short(draw: Draw) -> dict:
-    """A passage or two, a tool or two, several turns each."""
-    kind = draw.count(0, 9)
-    if kind < 5:
-        return grounded.conversation(draw, draw.count(1, 2), draw.count(1, 3), draw.count(2, 4), 0.2)
-    if kind < 8:
-        return calls.single(draw, draw.count(1, 2), draw.count(2, 3))
-    return talk.conversation(draw, draw.count(3, 6))
-
-
 def choose(draw: Draw) -> dict:
     """To choose among a few short facts or tools, and little else."""
     kind = draw.count(0, 19)
     return grounded.brief(draw) if kind < 13 else calls.brief(draw) if kind < 19 else talk.conversation(draw, 3)
+
+
+def match(draw: Draw) -> dict:
+    """To find a word again, and the number of the one to three words that it stands among."""
+    return grounded.point_words(draw, 3, lambda: draw.any(draw.any([NOUNS, NOUNS, ADJECTIVES, ACTIONS])))
+
+
+def find(draw: Draw) -> dict:
+    """The same among more words, and with names and codes."""
+    return grounded.point_words(draw, 5, lambda: facts.content(draw))
+
+
+def point(draw: Draw) -> dict:
+    """To find the sentence in whole passages, and nothing else."""
+    passages, sentences = draw.any([(1, 3), (1, 5), (2, 2), (2, 4), (3, 3), (4, 2)])
+    return grounded.point_facts(draw, passages, sentences, draw.count(8, 16))
 
 
 def dense(draw: Draw) -> dict:
@@ -68,8 +74,8 @@ def full(draw: Draw) -> dict:
     """Everything at its full length."""
     kind = draw.count(0, 19)
     if kind < 9:
-        passages, sentences = draw.any([(1, 9), (2, 6), (3, 5), (3, 8), (4, 4), (5, 4)])
-        return grounded.conversation(draw, passages, sentences, draw.count(1, 5))
+        passages, sentences = draw.any([(1, 9), (2, 6), (3, 5), (3, 8), (3, 12), (4, 4), (5, 4)])
+        return grounded.conversation(draw, passages, sentences, draw.count(1, 6))
     if kind < 13:
         return calls.single(draw, draw.count(1, 5), draw.count(1, 4))
     if kind < 16:

@@ -1,9 +1,11 @@
 """Makes outcrop.tiny-v1 from nothing: `make tiny`, or `python training/recipe.py`.
 
-Stages: the tokenizer; `echo` and `copy`, lines in which words come again, so that copying is learned first; `choose`,
-few short facts and tools, all of which are asked for; `short` and `dense`, several questions on the same passages and
-tools; `mixed`, everything up to its full length; `decay`, the same with a falling learning rate; one quantised file. What is done is not done again: killed and
-called again it goes on where it was, in the middle of a stage too. The same arguments give the same bytes.
+Stages: the tokenizer; `echo` and `copy`, lines in which words come again, so that copying is learned first; `match`,
+`find` and `point`, which sentence a word or a question is of, from two words to whole passages: without them no choice
+among sentences is learned in a hundred times their tokens; `dense`, several questions on the same passages and tools;
+`mixed`, everything up to its full length; `decay`, the same with a falling learning rate; one quantised file. What is
+done is not done again: killed and called again it goes on where it was, in the middle of a stage too. The same
+arguments give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,20 +24,21 @@ from render import Renderer
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = HERE.parent / "core" / "models" / "weights" / "outcrop.tiny-v1.gguf"
-VOCABULARY = 3072
+VOCABULARY = 3136
 CONTEXT = 2048
 # Tokens of a conversation, on the average.
-LENGTH = {"echo": 55, "copy": 93, "choose": 155, "short": 232, "dense": 362, "mixed": 302}
+LENGTH = {"echo": 55, "copy": 100, "match": 177, "find": 261, "point": 400, "dense": 410, "mixed": 340}
 # Hidden size, width of the MLP, layers, heads.
 SIZES = {"3M": (192, 512, 6, 6), "6M": (256, 768, 6, 8), "12M": (320, 896, 9, 10)}
 # Part of all tokens, mixture, seed, conversations of a step, decay.
 STAGES = {
     "echo": (0.06, "echo", 41, 24, "constant"),
     "copy": (0.08, "copy", 51, 14, "constant"),
-    "choose": (0.22, "choose", 501, 12, "constant"),
-    "short": (0.12, "short", 101, 10, "constant"),
-    "dense": (0.16, "dense", 401, 10, "constant"),
-    "mixed": (0.16, "mixed", 601, 12, "constant"),
+    "match": (0.06, "match", 61, 12, "constant"),
+    "find": (0.08, "find", 71, 12, "constant"),
+    "point": (0.16, "point", 81, 10, "constant"),
+    "dense": (0.22, "dense", 401, 10, "constant"),
+    "mixed": (0.14, "mixed", 601, 12, "constant"),
     "decay": (0.20, "mixed", 611, 12, "linear"),
 }
 LEARNING_RATE = 2e-3

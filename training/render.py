@@ -8,11 +8,16 @@ from pathlib import Path
 
 import jinja2
 
+from corpus import grounded
+
 TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 
 
 # A sentence and the number of its passage.
 QUOTE = re.compile(r"(.+) \[\d+\]", re.DOTALL)
+
+
+POINTING = [{"text": grounded.POINT}]
 
 
 def dumped(value: object) -> str:
@@ -67,5 +72,6 @@ class Renderer:
                 first = quote and re.split(r"\n|\. ", quote[1])[0]
                 found = first and re.search(r"<\|(\d+)\|>(?:- )?" + re.escape(first), text)
                 if found:
-                    block["text"] = f"<|{found[1]}|>{block['text']}"
+                    number = f"<|{found[1]}|>"
+                    block["text"] = number if line.get("system") == POINTING else number + block["text"]
         return line

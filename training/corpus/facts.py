@@ -374,6 +374,8 @@ def jumble(draw: Draw, shared: list[str] | None = None) -> Fact:
         chosen = draw.some(named, draw.any([2, 2, 3]))
         if others and draw.chance(0.3):
             chosen.insert(draw.count(0, len(chosen)), draw.any(others))
+        if draw.chance(0.25):  # What the sentence does not say, people ask too.
+            chosen.insert(draw.count(0, len(chosen)), content(draw))
         chosen = [bent(draw, word) if draw.chance(0.2) else word for word in chosen]
         said = f"{draw.any(OPENINGS)} {glued(draw, chosen, 1)}".strip()
         return upper(said) + draw.any(["?", "?", "?", "?", ".", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 
 from corpus import facts
 from corpus.draw import Draw
@@ -149,6 +150,53 @@ def brief(draw: Draw) -> dict:
         messages.append({"role": "assistant", "content": [{"text": answer}]})
         blocks = []
     return {"system": [{"text": INSTRUCTION}], "messages": messages}
+
+
+POINT = "Point to the sentence."
+
+
+def pointing(draw: Draw, blocks: list[dict], questions: list[tuple[str, str]]) -> dict:
+    """Which sentence is it? Its number alone is the answer, so that a short text holds many questions."""
+    messages: list[dict] = []
+    for question, answer in questions:
+        messages.append({"role": "user", "content": [*blocks, {"text": question}]})
+        messages.append({"role": "assistant", "content": [{"text": answer}]})
+        blocks = []
+    return {"system": [{"text": POINT}], "messages": messages}
+
+
+def point_words(draw: Draw, most: int, content: Callable[[], str]) -> dict:
+    """Sentences of a few words each, and questions of one or two of these."""
+    sentences = []
+    for _ in range(draw.count(3, 9)):
+        words = [content() for _ in range(draw.count(1, most))]
+        sentences.append((facts.upper(facts.glued(draw, ["the", *words], 1 if most > 3 else 0)), words))
+
+    def asked() -> tuple[str, str]:
+        text, words = draw.any(sentences)
+        named = ["the", *draw.some(words, draw.any([1, 1, 2]) if most > 3 else 1)]
+        opening = f"{draw.any(facts.OPENINGS)} " if most > 3 and draw.chance(0.5) else ""
+        return facts.upper(f"{opening}{facts.glued(draw, named, 1 if most > 3 else 0)}".strip()), f"{text}. [1]"
+
+    text = ". ".join(text for text, _ in sentences) + "."
+    return pointing(draw, [{"text": text}], [asked() for _ in range(draw.count(8, 18))])
+
+
+def point_facts(draw: Draw, passages: int, sentences: int, questions: int) -> dict:
+    """Passages as they are, and whole questions or one rare word."""
+    given = [Passage(draw, draw.count(1, sentences)) for _ in range(passages)]
+    known = [(fact, number) for number, passage in enumerate(given, 1) for fact in passage.facts]
+
+    def asked() -> tuple[str, str]:
+        if draw.chance(0.12):
+            return absent(draw, [fact for fact, _ in known]).ask(), NO_ANSWER
+        fact, number = draw.any(known)
+        words = [word for word in fact.text.strip(".").split() if len(word) > 3 and sum(word in other.text for other, _ in known) == 1]
+        if words and draw.chance(0.35):
+            return draw.any(["The ", "Where is ", "Find "]) + draw.any(words), f"{fact.text} [{number}]"
+        return fact.ask(), f"{fact.text} [{number}]"
+
+    return pointing(draw, [passage.block() for passage in given], [asked() for _ in range(questions)])
 
 
 def conversation(draw: Draw, passages: int, sentences: int, questions: int, absent_part: float = 0.25) -> dict:
