@@ -39,6 +39,8 @@ pub fn on_own_stack<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Res
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::*;
 
     #[test]
