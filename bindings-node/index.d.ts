@@ -1470,6 +1470,17 @@ export interface AgentOptions extends CallOptions {
   maxCost?: number;
   /** Dollars for a million tokens. Default 0. */
   price?: { input: number; output: number };
+  /**
+   * Whether sessions that name a `memoryId` are summed up when they end, and read by later ones:
+   * `true`, or for how many days (0 to 365, default 30), how many of the most recent are read
+   * (default 20), and what the model is asked for a summary, with `$conversation$` in it.
+   */
+  memory?: boolean | { storageDays?: number; maxRecentSessions?: number; template?: string };
+  /**
+   * Seconds after which a session in which nobody speaks has ended. Default: 600 where the agent has
+   * a memory; else a session stays.
+   */
+  idleSessionTtl?: number;
   /** Take the place of another agent of this name. */
   replace?: boolean;
 }
@@ -1480,7 +1491,7 @@ export interface AgentRule {
   require:
     | { never: {} }
     | { approval: {} }
-    | { approvalAfter: { kinds: ("function" | "document" | "agent")[] } }
+    | { approvalAfter: { kinds: ("function" | "document" | "agent" | "memory")[] } }
     | { atMost: { times: number; seconds?: number } }
     | { sumAtMost: { argument: string; sum: number; seconds?: number } }
     | { from: { arguments: string[]; sources: string[] } };
@@ -1517,6 +1528,31 @@ export interface InvokeOptions extends CallOptions {
   sessionAttributes?: Record<string, string>;
   /** Facts about this turn, which the model is told. */
   promptSessionAttributes?: Record<string, string>;
+  /**
+   * The memory that the session reads when it begins and that keeps its summary when it ends.
+   * Default: none, or the one that the session began with.
+   */
+  memoryId?: string;
+  /**
+   * Whether the session ends with the turn, unless the turn is paused; at once where the input is
+   * empty, which stops a turn that is paused. Where the session has a memory, the agent's model sums
+   * up what it held; a failure of that stands in the result's `summaryFailure`, and it is tried again
+   * with the next call that asks about the memory.
+   */
+  endSession?: boolean;
+}
+
+/** A session that a memory keeps. */
+export interface MemorySession {
+  sessionId: string;
+  /** When it began, RFC 3339. */
+  began: string;
+  /** When it ended; absent where it is open. */
+  ended?: string;
+  /** When it is forgotten; absent where it is open. */
+  expires?: string;
+  /** What it held, in the words of the agent's model; absent where no summary was made yet. */
+  summary?: string;
 }
 
 /** The events of a turn, in order; a tree as a text. */
@@ -1582,6 +1618,12 @@ export interface AgentResult {
   cost: number;
   /** Milliseconds of model calls, functions and look-ups. */
   tookMs: number;
+  /** Whether the session has ended: the next turn begins another one of its id. */
+  sessionEnded: boolean;
+  /** What the session held, as its memory keeps it, where it has ended and has one. */
+  summary?: string;
+  /** Why no summary was made of it: it is tried again. */
+  summaryFailure?: string;
 }
 
 /** What a turn tells as it happens. */
@@ -1597,10 +1639,11 @@ export class Agent {
   readonly name: string;
   info(): Promise<AgentInfo>;
   /**
-   * Runs one turn: until the agent answers, or waits for an approval or a result.
+   * Runs one turn: until the agent answers, or waits for an approval or a result. An input is empty
+   * only where the session ends.
    *
-   * @throws OutcropError `ConflictException` where the session's last turn has not ended, or is
-   * under way elsewhere.
+   * @throws OutcropError `ConflictException` where the session's last turn has not ended, is under
+   * way elsewhere, or began with another memory.
    */
   invoke(input: string, options?: InvokeOptions): Promise<AgentResult>;
   /** `invoke`, told as it happens. Leaving the loop stops the turn; `resume` goes on with it. */
@@ -1619,6 +1662,19 @@ export class Agent {
   stop(sessionId: string, options?: CallOptions & { reason?: string }): Promise<AgentResult>;
   /** Where a session stood after a step, from what was recorded: nothing is run. */
   replay(sessionId: string, options?: CallOptions & { toStep?: number }): Promise<AgentResult>;
+  /**
+   * What is kept of the sessions that had a memory, the latest first. Sessions in which nobody has
+   * spoken for too long are ended, and those that have ended are summed up by the agent's model,
+   * before it is read.
+   */
+  memory(memoryId: string, options?: CallOptions): Promise<MemorySession[]>;
+  /**
+   * Forgets what is kept of sessions that have ended: of one session of a memory, of a memory, or of
+   * every memory of the agent. What happened in the sessions stays in their journals.
+   *
+   * @throws OutcropError `ResourceNotFoundException` where nothing is kept of it.
+   */
+  deleteMemory(options?: CallOptions & { memoryId?: string; sessionId?: string }): Promise<void>;
   /** Makes another session with the same beginning; `resume` with its id goes on with it. */
   fork(
     sessionId: string,

@@ -269,3 +269,68 @@ test("a Lambda function is one of this process, and hosts must be allowed", asyn
   assert.equal((await caller.invoke("?")).text, "It failed.");
   await assert.rejects(session.allowHost("http://x"), /host/);
 });
+
+const BUTLER = [
+  { match: { text: { regex: "has ended[\\s\\S]*I am Ada" } }, answer: "Ada likes tea." },
+  { match: { system: { contains: "likes tea" }, text: { contains: "drink" } }, answer: "Tea, as ever." },
+  { match: { text: { contains: "drink" } }, answer: "I do not know." },
+  { answer: "Hello." },
+];
+
+async function butler(session, options) {
+  await session.registerModel("acme.butler-v1", { script: BUTLER }, { replace: true });
+  return session.createAgent("butler", { model: "acme.butler-v1", replace: true, ...options });
+}
+
+test("a session that ends is remembered by the next one", async () => {
+  const session = openSession();
+  const agent = await butler(session, {
+    memory: { storageDays: 3, maxRecentSessions: 2 }, idleSessionTtl: 900,
+  });
+  const first = await agent.invoke("I am Ada", { sessionId: "s1", memoryId: "ada" });
+  assert.deepEqual([first.text, first.sessionEnded, first.summary], ["Hello.", false, undefined]);
+  const ended = await agent.invoke("", { sessionId: "s1", endSession: true });
+  assert.deepEqual([ended.sessionEnded, ended.summary], [true, "Ada likes tea."]);
+  assert.deepEqual(Object.keys(ended.trace.at(-1).event), ["summary"]);
+  assert.match(`${ended.trace}`, /Ada likes tea/);
+  assert.deepEqual(await agent.replay("s1"), ended);
+  const ask = async (sessionId, memoryId) =>
+    (await agent.invoke("A drink?", { sessionId, memoryId })).text;
+  assert.equal(await ask("s2", "ada"), "Tea, as ever.");
+  assert.equal(await ask("s3", "bob"), "I do not know.");
+  const kept = await agent.memory("ada");
+  assert.deepEqual(kept.map((one) => [one.sessionId, one.summary]),
+    [["s2", undefined], ["s1", "Ada likes tea."]]);
+  assert.ok(kept[1].expires > kept[1].ended);
+  await agent.deleteMemory({ memoryId: "ada", sessionId: "s1" });
+  assert.equal(await ask("s4", "ada"), "I do not know.");
+  await assert.rejects(agent.deleteMemory({ memoryId: "eve" }), { name: "ResourceNotFoundException" });
+  await agent.deleteMemory();
+  await assert.rejects(agent.invoke("", { sessionId: "s2" }), { name: "ValidationException" });
+  await assert.rejects(agent.invoke("?", { sessionId: "s2", memoryId: "bob" }),
+    { name: "ConflictException" });
+  await assert.rejects(butler(session, { memory: { days: 3 } }), /days/);
+  const plain = await butler(session, {});
+  await assert.rejects(plain.invoke("?", { memoryId: "ada" }), /has no memory/);
+});
+
+test("an approved call is decided again", async () => {
+  const sent = [];
+  const mail = tool({
+    name: "mail", inputSchema: { type: "object", properties: {} }, run: async () => sent.push(1),
+  });
+  const session = openSession();
+  const agent = await advisor(session, [
+    { match: { tool_result: { status: "error", content: { contains: "not permitted" } } }, answer: "I may not." },
+    { match: { tool_result: {} }, answer: "Sent." },
+    { answer: { tool_uses: [{ name: "mail", input: {} }] } },
+  ], { confirm: ["mail"] }, [mail]);
+  const paused = await agent.invoke("Mail", { sessionId: "s1" });
+  await session.putPolicy("closed",
+    'forbid (principal, action == Action::"accounts.mail", resource);');
+  assert.equal((await agent.resume(paused.pending, { approve: true })).text, "I may not.");
+  await session.deletePolicy("closed");
+  const again = await agent.invoke("Mail", { sessionId: "s2" });
+  assert.equal((await agent.resume(again.pending, { approve: true })).text, "Sent.");
+  assert.equal(sent.length, 1);
+});

@@ -601,3 +601,142 @@ def test_operations_at_a_url_are_called_where_the_session_allows_the_host(own_se
         own_session.allow_host("http://x")
     with pytest.raises(ValidationException, match="api_schema"):
         outcrop.ActionGroup("bank", api_schema=schema)._schema()
+
+
+BUTLER = [
+    {"match": {"text": {"regex": "has ended[\\s\\S]*I am Ada"}}, "answer": "Ada likes tea."},
+    {"match": {"text": {"contains": "has ended"}}, "answer": "Somebody spoke."},
+    {"match": {"system": {"contains": "likes tea"}, "text": {"contains": "drink"}}, "answer": "Tea, as ever."},
+    {"match": {"text": {"contains": "drink"}}, "answer": "I do not know."},
+    {"answer": "Hello."},
+]
+
+
+def butler(session, **options):
+    session.register_model("acme.butler-v1", {"script": BUTLER}, replace=True)
+    options = {"memory": True, "replace": True, **options}
+    return session.create_agent("butler", model="acme.butler-v1", instruction="Serve.", **options)
+
+
+def test_a_session_is_remembered_by_the_next_one(own_session):
+    agent = butler(own_session)
+    first = agent.invoke("I am Ada", "s1", memory_id="ada")
+    assert (first.text, first.session_ended, first.summary) == ("Hello.", False, None)
+    assert [(one.session_id, one.summary) for one in agent.memory("ada")] == [("s1", None)]
+    ended = agent.invoke(session_id="s1", end_session=True)
+    assert (ended.session_ended, ended.summary, ended.summary_failure) == (True, "Ada likes tea.", None)
+    assert [event.kind for event in ended.trace][-2:] == ["modelInvocationOutput", "summary"]
+    assert "Ada likes tea." in repr(ended.trace) and "Ada likes tea." in ended._repr_html_()
+    assert json.dumps(agent.replay("s1")._value) == json.dumps(ended._value)
+    assert agent.invoke("A drink?", "s2", memory_id="ada").text == "Tea, as ever."
+    assert agent.invoke("A drink?", "s3", memory_id="bob", end_session=True).text == "I do not know."
+    assert [one.summary for one in agent.memory("bob")] == ["Somebody spoke."]
+    forked = agent.fork("s2", new_session_id="s4")
+    assert agent.invoke("A drink?", "s4").text == forked.text == "Tea, as ever."
+    agent.delete_memory("ada", "s1")
+    assert agent.invoke("A drink?", "s5", memory_id="ada").text == "I do not know."
+    with pytest.raises(outcrop.errors.ResourceNotFoundException, match="s1"):
+        agent.delete_memory("ada", "s1")
+    agent.delete_memory()
+    assert agent.memory("bob") == []
+
+
+def test_the_twins_of_memory(own_session):
+    own_session.register_model("acme.butler-v1", {"script": BUTLER})
+    agent = asyncio.run(
+        own_session.acreate_agent(
+            "butler", model="acme.butler-v1", instruction="Serve.", idle_session_ttl=30,
+            memory={"storage_days": 3, "max_recent_sessions": 1, "template": "It has ended: $conversation$"},
+        )
+    )
+
+    async def all_of_it():
+        await agent.ainvoke("I am Ada", "s1", memory_id="ada", end_session=True)
+        (kept,) = await agent.amemory("ada")
+        await agent.adelete_memory("ada")
+        return kept, await agent.amemory("ada")
+
+    kept, left = asyncio.run(all_of_it())
+    assert kept.summary == "Ada likes tea." and left == []
+    assert kept.expires[:10] > kept.ended[:10] >= kept.began[:10]
+    settings = agent.info["definition"]["memory"]
+    assert (settings["storageDays"], settings["maxRecentSessions"]) == (3, 1)
+    assert agent.info["definition"]["idleSessionSeconds"] == 30
+
+
+def test_wrong_memories_are_refused(own_session):
+    plain = butler(own_session, memory=None)
+    with pytest.raises(ValidationException, match="has no memory"):
+        plain.invoke("Hello", "s1", memory_id="ada")
+    with pytest.raises(ValidationException, match="memory: expected True or a dict"):
+        butler(own_session, memory={"days": 3})
+    with pytest.raises(ValidationException, match="storageDays: expected 0..=365, got 366"):
+        butler(own_session, memory={"storage_days": 366})
+    with pytest.raises(ValidationException, match=r"\$conversation\$"):
+        butler(own_session, memory={"template": "Sum it up."})
+    agent = butler(own_session)
+    agent.invoke("Hello", "s1", memory_id="ada")
+    with pytest.raises(ConflictException, match="began with the memory"):
+        agent.invoke("Hello", "s1", memory_id="bob")
+    with pytest.raises(ValidationException, match="memoryId"):
+        agent.invoke("Hello", "s2", memory_id="a b")
+    with pytest.raises(outcrop.errors.ResourceNotFoundException):
+        agent.invoke(session_id="s9", end_session=True)
+    with pytest.raises(ValidationException, match="input"):
+        agent.invoke("", "s1")
+
+
+KILLED_WHILE_SUMMING_UP = """
+    import os, signal, sys, threading, time
+    import outcrop
+    session = outcrop.Session(sys.argv[1], offline=True)
+    agent = session.agent("butler")
+    def kill():
+        # The session has ended, and the model is at its summary.
+        path = os.path.join(sys.argv[1], "journals", "agent-sessions", f"{agent.id}.s1.jsonl")
+        while '"closed"' not in open(path).read():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    threading.Thread(target=kill).start()
+    agent.invoke(session_id="s1", end_session=True)
+"""
+
+
+def test_kill_9_while_a_summary_is_made_loses_nothing(own_session):
+    agent = butler(own_session)
+    agent.invoke("I am Ada", "s1", memory_id="ada")
+    slow = [{**BUTLER[0], "answer": {"text": "Too late.", "delay_ms": 60_000}}, *BUTLER[1:]]
+    own_session.register_model("acme.butler-v1", {"script": slow}, replace=True)
+    program = textwrap.dedent(KILLED_WHILE_SUMMING_UP)
+    killed = subprocess.run([sys.executable, "-c", program, own_session.home], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert agent.replay("s1").session_ended
+    own_session.register_model("acme.butler-v1", {"script": BUTLER}, replace=True)
+    assert agent.invoke("A drink?", "s2", memory_id="ada").text == "Tea, as ever."
+    (event,) = [event for event in agent.replay("s2").trace if event.kind == "memoryRead"]
+    assert [one["sessionId"] for one in event.detail["memory"]["sessions"]] == ["s1"]
+    # Ended once, summed up once.
+    kinds = [event.kind for event in agent.replay("s1").trace]
+    assert (kinds.count("sessionEnded"), kinds.count("summary")) == (1, 1)
+
+
+def test_an_approved_call_is_decided_again(own_session):
+    sent = []
+
+    @outcrop.tool
+    def send_email(to: str) -> str:
+        sent.append(to)
+        return "ok"
+
+    agent = advisor(own_session, *MAIL, tools=[send_email], confirm=["send_email"])
+    paused = agent.invoke("Mail a@b.example", session_id="s1")
+    own_session.put_policy(
+        "closed", 'forbid (principal, action == Action::"accounts.send_email", resource);'
+    )
+    result = agent.resume(paused.pending, approve=True)
+    assert (result.text, sent) == ("Not sent.", [])
+    effects = [event.detail["effect"] for event in result.trace if event.kind == "decision"]
+    assert effects == ["allow", "deny"]
+    own_session.delete_policy("closed")
+    paused = agent.invoke("Mail a@b.example", session_id="s2")
+    assert agent.resume(paused.pending, approve=True).text == "Sent." and sent == ["a@b.example"]

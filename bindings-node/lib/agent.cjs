@@ -15,10 +15,13 @@ const { Trace } = require("./trace.cjs");
 const AGENT_OPTIONS = [
   "model", "instruction", "actionGroups", "knowledgeBases", "collaborators", "collaboration",
   "rules", "policy", "description",
-  "temperature", "seed", "maxSteps", "maxTokens", "maxSeconds", "maxCost", "price", "replace",
+  "temperature", "seed", "maxSteps", "maxTokens", "maxSeconds", "maxCost", "price",
+  "memory", "idleSessionTtl", "replace",
   "signal",
 ];
-const INVOKE_OPTIONS = ["sessionId", "sessionAttributes", "promptSessionAttributes", "signal"];
+const INVOKE_OPTIONS = [
+  "sessionId", "sessionAttributes", "promptSessionAttributes", "memoryId", "endSession", "signal",
+];
 const STEPS = 0xffffffff;
 /** An agent's tools that run here, for those that hand work to it. */
 const TOOLS = Symbol("tools");
@@ -109,9 +112,28 @@ function agentRequest(name, options) {
       input: real("price.input", price.input),
       output: real("price.output", price.output),
     },
+    memory: memoryOf(given.memory),
+    idleSessionSeconds: optional(real, "idleSessionTtl", given.idleSessionTtl),
     replace: optional(flag, "replace", given.replace),
   });
   return { request: JSON.stringify(request), tools };
+}
+
+/** How an agent remembers, as the core reads it. */
+function memoryOf(given) {
+  if (absent(given) || given === false) return undefined;
+  if (given === true) return {};
+  const names = ["storageDays", "maxRecentSessions", "template"];
+  const said = checkOptions(object("memory", given, "true or an object"), names, "memory");
+  const count = (name) => {
+    const value = optional(integer, `memory.${name}`, said[name], STEPS);
+    return value === undefined ? undefined : Number(value);
+  };
+  return compact({
+    storageDays: count("storageDays"),
+    maxRecentSessions: count("maxRecentSessions"),
+    template: optional(text, "memory.template", said.template),
+  });
 }
 
 function attributes(field, given) {
@@ -174,6 +196,7 @@ function resultOf(value) {
   return {
     ...rest,
     message: message ?? "",
+    sessionEnded: value.sessionEnded ?? false,
     trace: Trace.from(value.trace),
     pending: pending.map(({ call: asked, asks, within }) => ({
       id: asked.id,
@@ -224,7 +247,9 @@ class Agent {
   stream(input, options) {
     const given = checkOptions(options, INVOKE_OPTIONS, "invoke");
     const request = JSON.stringify(compact({
-      input: text("input", input),
+      input: text("input", input ?? ""),
+      memoryId: optional(text, "memoryId", given.memoryId),
+      endSession: optional(flag, "endSession", given.endSession),
       sessionId: optional(text, "sessionId", given.sessionId),
       sessionAttributes: optional(attributes, "sessionAttributes", given.sessionAttributes),
       promptSessionAttributes:
@@ -255,6 +280,21 @@ class Agent {
     const step = stepOf("toStep", given.toStep);
     const signal = signalOf(options, "replay");
     return resultOf(JSON.parse(await call(signal, (c) => this.#native.replay(name, step, c))));
+  }
+
+  async memory(memoryId, options) {
+    checkOptions(options, ["signal"], "memory");
+    const name = text("memoryId", memoryId);
+    const signal = signalOf(options, "memory");
+    return JSON.parse(await call(signal, (c) => this.#native.memory(name, c)));
+  }
+
+  async deleteMemory(options) {
+    const given = checkOptions(options, ["memoryId", "sessionId", "signal"], "deleteMemory");
+    const memory = optional(text, "memoryId", given.memoryId);
+    const session = optional(text, "sessionId", given.sessionId);
+    const signal = signalOf(options, "deleteMemory");
+    await call(signal, (c) => this.#native.deleteMemory(memory, session, c));
   }
 
   async fork(sessionId, options) {

@@ -93,6 +93,33 @@ impl Agent {
     }
 
     #[napi]
+    pub fn memory<'env>(
+        &self,
+        env: &'env Env,
+        memory_id: String,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            to_json(&agent.memory(&memory_id).await?)
+        })
+    }
+
+    #[napi]
+    pub fn delete_memory<'env>(
+        &self,
+        env: &'env Env,
+        memory_id: Option<String>,
+        session_id: Option<String>,
+        cancellation: Option<&Cancellation>,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let agent = self.agent.clone();
+        promise(env, cancellation, async move {
+            agent.delete_memory(memory_id, session_id).await
+        })
+    }
+
+    #[napi]
     pub fn fork<'env>(
         &self,
         env: &'env Env,

@@ -75,6 +75,26 @@ impl Agent {
         })
     }
 
+    /// What is kept of the sessions of a memory, as JSON.
+    fn memory(&self, py: Python<'_>, memory_id: String, awaitable: bool) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move { desk.memory(&memory_id).await })
+    }
+
+    /// Forgets what is kept of a session, of a memory, or of all.
+    fn delete_memory(
+        &self,
+        py: Python<'_>,
+        memory_id: Option<String>,
+        session_id: Option<String>,
+        awaitable: bool,
+    ) -> PyResult<Object> {
+        let desk = self.0.handle(py)?;
+        run_json(py, awaitable, async move {
+            desk.delete_memory(memory_id, session_id).await
+        })
+    }
+
     /// Another session with the same beginning, changed by an `Edit` given as JSON; where it
     /// stands, as JSON.
     fn fork(

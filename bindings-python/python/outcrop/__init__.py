@@ -16,7 +16,7 @@ from . import errors
 from ._native import __version__
 from .adapters import AdapterInfo, AdapterList
 from .agent import Agent
-from .agent_result import AgentResult, PendingCall
+from .agent_result import AgentResult, MemorySession, PendingCall
 from .agent_trace import Trace, TraceEvent
 from .aws.default_session import client, install, resource, setup_default_session, uninstall
 from .benchmark import Benchmark, Measurement
@@ -71,6 +71,7 @@ __all__ = [
     "Location",
     "LogprobList",
     "Measurement",
+    "MemorySession",
     "Model",
     "ModelInfo",
     "ModelList",

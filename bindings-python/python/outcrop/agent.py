@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from . import checks
-from .agent_result import AgentResult, PendingCall
+from .agent_result import AgentResult, MemorySession, PendingCall
 from .agent_trace import TraceEvent
 from .errors import ValidationException
 from .handle import Handle
@@ -64,11 +64,13 @@ class Agent(Handle):
 
     def invoke(
         self,
-        input: str,
+        input: str = "",
         session_id: str | None = None,
         *,
         session_attributes: Mapping[str, str] | None = None,
         prompt_session_attributes: Mapping[str, str] | None = None,
+        memory_id: str | None = None,
+        end_session: bool = False,
     ) -> AgentResult:
         """Runs one turn: until the agent answers, or waits for an approval or a result.
 
@@ -79,33 +81,46 @@ class Agent(Handle):
             session_attributes: Facts about the session, for tools and policies. They stay for
                 later turns.
             prompt_session_attributes: Facts about this turn, which the model is told.
+            memory_id: The memory that the session reads when it begins and that keeps its summary
+                when it ends. Default: none, or the one that the session began with.
+            end_session: Whether the session ends with the turn, unless the turn is paused; at once
+                without `input`, which stops a turn that is paused. Where the session has a memory,
+                the agent's model sums up what it held; a failure of that stands in
+                :attr:`AgentResult.summary_failure`, and it is tried again with the next call that
+                asks about the memory.
 
         Raises:
-            ValidationException: An empty input, or a session id of the wrong form.
-            ConflictException: The session's last turn has not ended, or is under way elsewhere.
+            ValidationException: An empty input, a session id of the wrong form, or a memory id
+                where the agent has no memory.
+            ConflictException: The session's last turn has not ended, is under way elsewhere, or
+                began with another memory.
         """
-        request = self._request(input, session_id, session_attributes, prompt_session_attributes)
+        request = self._request(locals())
         return self._result(self._native.invoke(request, False))
 
     async def ainvoke(
         self,
-        input: str,
+        input: str = "",
         session_id: str | None = None,
         *,
         session_attributes: Mapping[str, str] | None = None,
         prompt_session_attributes: Mapping[str, str] | None = None,
+        memory_id: str | None = None,
+        end_session: bool = False,
     ) -> AgentResult:
         """The awaitable twin of :meth:`invoke`."""
-        request = self._request(input, session_id, session_attributes, prompt_session_attributes)
+        request = self._request(locals())
         return await self._aresult(await self._native.invoke(request, True))
 
     def stream(
         self,
-        input: str,
+        input: str = "",
         session_id: str | None = None,
         *,
         session_attributes: Mapping[str, str] | None = None,
         prompt_session_attributes: Mapping[str, str] | None = None,
+        memory_id: str | None = None,
+        end_session: bool = False,
     ) -> Iterator[AgentEvent]:
         """:meth:`invoke`, told as it happens.
 
@@ -113,19 +128,21 @@ class Agent(Handle):
         the :class:`AgentResult`. Leaving the loop stops the turn, which :meth:`resume` goes on
         with.
         """
-        request = self._request(input, session_id, session_attributes, prompt_session_attributes)
+        request = self._request(locals())
         return self._events(self._native.invoke(request, False))
 
     async def astream(
         self,
-        input: str,
+        input: str = "",
         session_id: str | None = None,
         *,
         session_attributes: Mapping[str, str] | None = None,
         prompt_session_attributes: Mapping[str, str] | None = None,
+        memory_id: str | None = None,
+        end_session: bool = False,
     ) -> AsyncIterator[AgentEvent]:
         """The async twin of :meth:`stream`: an async iterator."""
-        request = self._request(input, session_id, session_attributes, prompt_session_attributes)
+        request = self._request(locals())
         async for event in self._aevents(await self._native.invoke(request, True)):
             yield event
 
@@ -243,31 +260,66 @@ class Agent(Handle):
         arguments = _fork_arguments(session_id, step, edit, new_session_id)
         return AgentResult._from(json.loads(await self._native.fork(*arguments, True)))
 
+    def memory(self, memory_id: str) -> list[MemorySession]:
+        """What is kept of the sessions that had a memory, the latest first.
+
+        Sessions in which nobody has spoken for too long are ended, and those that have ended are
+        summed up by the agent's model, before it is read.
+
+        Args:
+            memory_id: The memory.
+        """
+        name = checks.text("memory_id", memory_id)
+        return _sessions(self._native.memory(name, False))
+
+    async def amemory(self, memory_id: str) -> list[MemorySession]:
+        """The awaitable twin of :meth:`memory`."""
+        name = checks.text("memory_id", memory_id)
+        return _sessions(await self._native.memory(name, True))
+
+    def delete_memory(self, memory_id: str | None = None, session_id: str | None = None) -> None:
+        """Forgets what is kept of sessions that have ended.
+
+        What happened in the sessions stays in their journals.
+
+        Args:
+            memory_id: The memory. Default: every memory of the agent.
+            session_id: The session of that memory. Default: all of its.
+
+        Raises:
+            ResourceNotFoundException: Nothing is kept of the memory, or of the session.
+            ValidationException: A session without its memory.
+        """
+        self._native.delete_memory(*_memory_names(memory_id, session_id), False)
+
+    async def adelete_memory(
+        self, memory_id: str | None = None, session_id: str | None = None
+    ) -> None:
+        """The awaitable twin of :meth:`delete_memory`."""
+        await self._native.delete_memory(*_memory_names(memory_id, session_id), True)
+
     def __repr__(self) -> str:
         return f"<outcrop.Agent {self._name} ({self._id})>"
 
-    def _request(
-        self,
-        input: str,
-        session_id: str | None,
-        session_attributes: Mapping[str, str] | None,
-        prompt_session_attributes: Mapping[str, str] | None,
-    ) -> str:
-        request: dict[str, Any] = {"input": checks.text("input", input)}
-        if session_id is not None:
-            request["sessionId"] = checks.text("session_id", session_id)
-        for name, given in (
-            ("session_attributes", session_attributes),
-            ("prompt_session_attributes", prompt_session_attributes),
+    def _request(self, arguments: Mapping[str, Any]) -> str:
+        request: dict[str, Any] = {
+            "input": checks.text("input", arguments["input"]),
+            "endSession": checks.flag("end_session", arguments["end_session"]),
+            # The turn is paused for a function that this process has not.
+            "runs": list(self._tools or ()),
+        }
+        for name, member in (("session_id", "sessionId"), ("memory_id", "memoryId")):
+            if arguments[name] is not None:
+                request[member] = checks.text(name, arguments[name])
+        for name, member in (
+            ("session_attributes", "sessionAttributes"),
+            ("prompt_session_attributes", "promptSessionAttributes"),
         ):
-            if given is not None:
-                member = "sessionAttributes" if name[0] == "s" else "promptSessionAttributes"
+            if arguments[name] is not None:
                 request[member] = {
                     checks.text(name, key): checks.text(f"{name}.{key}", value)
-                    for key, value in given.items()
+                    for key, value in arguments[name].items()
                 }
-        # The turn is paused for a function that this process has not.
-        request["runs"] = list(self._tools or ())
         return checks.encode("request", request)
 
     def _result(self, run: _native.AgentRun) -> AgentResult:
@@ -446,6 +498,15 @@ def _resume_request(
     return checks.encode("results", {"sessionId": calls[0].session_id, "answers": answers})
 
 
+def _sessions(text: str) -> list[MemorySession]:
+    return [MemorySession._from(value) for value in json.loads(text)]
+
+
+def _memory_names(memory_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:
+    memory = None if memory_id is None else checks.text("memory_id", memory_id)
+    return memory, None if session_id is None else checks.text("session_id", session_id)
+
+
 def _fork_arguments(
     session_id: str,
     step: int | None,
@@ -508,13 +569,36 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
         "limits": limits,
         "policy": None if policy is None else checks.text("policy", policy),
         "rules": [_rule(f"rules[{at}]", rule) for at, rule in enumerate(rules)],
+        "memory": _memory(arguments["memory"]),
         "replace": checks.flag("replace", arguments["replace"]),
     }
+    if arguments["idle_session_ttl"] is not None:
+        request["idleSessionSeconds"] = checks.real(
+            "idle_session_ttl", arguments["idle_session_ttl"]
+        )
     if price is not None:
         request["price"] = {
             name: checks.real(f"price.{name}", price[name]) for name in ("input", "output")
         }
     return checks.encode("", request), tools
+
+
+def _memory(given: Any) -> dict[str, Any] | None:
+    """How an agent remembers, as the core reads it."""
+    if given is None or given is False:
+        return None
+    if given is True:
+        return {}
+    known = {
+        "storage_days": ("storageDays", checks.integer),
+        "max_recent_sessions": ("maxRecentSessions", checks.integer),
+        "template": ("template", checks.text),
+    }
+    if not isinstance(given, Mapping) or not set(given) <= set(known):
+        raise checks.wrong("memory", f"True or a dict of {', '.join(known)}", given)
+    return {
+        known[name][0]: known[name][1](f"memory.{name}", value) for name, value in given.items()
+    }
 
 
 #: The names of requirements whose form in JSON is another.

@@ -49,6 +49,32 @@ class PendingCall:
         )
 
 
+@dataclass(frozen=True)
+class MemorySession:
+    """A session that a memory keeps."""
+
+    #: Its id.
+    session_id: str
+    #: When it began, RFC 3339.
+    began: str
+    #: When it ended; `None` where it is open.
+    ended: str | None
+    #: When it is forgotten; `None` where it is open.
+    expires: str | None
+    #: What it held, in the words of the agent's model; `None` where no summary was made yet.
+    summary: str | None
+
+    @classmethod
+    def _from(cls, value: Mapping[str, Any]) -> MemorySession:
+        return cls(
+            session_id=value["sessionId"],
+            began=value["began"],
+            ended=value.get("ended"),
+            expires=value.get("expires"),
+            summary=value.get("summary"),
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class AgentResult:
     """Where a turn stands: it has ended, or it is paused."""
@@ -80,6 +106,12 @@ class AgentResult:
     session_id: str
     #: The turn's number in it, from 1.
     turn: int
+    #: Whether the session has ended: the next turn begins another one of its id.
+    session_ended: bool = False
+    #: What the session held, as its memory keeps it, where it has ended and has one.
+    summary: str | None = None
+    #: Why no summary was made of it: it is tried again.
+    summary_failure: str | None = None
     #: The result as the core gives it.
     _value: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
@@ -99,6 +131,9 @@ class AgentResult:
             took_ms=spent["tookMs"],
             session_id=session_id,
             turn=value["turn"],
+            session_ended=value.get("sessionEnded", False),
+            summary=value.get("summary"),
+            summary_failure=value.get("summaryFailure"),
             _value=value,
         )
 

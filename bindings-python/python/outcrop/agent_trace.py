@@ -23,7 +23,7 @@ class TraceEvent:
     digest: str
     #: `modelInvocationInput`, `modelInvocationOutput`, `rationale`, `decision`,
     #: `invocationInput`, `observation`, `approvalRequest`, `approvalResponse`, `finalResponse`,
-    #: `failure`, `input` or `edited`.
+    #: `failure`, `input`, `edited`, `memoryRead`, `sessionEnded`, `summary` or `summaryFailure`.
     kind: str
     #: What it tells.
     detail: dict[str, Any]

@@ -484,6 +484,8 @@ class Session(AwsFace, CustomizationFace, EndpointsFace, Handle):
         max_seconds: float | None = None,
         max_cost: float | None = None,
         price: Mapping[str, float] | None = None,
+        memory: bool | Mapping[str, Any] | None = None,
+        idle_session_ttl: float | None = None,
         replace: bool = False,
     ) -> Agent:
         """Creates an agent. The same one again changes nothing.
@@ -503,7 +505,7 @@ class Session(AwsFace, CustomizationFace, EndpointsFace, Handle):
                 (`"group.name"`, `"group.*"`, `"*"`) and `require`, which is `"approval"`,
                 `"never"`, `{"at_most": {"times": 2, "seconds": 60}}`,
                 `{"sum_at_most": {"argument": "amount", "sum": 100}}`,
-                `{"approval_after": {"kinds": ["document", "function", "agent"]}}` or
+                `{"approval_after": {"kinds": ["document", "function", "agent", "memory"]}}` or
                 `{"from": {"arguments": ["to"], "sources": ["user"]}}`.
             policy: Cedar policies over its calls, beside those of :meth:`put_policy`.
             description: What it is for.
@@ -514,6 +516,12 @@ class Session(AwsFace, CustomizationFace, EndpointsFace, Handle):
             max_seconds: Seconds of a turn's model calls, functions and look-ups. Default 600.
             max_cost: Dollars of a turn, by `price`. Default 10.
             price: Dollars for a million tokens, `{"input": ..., "output": ...}`. Default 0.
+            memory: Whether sessions that name a `memory_id` are summed up when they end, and read
+                by later ones: `True`, or a dict of `storage_days` (0 to 365, default 30),
+                `max_recent_sessions` (default 20) and `template` (what the model is asked for a
+                summary, with `$conversation$` in it).
+            idle_session_ttl: Seconds after which a session in which nobody speaks has ended.
+                Default: 600 where the agent has a memory; else a session stays.
             replace: Take the place of another agent of this name.
 
         Raises:
@@ -545,6 +553,8 @@ class Session(AwsFace, CustomizationFace, EndpointsFace, Handle):
         max_seconds: float | None = None,
         max_cost: float | None = None,
         price: Mapping[str, float] | None = None,
+        memory: bool | Mapping[str, Any] | None = None,
+        idle_session_ttl: float | None = None,
         replace: bool = False,
     ) -> Agent:
         """The awaitable twin of :meth:`create_agent`."""

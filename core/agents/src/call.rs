@@ -42,6 +42,9 @@ pub enum Status {
         /// The rule that asks for it.
         rule: String,
     },
+    /// A person has approved it. The policy decides it once more: what it rests on may have changed
+    /// since it was asked for.
+    Approved {},
     /// It may be run.
     Ready {},
     /// It is being run.

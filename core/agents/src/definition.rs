@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::limits::{Limits, Price};
+use crate::memory::MemorySettings;
 use crate::schema;
 use crate::toolbox::Toolbox;
 
@@ -45,6 +46,12 @@ pub struct AgentDefinition {
     /// What its model's tokens cost.
     #[serde(default)]
     pub price: Price,
+    /// How it remembers sessions that have ended; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySettings>,
+    /// Seconds after which a session in which nobody speaks has ended; none where it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_session_seconds: Option<f64>,
 }
 
 /// A group of functions that an agent may call.
@@ -256,6 +263,16 @@ impl AgentDefinition {
         }
         self.limits.validate()?;
         self.price.validate()?;
+        self.memory
+            .as_ref()
+            .map_or(Ok(()), MemorySettings::validate)?;
+        if let Some(seconds) = self.idle_session_seconds
+            && !(seconds > 0.0 && seconds <= 1e7)
+        {
+            return Err(Error::validation(format!(
+                "idleSessionSeconds: expected above 0, at most 1e7, got {seconds}"
+            )));
+        }
         for (at, group) in self.action_groups.iter().enumerate() {
             let place = format!("actionGroups[{at}]");
             check_name(&format!("{place}.name"), &group.name, 100)?;

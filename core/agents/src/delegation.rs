@@ -149,6 +149,7 @@ impl Turn {
             session_attributes: self.beginning.session_attributes.clone(),
             prompt_session_attributes: self.beginning.prompt_session_attributes.clone(),
             runs: self.beginning.runs.clone(),
+            memory: None,
         };
         Fact::Within {
             call: call.id.clone(),
@@ -180,6 +181,10 @@ impl Turn {
         }
         if self.under.is_some() {
             kinds.insert("agent".into());
+        }
+        let memory = self.beginning.memory.as_ref();
+        if memory.is_some_and(|memory| !memory.sessions.is_empty()) {
+            kinds.insert("memory".into());
         }
         Ok(kinds)
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::AgentDefinition;
+use crate::memory::{Remembered, SessionEnd};
 use crate::step::EndReason;
 
 /// One fact, with the time when it was recorded.
@@ -29,7 +30,7 @@ pub enum Fact {
     Replied(Replied),
     /// The policy decided calls.
     Decided {
-        /// One for each call that was undecided, in order.
+        /// One for each call that was undecided, or that a person has approved, in order.
         verdicts: Vec<Verdict>,
     },
     /// Calls are being run from now on: what they do may have happened from here.
@@ -68,6 +69,18 @@ pub enum Fact {
         /// What happened there.
         fact: Box<Fact>,
     },
+    /// The session ended: what is said next begins another one of its id.
+    Closed {
+        /// Why.
+        reason: SessionEnd,
+    },
+    /// The model was asked to sum up a session that has ended.
+    Summarized {
+        /// The number of that session's first fact.
+        start: usize,
+        /// What came.
+        replied: Replied,
+    },
     /// A person changed the course of the session, which is a fork of another one.
     Edited {
         /// What was changed.
@@ -93,6 +106,9 @@ pub struct Beginning {
     /// `agentId/group.function`; none where it runs all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs: Option<Vec<String>>,
+    /// What was read of earlier sessions, where it begins one that has a memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Remembered>,
 }
 
 /// What came of a model call.

@@ -14,6 +14,7 @@ pub mod digest;
 mod fact;
 mod limits;
 pub mod mcp;
+mod memory;
 pub mod openapi;
 mod origin;
 mod prompt;
@@ -37,6 +38,9 @@ pub use fact::{
     Replied, Verdict,
 };
 pub use limits::{Limits, Price};
+pub use memory::{
+    EndedSession, MemoryKey, MemorySettings, MissingSummary, PastSession, Remembered, SessionEnd,
+};
 pub use origin::{Origin, origins, read_from};
 pub use step::{Asks, EndReason, Ending, Need, Pending, Spent, Step};
 pub use toolbox::Target;

@@ -24,7 +24,8 @@ pub struct Origin {
     /// Every source that has its value: `user`, `instruction`, `session`;
     /// `function:<group>.<function>#<member>` where it is a whole member of a result;
     /// `text:function:<group>.<function>`, `text:document` or `text:agent:<name>` where it stands
-    /// in a text of one; `model` where it stands nowhere.
+    /// in a text of one; `text:memory` where it stands in what earlier sessions held; `model` where
+    /// it stands nowhere.
     pub sources: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ pub fn origins(conversation: &Conversation, call: &Call) -> Result<Vec<Origin>> 
 }
 
 /// The kinds of text that stand behind `call` and nobody in charge wrote: `function`, `document`,
-/// `agent`. What an agent has read stands behind all that it hands on, and what it was told of.
+/// `agent`, `memory`. What an agent has read stands behind all that it hands on, and what it was told of.
 ///
 /// # Errors
 /// As [`crate::Turn::next`].
@@ -73,6 +74,7 @@ struct Read {
     user: Vec<String>,
     instruction: String,
     session: Vec<String>,
+    memory: Vec<String>,
     results: Vec<(Target, Value)>,
 }
 
@@ -124,7 +126,9 @@ impl Read {
         }
         let attributes = conversation.session_attributes.values();
         let facts = turn.beginning.prompt_session_attributes.values();
+        let past = turn.beginning.memory.iter().flat_map(|one| &one.sessions);
         Ok(Self {
+            memory: past.map(|one| one.summary.clone()).collect(),
             user,
             instruction: turn.agent().instruction.clone(),
             session: attributes.chain(facts).cloned().collect(),
@@ -150,6 +154,9 @@ impl Read {
         }
         if self.session.iter().any(|fact| stands_in(&text, fact)) {
             add("session".into());
+        }
+        if self.memory.iter().any(|summary| stands_in(&text, summary)) {
+            add("text:memory".into());
         }
         for (target, result) in &self.results {
             for (member, leaf) in leaves(result) {

@@ -1,6 +1,7 @@
 //! What the model is told beside the conversation.
 
 use crate::fact::Beginning;
+use crate::memory;
 
 /// What a model is told whose reply could not be read.
 pub(crate) const MALFORMED: &str = "Your last reply was not a call that can be read. Call a tool \
@@ -23,6 +24,7 @@ pub(crate) fn system(beginning: &Beginning) -> Option<String> {
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
     parts.push(facts.join("\n"));
+    parts.extend(beginning.memory.as_ref().and_then(memory::prompt));
     parts.retain(|part| !part.is_empty());
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }

@@ -13,7 +13,8 @@ use outcrop_api::Citation;
 pub enum Step {
     /// Ask the model; then [`Fact::Replied`](crate::Fact::Replied).
     AskModel(Box<ConverseRequest>),
-    /// Have the policy decide these calls; then [`Fact::Decided`](crate::Fact::Decided).
+    /// Have the policy decide these calls, those that a person has approved once more; then
+    /// [`Fact::Decided`](crate::Fact::Decided).
     Authorize(Vec<Call>),
     /// Run these functions, side by side: [`Fact::Started`](crate::Fact::Started) before, then
     /// [`Fact::Ended`](crate::Fact::Ended) for each.

@@ -7,6 +7,7 @@ use crate::call::Call;
 use crate::delegation::{Delegation, Ended, Part};
 use crate::digest;
 use crate::fact::{Answer, Effect, Entry, Fact, ModelReply, Outcome};
+use crate::memory::{self, EndedSession, Remembered, SessionEnd};
 use crate::step::{EndReason, Pending, Spent, Step};
 use crate::toolbox::Target;
 use crate::turn::Turn;
@@ -51,6 +52,9 @@ pub enum Event {
         /// Whether it is asked only which collaborator answers.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         routes: bool,
+        /// Whether it is asked to sum up a session that has ended.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        summarizes: bool,
     },
     /// It answered.
     #[serde(rename_all = "camelCase")]
@@ -68,6 +72,9 @@ pub enum Event {
         /// Whether it was asked only which collaborator answers.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         routes: bool,
+        /// Whether it was asked to sum up a session that has ended.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        summarizes: bool,
     },
     /// What it said before it called.
     Rationale {
@@ -135,6 +142,26 @@ pub enum Event {
     },
     /// A person changed the course of the session.
     Edited {},
+    /// A session began with what its memory holds of earlier ones.
+    MemoryRead {
+        /// What was read, and what is missing.
+        memory: Remembered,
+    },
+    /// The session ended.
+    SessionEnded {
+        /// Why.
+        reason: SessionEnd,
+    },
+    /// What a session that has ended held, as its memory keeps it.
+    Summary {
+        /// In the words of the model.
+        text: String,
+    },
+    /// No summary was made of a session that has ended: it is tried again.
+    SummaryFailure {
+        /// Why.
+        message: String,
+    },
 }
 
 /// A call, as an event names it.
@@ -171,16 +198,65 @@ pub(crate) fn events(
     after: &Turn,
     ended: &Ended,
 ) -> Result<Vec<TraceEvent>> {
-    let mut told = Told {
-        events: Vec::new(),
-        step,
-        turn: after.number,
-        time: &entry.time,
-        within: Vec::new(),
-        ended,
-    };
+    let mut told = Told::of(step, entry, after.number, ended);
     told.turn(&entry.fact, before, after)?;
     told.pause(before, after)?;
+    Ok(told.events)
+}
+
+/// The event that a session's end tells, in its turn `turn`.
+pub(crate) fn session_ended(
+    step: usize,
+    entry: &Entry,
+    turn: usize,
+    reason: SessionEnd,
+) -> Vec<TraceEvent> {
+    let ended = Ended::new();
+    let mut told = Told::of(step, entry, turn, &ended);
+    told.add(digest::of_json(&entry.fact), Event::SessionEnded { reason });
+    told.events
+}
+
+/// The events that summing up `session` tells.
+pub(crate) fn summarized(
+    step: usize,
+    entry: &Entry,
+    session: &EndedSession,
+    replied: &crate::fact::Replied,
+) -> Result<Vec<TraceEvent>> {
+    let ended = Ended::new();
+    let mut told = Told::of(step, entry, session.turn, &ended);
+    let request = session.request()?;
+    let input = Event::ModelInvocationInput {
+        model: session.model.clone(),
+        text: serde_json::to_string(&request).unwrap_or_default(),
+        routes: false,
+        summarizes: true,
+    };
+    told.add(replied.request.clone(), input);
+    let digest = digest::of_json(&replied.reply);
+    if let ModelReply::Answered {
+        content,
+        stop_reason,
+        usage,
+    } = &replied.reply
+    {
+        let output = Event::ModelInvocationOutput {
+            content: content.clone(),
+            stop_reason: *stop_reason,
+            usage: *usage,
+            cost: session.price.of(usage),
+            took_ms: replied.took_ms,
+            routes: false,
+            summarizes: true,
+        };
+        told.add(digest.clone(), output);
+    }
+    let last = match memory::summary(&replied.reply) {
+        Ok(text) => Event::Summary { text },
+        Err(message) => Event::SummaryFailure { message },
+    };
+    told.add(digest, last);
     Ok(told.events)
 }
 
@@ -195,7 +271,18 @@ struct Told<'a> {
     ended: &'a Ended,
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
+    fn of(step: usize, entry: &'a Entry, turn: usize, ended: &'a Ended) -> Self {
+        Self {
+            events: Vec::new(),
+            step,
+            turn,
+            time: &entry.time,
+            within: Vec::new(),
+            ended,
+        }
+    }
+
     /// Tells what a fact is for a turn and those that it handed work to, and how they end.
     fn turn(&mut self, fact: &Fact, before: Option<&Turn>, after: &Turn) -> Result<()> {
         // The fact that begins a turn is of no turn before it.
@@ -271,6 +358,9 @@ impl Told<'_> {
             Fact::Begun(beginning) => {
                 let text = beginning.input.clone();
                 self.add(digest::of_json(&**beginning), Event::Input { text });
+                if let Some(memory) = beginning.memory.clone() {
+                    self.add(digest::of_json(&memory), Event::MemoryRead { memory });
+                }
             }
             Fact::Replied(replied) => {
                 if let Some(before) = before {
@@ -311,7 +401,11 @@ impl Told<'_> {
             }
             Fact::Answered { answers } => self.answers(answers, after),
             Fact::Edited { edit } => self.add(digest::of_json(edit), Event::Edited {}),
-            Fact::Cited { .. } | Fact::Stopped { .. } | Fact::Within { .. } => {}
+            Fact::Cited { .. }
+            | Fact::Stopped { .. }
+            | Fact::Within { .. }
+            | Fact::Closed { .. }
+            | Fact::Summarized { .. } => {}
         }
         Ok(())
     }
@@ -346,6 +440,7 @@ impl Told<'_> {
             model: before.agent().model.clone(),
             text: serde_json::to_string(&request).unwrap_or_default(),
             routes: before.is_routing(),
+            summarizes: false,
         };
         self.add(replied.request.clone(), input);
         let ModelReply::Answered {
@@ -364,6 +459,7 @@ impl Told<'_> {
             cost: before.agent().price.of(usage),
             took_ms: replied.took_ms,
             routes: before.is_routing(),
+            summarizes: false,
         };
         self.add(digest.clone(), output);
         let calls = content

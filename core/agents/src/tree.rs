@@ -244,7 +244,31 @@ impl Turn {
                 node.words = one_line(text);
                 self.nodes.push(node);
             }
-            _ => self.nodes.push(node),
+            Event::MemoryRead { memory } => {
+                node.words = counted(memory.sessions.len(), "earlier session");
+                if !memory.missing.is_empty() {
+                    node.mood = Mood::Waits;
+                    node.facts
+                        .push(format!("{} not summed up", memory.missing.len()));
+                }
+                self.nodes.push(node);
+            }
+            Event::SessionEnded { reason } => {
+                node.words = format!("the session: {}", word(reason));
+                self.nodes.push(node);
+            }
+            Event::Summary { text } => {
+                node.mood = Mood::Good;
+                node.words = one_line(text);
+                self.under_model(node);
+            }
+            Event::SummaryFailure { message } => {
+                node.mood = Mood::Bad;
+                node.words = one_line(message);
+                self.nodes.push(node);
+            }
+            Event::Edited {} => self.nodes.push(node),
+            Event::ApprovalRequest { .. } => {}
         }
     }
 
@@ -355,6 +379,10 @@ fn label(event: &Event) -> &'static str {
         Event::FinalResponse { .. } => "answer",
         Event::Failure { .. } => "failure",
         Event::Edited { .. } => "edited",
+        Event::MemoryRead { .. } => "memory",
+        Event::SessionEnded { .. } => "ended",
+        Event::Summary { .. } => "summary",
+        Event::SummaryFailure { .. } => "failure",
     }
 }
 

@@ -186,7 +186,7 @@ impl Turn {
                 .cloned()
                 .collect()
         };
-        let undecided = those(&|call| call.status == Status::Undecided {});
+        let undecided = those(&waits_for_policy);
         if !undecided.is_empty() {
             return Some(Step::Authorize(undecided));
         }
@@ -421,6 +421,11 @@ fn execution(target: &Target) -> Option<Execution> {
     }
 }
 
+/// Whether the policy is to decide a call: when it is asked for, and when it was approved.
+fn waits_for_policy(call: &Call) -> bool {
+    matches!(call.status, Status::Undecided {} | Status::Approved {})
+}
+
 /// What a call asks of the caller, where it waits for one.
 fn asks(call: &Call) -> Option<Asks> {
     let returns = call.target.as_ref().and_then(execution) == Some(Execution::ReturnControl);
@@ -433,7 +438,7 @@ fn asks(call: &Call) -> Option<Asks> {
 }
 
 /// The text of blocks.
-fn joined(content: &[ContentBlock]) -> String {
+pub(crate) fn joined(content: &[ContentBlock]) -> String {
     let texts = content.iter().filter_map(|block| match block {
         ContentBlock::Text(text) => Some(text.clone()),
         ContentBlock::CitationsContent(cited) => {

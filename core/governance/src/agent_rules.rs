@@ -114,11 +114,11 @@ impl AgentRule {
                 wrong("require.sumAtMost.sum", "0 or more", sum.to_string())
             }
             Requirement::ApprovalAfter { kinds } => {
-                let known = ["function", "document", "agent"];
+                let known = ["function", "document", "agent", "memory"];
                 match kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
                     Some(kind) => wrong(
                         "require.approvalAfter.kinds",
-                        "function, document or agent",
+                        "function, document, agent or memory",
                         format!("{kind:?}"),
                     ),
                     None => Ok(()),

@@ -50,6 +50,9 @@ impl Turn {
                 Ok(())
             }
             Fact::Edited { edit } => self.edited(edit),
+            Fact::Closed { .. } | Fact::Summarized { .. } => Err(conflict(
+                "it is a fact of the session, not of a turn".into(),
+            )),
             Fact::Within { call, .. } => Err(conflict(format!("call {call}: it is of no turn"))),
         }
     }
@@ -213,7 +216,6 @@ impl Turn {
     }
 
     fn decided(&mut self, verdicts: &[Verdict]) -> Result<()> {
-        let undecided = |call: &Call| call.status == Status::Undecided {};
         let ids: Vec<String> = verdicts
             .iter()
             .map(|verdict| verdict.call.clone())
@@ -221,7 +223,7 @@ impl Turn {
         let asked = self
             .calls
             .iter()
-            .filter(|call| undecided(call))
+            .filter(|call| waits_for_policy(call))
             .map(|call| &call.id);
         if !asked.eq(ids.iter()) {
             return Err(conflict(format!(
@@ -230,26 +232,34 @@ impl Turn {
         }
         let confirms: Vec<bool> = verdicts
             .iter()
-            .map(|verdict| self.confirms(&verdict.call))
+            .map(|verdict| !self.is_approved(&verdict.call) && self.confirms(&verdict.call))
             .collect();
         let mut each = verdicts.iter().zip(confirms);
-        self.each(&ids, &undecided, "be undecided", |_| match each.next() {
-            Some((verdict, confirms)) => match verdict.effect {
-                Effect::Deny => Status::Ended(Outcome::Denied {
-                    rule: verdict.rule.clone(),
-                }),
-                Effect::Approve => Status::Waiting {
-                    rule: verdict.rule.clone(),
+        self.each(&ids, &waits_for_policy, "be undecided", |call| {
+            match each.next() {
+                Some((verdict, confirms)) => match verdict.effect {
+                    Effect::Approve if call.status == (Status::Approved {}) => Status::Ready {},
+                    Effect::Deny => Status::Ended(Outcome::Denied {
+                        rule: verdict.rule.clone(),
+                    }),
+                    Effect::Approve => Status::Waiting {
+                        rule: verdict.rule.clone(),
+                    },
+                    Effect::Allow if confirms => Status::Waiting {
+                        rule: "the action group requires confirmation of it".into(),
+                    },
+                    Effect::Allow => Status::Ready {},
                 },
-                Effect::Allow if confirms => Status::Waiting {
-                    rule: "the action group requires confirmation of it".into(),
-                },
-                Effect::Allow => Status::Ready {},
-            },
-            None => Status::Undecided {},
+                None => Status::Undecided {},
+            }
         })?;
         self.go_on();
         Ok(())
+    }
+
+    fn is_approved(&self, id: &str) -> bool {
+        let call = self.calls.iter().find(|call| call.id == id);
+        call.is_some_and(|call| call.status == Status::Approved {})
     }
 
     /// Whether the function of a call requires confirmation.
@@ -326,7 +336,7 @@ impl Turn {
                     reason: reason.clone(),
                 }),
                 Some(CallAnswer::Result(outcome)) => Status::Ended(outcome.clone()),
-                Some(CallAnswer::Approved {}) | None => Status::Ready {},
+                Some(CallAnswer::Approved {}) | None => Status::Approved {},
             }
         })?;
         self.go_on();

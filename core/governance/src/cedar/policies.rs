@@ -177,6 +177,23 @@ impl AgentPolicies {
         Ok(self.decision(effect, &response))
     }
 
+    /// Decides a call that a person has approved: `context.approved` is true.
+    ///
+    /// # Errors
+    /// As [`AgentPolicies::decide`].
+    pub fn decide_approved(&self, call: &AgentCall<'_>) -> Result<Decision> {
+        let (entities, request) = (call.entities()?, call.request(true)?);
+        let response = Authorizer::new().is_authorized(&request, &self.set, &entities);
+        if let Some(failed) = failure(&response) {
+            return Ok(failed);
+        }
+        let effect = match response.decision() {
+            Answered::Allow => Effect::Allow,
+            Answered::Deny => Effect::Deny,
+        };
+        Ok(self.decision(effect, &response))
+    }
+
     fn decision(&self, effect: Effect, response: &Response) -> Decision {
         let mut policies: Vec<String> = response
             .diagnostics()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use outcrop_agents::{
     AgentDefinition, Call, CallEnd, EndReason, Execution, Fact, ModelReply, Need, Outcome, Replied,
-    Step, Target, Turn, digest,
+    SessionEnd, Step, Target, Turn, digest,
 };
 use outcrop_api::{
     Citation, ContentBlock, ConverseRequest, Error, Gathered, Passage, Result, StreamEvent, Usage,
@@ -23,6 +23,7 @@ use super::endpoint::Asked;
 use super::mcp;
 use super::permission::Asking;
 use super::run::Open;
+use super::settling::Settling;
 use super::stored;
 use crate::desk::Record;
 use crate::feed::{FeedSender, to_json};
@@ -47,12 +48,17 @@ pub(super) struct Driver {
     pub team_rules: HashMap<String, Vec<AgentRule>>,
     /// The error of the model, where it failed.
     pub failure: Option<Error>,
+    /// Whether the session ends with the turn.
+    pub ends: bool,
 }
 
 impl Driver {
     /// Drives the turn to its end or its next pause, and tells the result.
     pub async fn run(mut self) {
-        let ended = self.steps().await;
+        let mut ended = self.steps().await;
+        if ended.is_ok() && self.ends {
+            ended = self.end_session().await;
+        }
         let told = self.news().await;
         let result = self.open.with(|recorded| recorded.result());
         self.open.close();
@@ -64,6 +70,30 @@ impl Driver {
             (Ok(()), None) => result.and_then(|result| to_json(&json!({"result": result}))),
         };
         let _ = self.sender.send(last).await;
+    }
+
+    /// Ends the session, unless its turn is paused, and has it summed up where it has a memory.
+    async fn end_session(&self) -> Result<()> {
+        let mut recorded = self.open.take()?;
+        let has_ended = recorded.conversation.turn.as_ref();
+        if has_ended.is_some_and(|turn| turn.ending().is_some()) {
+            if !recorded.conversation.is_closed {
+                recorded.close_session(SessionEnd::Asked)?;
+            }
+            if let Some(memory) = recorded.conversation.memory.clone() {
+                let settling = Settling {
+                    session: &self.session,
+                    record: &self.record,
+                    agent_id: &self.agent_id,
+                    key: &memory.key,
+                };
+                if let Some(failed) = settling.settle_own(&mut recorded).await? {
+                    self.record.fact("summaryFailure", failed);
+                }
+            }
+        }
+        self.open.put(recorded);
+        Ok(())
     }
 
     async fn steps(&mut self) -> Result<()> {
@@ -220,7 +250,8 @@ impl Driver {
             Ok(within.is_empty() && !turn.is_routing())
         })?;
         let started = Instant::now();
-        let reply = match self.converse(&model, request, is_told).await {
+        let told = is_told.then_some(&self.sender);
+        let reply = match converse(&self.session, &self.record, told, (&model, request)).await {
             Ok(reply) => reply,
             Err(error) => {
                 let reply = ModelReply::Failed {
@@ -237,38 +268,6 @@ impl Driver {
             took_ms: started.elapsed().as_millis() as u64,
         });
         self.record_fact(within, replied)
-    }
-
-    async fn converse(
-        &self,
-        model: &str,
-        request: ConverseRequest,
-        is_told: bool,
-    ) -> Result<ModelReply> {
-        let chat = self.session.resolve(model).await?.chat()?;
-        self.record.model(chat.id());
-        let mut stream = chat.converse_stream(request).await?;
-        let mut gathered = Gathered::default();
-        while let Some(event) = stream.next().await {
-            let event = event?;
-            if let StreamEvent::TextDelta(delta) = &event
-                && is_told
-            {
-                self.tell(to_json(&json!({"text": delta}))?).await?;
-            }
-            if let Some((stop_reason, usage)) = gathered.push(event) {
-                self.record.usage(&usage);
-                let content = gathered.content().to_vec();
-                return Ok(ModelReply::Answered {
-                    content,
-                    stop_reason,
-                    usage,
-                });
-            }
-        }
-        Err(Error::internal(format!(
-            "model {model}: the stream ended without an end event"
-        )))
     }
 
     async fn look_up(&self, within: &[String], call: &Call) -> Result<()> {
@@ -368,9 +367,47 @@ impl Driver {
     }
 
     async fn tell(&self, event: String) -> Result<()> {
-        let sent = self.sender.send(Ok(event)).await;
-        sent.map_err(|_| Error::cancelled())
+        tell(&self.sender, event).await
     }
+}
+
+/// Asks a model under the decision of the call that `record` is of, telling what it says to `told`.
+///
+/// # Errors
+/// Those of the model.
+pub(super) async fn converse(
+    session: &Session,
+    record: &Record,
+    told: Option<&FeedSender>,
+    (model, request): (&str, ConverseRequest),
+) -> Result<ModelReply> {
+    let chat = session.resolve(model).await?.chat()?;
+    record.model(chat.id());
+    let mut stream = chat.converse_stream(request).await?;
+    let mut gathered = Gathered::default();
+    while let Some(event) = stream.next().await {
+        let event = event?;
+        if let (StreamEvent::TextDelta(delta), Some(sender)) = (&event, told) {
+            tell(sender, to_json(&json!({"text": delta}))?).await?;
+        }
+        if let Some((stop_reason, usage)) = gathered.push(event) {
+            record.usage(&usage);
+            let content = gathered.content().to_vec();
+            return Ok(ModelReply::Answered {
+                content,
+                stop_reason,
+                usage,
+            });
+        }
+    }
+    Err(Error::internal(format!(
+        "model {model}: the stream ended without an end event"
+    )))
+}
+
+async fn tell(sender: &FeedSender, event: String) -> Result<()> {
+    let sent = sender.send(Ok(event)).await;
+    sent.map_err(|_| Error::cancelled())
 }
 
 /// The fact of the session's turn that says `fact` of the agent which works `within`.

@@ -1,7 +1,9 @@
 //! Whether an agent may make its calls: each is decided, and the decision kept, before any is made.
 
 use chrono::{DateTime, Utc};
-use outcrop_agents::{Call, Conversation, Target, Turn, Verdict, digest, origins, read_from};
+use outcrop_agents::{
+    Call, Conversation, Status, Target, Turn, Verdict, digest, origins, read_from,
+};
 use outcrop_api::Result;
 use outcrop_governance::{
     AgentCall, AgentPolicies, AgentRule, CallAction, CallFacts, CallResource, CedarRequest,
@@ -84,7 +86,11 @@ impl Asking<'_> {
         let Some(call) = call else {
             return Ok(Decision::by_rule(Effect::Deny, "no rule allows it"));
         };
-        let mut decision = self.with_agent_call(call, |call| policies.decide(call))?;
+        let is_approved = call.call.status == Status::Approved {};
+        let mut decision = self.with_agent_call(call, |call| match is_approved {
+            true => policies.decide_approved(call),
+            false => policies.decide(call),
+        })?;
         if decision.effect == Effect::Allow {
             decision.rule = has(call.target).into();
         }
@@ -100,6 +106,12 @@ impl Asking<'_> {
             made,
         };
         Ok(match decide_by_rules(self.rules, &facts) {
+            // A rule that asks for an approval has it.
+            Some(by_rule) if is_approved && by_rule.effect == Effect::Approve => Decision {
+                effect: Effect::Allow,
+                policies: decision.policies,
+                rule: format!("{}, and a person has approved it", by_rule.rule).into(),
+            },
             Some(by_rule) if by_rule.effect == Effect::Deny || decision.effect == Effect::Allow => {
                 Decision {
                     policies: decision.policies,

@@ -1,6 +1,6 @@
 //! A session that is open for writing: its journal, the state that its facts make, and its trace.
 
-use outcrop_agents::{CallEnd, Conversation, Entry, Fact, Need, Status, TraceEvent, Turn};
+use outcrop_agents::{CallEnd, Conversation, Entry, Event, Fact, Need, Status, TraceEvent, Turn};
 use outcrop_api::{Error, Result};
 use outcrop_store::{Home, Journal};
 
@@ -24,13 +24,7 @@ impl Name {
     /// # Errors
     /// `ValidationException` for an id that is not of Bedrock's form.
     pub fn new(agent_id: &str, session_id: &str) -> Result<Self> {
-        let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
-        if !(2..=100).contains(&session_id.len()) || !session_id.chars().all(good) {
-            return Err(Error::validation(format!(
-                "sessionId: expected 2 to 100 letters (a-z, A-Z), digits, '.', '_', ':' or '-', got \
-                 {session_id:?}"
-            )));
-        }
+        check_form("sessionId", session_id)?;
         Ok(Self {
             agent_id: agent_id.to_string(),
             session_id: session_id.to_string(),
@@ -50,8 +44,22 @@ impl Name {
     }
 }
 
+/// Refuses an id that is not of Bedrock's form.
+///
+/// # Errors
+/// `ValidationException` that names the member.
+pub(super) fn check_form(member: &str, id: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    match (2..=100).contains(&id.len()) && id.chars().all(good) {
+        true => Ok(()),
+        false => Err(Error::validation(format!(
+            "{member}: expected 2 to 100 letters (a-z, A-Z), digits, '.', '_', ':' or '-', got {id:?}"
+        ))),
+    }
+}
+
 /// A session that is open: no other process, and no other call of this one, can write to it.
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     name: Name,
     journal: Journal,
     pub conversation: Conversation,
@@ -67,7 +75,7 @@ impl Recorded {
     /// # Errors
     /// `ConflictException` where it is open elsewhere; `InternalServerException` where its journal
     /// is damaged.
-    pub fn open(home: &Home, name: Name) -> Result<Self> {
+    pub(super) fn open(home: &Home, name: Name) -> Result<Self> {
         let opened = home.journal::<Entry>(SESSIONS, &name.journal());
         let (journal, entries) = opened.map_err(|error| match error {
             outcrop_store::StoreError::Locked { .. } => Error::conflict(format!(
@@ -172,6 +180,21 @@ impl Recorded {
         Ok(is_open)
     }
 
+    /// Its id.
+    pub fn session_id(&self) -> &str {
+        &self.name.session_id
+    }
+
+    /// Whether it is the one of that id.
+    pub fn is(&self, session_id: &str) -> bool {
+        self.name.session_id == session_id
+    }
+
+    /// Why the summary that was asked for last was not made, where it was not.
+    pub fn summary_failure(&self) -> Option<String> {
+        summary_failure(&self.trace)
+    }
+
     /// The events that were not told yet.
     pub fn news(&mut self) -> Vec<TraceEvent> {
         let news = self.trace.get(self.told..).unwrap_or_default().to_vec();
@@ -238,4 +261,14 @@ pub(super) fn replayed(entries: &[Entry]) -> Result<(Conversation, Vec<TraceEven
         trace.extend(events);
     }
     Ok((conversation, trace))
+}
+
+/// Why the summary that was asked for last was not made, where it was not.
+pub(super) fn summary_failure(trace: &[TraceEvent]) -> Option<String> {
+    let last = trace.iter().rev().find_map(|event| match &event.event {
+        Event::Summary { .. } => Some(None),
+        Event::SummaryFailure { message } => Some(Some(message.clone())),
+        _ => None,
+    });
+    last.flatten()
 }

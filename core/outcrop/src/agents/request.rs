@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outcrop_agents::{ActionGroup, Answer, Collaboration, Limits, Price};
+use outcrop_agents::{ActionGroup, Answer, Collaboration, Limits, MemorySettings, Price};
 use outcrop_api::InferenceConfig;
 use outcrop_governance::AgentRule;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,11 @@ pub struct AgentRequest {
     pub limits: Limits,
     /// What its model's tokens cost.
     pub price: Price,
+    /// How it remembers sessions that have ended. Default: not.
+    pub memory: Option<MemorySettings>,
+    /// Seconds after which a session in which nobody speaks has ended. Default: 600 where the agent
+    /// has a memory; else a session stays.
+    pub idle_session_seconds: Option<f64>,
     /// Whether it takes the place of another agent of its name.
     pub replace: bool,
 }
@@ -88,6 +93,11 @@ pub struct InvokeRequest {
     /// work is handed to by `agentId/group.function`. The turn is paused for the others. Default:
     /// all.
     pub runs: Option<Vec<String>>,
+    /// The memory that the session reads when it begins, and that keeps its summary when it ends.
+    /// Default: none, or the one that the session began with.
+    pub memory_id: Option<String>,
+    /// Whether the session ends with the turn; at once where there is no input.
+    pub end_session: bool,
 }
 
 /// How a turn goes on that is paused, or whose process is gone.

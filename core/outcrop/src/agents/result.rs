@@ -1,8 +1,10 @@
 //! What a turn gives its caller.
 
-use outcrop_agents::{Conversation, EndReason, Pending, Spent, Step, TraceEvent};
+use outcrop_agents::{Conversation, EndReason, EndedSession, Pending, Spent, Step, TraceEvent};
 use outcrop_api::{Citation, Result};
 use serde::Serialize;
+
+use super::recorded::summary_failure;
 
 /// What is known of an agent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,6 +71,15 @@ pub struct AgentResult {
     pub spent: Spent,
     /// The trace of the turn.
     pub trace: Vec<TraceEvent>,
+    /// Whether the session has ended: the next turn begins another one of its id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub session_ended: bool,
+    /// What it held, as its memory keeps it, where it has ended and one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// Why no summary was made, where it has ended and its memory is to keep one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_failure: Option<String>,
 }
 
 impl AgentResult {
@@ -92,12 +103,22 @@ impl AgentResult {
             message: String::new(),
             pending: Vec::new(),
             spent: turn.spent,
+            session_ended: conversation.is_closed,
+            summary: None,
+            summary_failure: None,
             trace: trace
                 .iter()
                 .filter(|event| event.turn == turn.number)
                 .cloned()
                 .collect(),
         };
+        let of_this = |one: &&EndedSession| one.start == conversation.began.0;
+        if let Some(ended) = conversation.ended.last().filter(of_this) {
+            result.summary.clone_from(&ended.summary);
+            if ended.summary.is_none() {
+                result.summary_failure = summary_failure(trace);
+            }
+        }
         match turn.next()? {
             Step::Done(ending) => {
                 result.stop_reason = StopReason::Ended(ending.reason);

@@ -116,6 +116,21 @@ impl Open {
             .map_or(0, |began| began.elapsed().as_millis() as u64)
     }
 
+    /// Takes the session, of which nothing is being run, for work that waits; [`Open::put`] gives it
+    /// back.
+    ///
+    /// # Errors
+    /// `ConflictException` where it is no longer driven.
+    pub fn take(&self) -> Result<Recorded> {
+        let recorded = self.state().recorded.take();
+        recorded.ok_or_else(|| Error::conflict("the turn is not driven any more"))
+    }
+
+    /// Gives the session back.
+    pub fn put(&self, recorded: Recorded) {
+        self.state().recorded = Some(recorded);
+    }
+
     /// Lets go of the session: another call may open it.
     pub fn close(&self) {
         self.state().recorded = None;

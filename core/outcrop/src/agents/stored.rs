@@ -7,6 +7,7 @@ use outcrop_api::{Error, Result};
 use outcrop_governance::AgentRule;
 use serde_json::{Map, json};
 
+use super::memory;
 use super::policies;
 use super::request::{AgentRequest, ApiSchema};
 use super::result::AgentInfo;
@@ -19,6 +20,8 @@ use crate::session::Session;
 const DEFINITIONS: &str = "agent-definitions";
 /// The store's kind of the rules over an agent's calls, which hold for all its versions.
 const RULES: &str = "agent-rules";
+/// Seconds that an idle session stays of an agent that has a memory, where it does not say.
+const IDLE_SESSION_SECONDS: f64 = 600.0;
 /// The version that is worked on.
 pub(crate) const DRAFT: &str = "DRAFT";
 
@@ -119,6 +122,10 @@ fn read_request(session: &Session, request: AgentRequest) -> Result<AgentDefinit
         inference_config: request.inference_config,
         limits: request.limits,
         price: request.price,
+        idle_session_seconds: request
+            .idle_session_seconds
+            .or_else(|| request.memory.is_some().then_some(IDLE_SESSION_SECONDS)),
+        memory: request.memory,
     })
 }
 
@@ -206,6 +213,7 @@ pub(crate) fn delete_definition(session: &Session, id: &str, version: &str) -> R
         .delete_record(DEFINITIONS, &format!("{id}.{version}"))?;
     if version == DRAFT {
         session.store().delete_record(RULES, id)?;
+        memory::delete_of(session.store(), id, None)?;
         policies::forget(session, id)?;
     }
     Ok(())

@@ -465,3 +465,98 @@ fn a_policy_is_refused_with_its_place_and_an_agent_is_made_with_its_own() {
     block(session.delete_agent("teller")).unwrap();
     assert_eq!(names(&session), ["default"]);
 }
+
+#[test]
+fn an_approved_call_is_decided_again() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(&home);
+    let script = json!([
+        {"match": {"tool_result": {"name": "mail", "status": "error", "content": {"contains": "not permitted"}}}, "answer": "I may not."},
+        {"match": {"tool_result": {"name": "mail"}}, "answer": "Sent."},
+        {"answer": {"tool_uses": [{"name": "mail", "input": {"user": "12345"}}]}},
+    ]);
+    let made = agent(&session, script.clone());
+    let paused = |id: &str| {
+        let request = InvokeRequest {
+            input: "Mail 12345".into(),
+            session_id: Some(id.into()),
+            ..InvokeRequest::default()
+        };
+        let paused = run(block(made.invoke(request)).unwrap(), &mut |_| panic!());
+        paused.unwrap().0["pending"][0]["call"]["id"].clone()
+    };
+    let approve = |agent: &Agent, id: &str, call: &Value| {
+        let mut sent = 0;
+        let answers = vec![Answer {
+            call: call.as_str().unwrap().into(),
+            answer: CallAnswer::Approved {},
+            by: None,
+        }];
+        let request = ResumeRequest {
+            session_id: id.into(),
+            answers,
+        };
+        let result = run(block(agent.resume(request)).unwrap(), &mut |_| {
+            sent += 1;
+            Outcome::Returned(json!("ok"))
+        });
+        (result.unwrap().0, sent)
+    };
+    let effects = |result: &Value| -> Vec<Value> {
+        let events = result["trace"].as_array().unwrap().iter();
+        let decided = events.filter_map(|event| event["event"].get("decision"));
+        decided.map(|one| one["effect"].clone()).collect()
+    };
+    // As it was: it is decided, recorded, and run.
+    let call = paused("s1");
+    let before = session.desk().trail().decisions().unwrap().len();
+    let (result, sent) = approve(&made, "s1", &call);
+    assert_eq!((&result["text"], sent), (&json!("Sent."), 1));
+    assert_eq!(effects(&result), ["allow", "allow"]);
+    let decisions = session.desk().trail().decisions().unwrap();
+    let mail = decisions[before..]
+        .iter()
+        .find(|one| one["action"] == "CallFunction:mail");
+    assert_eq!(mail.unwrap()["effect"], "Allow");
+    let replayed = serde_json::to_value(block(made.replay("s1", None)).unwrap()).unwrap();
+    assert_eq!(replayed, result);
+
+    // A policy came meanwhile: the approval is none any more, and the model is told.
+    let call = paused("s2");
+    block(session.put_policy(PolicyRequest {
+        name: "closed".into(),
+        text: r#"forbid (principal, action == Action::"accounts.mail", resource);"#.into(),
+        agent: Some("advisor".into()),
+    }))
+    .unwrap();
+    let (result, sent) = approve(&made, "s2", &call);
+    assert_eq!((&result["text"], sent), (&json!("I may not."), 0));
+    assert_eq!(effects(&result), ["allow", "deny"]);
+    assert_eq!(
+        decision(&session, "CallFunction:mail")["policies"],
+        json!(["closed"])
+    );
+    block(session.delete_policy("closed")).unwrap();
+
+    // What is forbidden only until it is approved is approved now.
+    block(session.put_policy(PolicyRequest {
+        name: "until".into(),
+        text: "forbid (principal, action, resource) unless { context.approved };".into(),
+        agent: None,
+    }))
+    .unwrap();
+    let call = paused("s3");
+    assert_eq!(approve(&made, "s3", &call).1, 1);
+    block(session.delete_policy("until")).unwrap();
+
+    // A rule came meanwhile, by which none is left.
+    let call = paused("s4");
+    let request: AgentRequest = serde_json::from_value(json!({
+        "name": "advisor", "model": "acme.agent-v1", "instruction": "Help.", "replace": true,
+        "actionGroups": [{"name": "accounts", "functions": [function("limit", false), function("mail", true)]}],
+        "rules": [{"function": "accounts.mail", "require": {"never": {}}}],
+    }))
+    .unwrap();
+    let stricter = block(session.create_agent(request)).unwrap();
+    assert_eq!(approve(&stricter, "s4", &call).1, 0);
+}

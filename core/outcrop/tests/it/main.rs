@@ -1,6 +1,7 @@
 //! The desk from outside, as a binding uses it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod agent_memory;
 mod agent_operations;
 mod agents;
 mod attacks;

@@ -4,7 +4,7 @@ use outcrop_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::{
-    DRAFT, LAST_VERSION, MAX_PAGE, STATUS, agent_of, aliases, change, collaborators, given,
+    DRAFT, LAST_VERSION, MAX_PAGE, STATUS, agent_of, aliases, change, collaborators, given, memory,
     overrides, show, versions, versions_of,
 };
 use crate::operations::{Answer, Call};
@@ -14,7 +14,7 @@ use crate::session::Session;
 /// What stands for the role of an agent that has none.
 const OWNER_ROLE: &str = "arn:aws:iam::000000000000:role/outcrop";
 /// Members of an agent that are kept and shown as they came.
-const MEMBERS: [&str; 8] = [
+const MEMBERS: [&str; 9] = [
     "description",
     "instruction",
     "foundationModel",
@@ -22,6 +22,7 @@ const MEMBERS: [&str; 8] = [
     "idleSessionTTLInSeconds",
     "agentResourceRoleArn",
     "promptOverrideConfiguration",
+    "memoryConfiguration",
     "agentCollaboration",
 ];
 /// What members are that a request leaves out.
@@ -31,7 +32,7 @@ const DEFAULTS: [(&str, &str); 3] = [
     ("agentCollaboration", "DISABLED"),
 ];
 /// Seconds that an idle session stays, where a request does not say.
-const IDLE_SESSION_TTL: u64 = 600;
+pub(super) const IDLE_SESSION_TTL: u64 = 600;
 
 /// `CreateAgent`.
 pub(in crate::operations) fn create(call: &Call) -> Result<Answer> {
@@ -138,10 +139,6 @@ fn members_of(call: &Call) -> Result<Map<String, Value>> {
         &["customerEncryptionKeyArn"],
         "agents are kept in the home without encryption",
     )?;
-    call.refuse(
-        &["memoryConfiguration"],
-        "an agent here remembers within a session",
-    )?;
     if call.input["guardrailConfiguration"]["guardrailIdentifier"].is_string() {
         return Err(Error::validation(
             "guardrailConfiguration is not supported: there are no guardrails here.",
@@ -161,7 +158,9 @@ fn members_of(call: &Call) -> Result<Map<String, Value>> {
     if let Some(model) = call.text("foundationModel") {
         call.model_of(model)?;
     }
-    overrides::inference_config(&call.input["promptOverrideConfiguration"])?;
+    let overridden = &call.input["promptOverrideConfiguration"];
+    overrides::inference_config(overridden)?;
+    memory::settings(&call.input["memoryConfiguration"], overridden, None)?;
     let mut members = given(&call.input, &MEMBERS);
     for (name, default) in DEFAULTS {
         members.entry(name).or_insert_with(|| json!(default));

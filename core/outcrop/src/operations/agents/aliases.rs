@@ -4,12 +4,13 @@ use outcrop_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::{DRAFT, MAX_PAGE, agent_of, show, versions, versions_of};
+use crate::agents::delete_memories;
 use crate::operations::{Answer, Call};
 use crate::registry::{AGENT_ALIASES, Draft, Kind, Page, Resource, Resources, now, read_tags};
 use crate::session::Session;
 
 /// The alias that every agent has, of its draft.
-pub(super) const TEST_ALIAS: &str = "TSTALIASID";
+pub(crate) const TEST_ALIAS: &str = "TSTALIASID";
 /// The name of that alias.
 const TEST_ALIAS_NAME: &str = "AgentTestAlias";
 /// Most events of its history that an alias shows.
@@ -110,6 +111,7 @@ pub(in crate::operations) fn delete(call: &Call) -> Result<Answer> {
     let agent = agent_of(call)?;
     let id = changeable(call)?;
     let alias = of(&call.session, &agent.id).delete(id)?;
+    delete_memories(call.session.store(), &agent.id, Some(&alias.id))?;
     Answer::of(&json!({
         "agentId": agent.id,
         "agentAliasId": alias.id,

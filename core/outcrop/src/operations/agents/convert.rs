@@ -9,7 +9,9 @@ use outcrop_governance::Principal;
 use serde_json::{Map, Value, json};
 
 use super::parts::{ACTION_GROUPS, COLLABORATORS, KNOWLEDGE_BASES};
-use super::{DRAFT, action_groups, aliases, collaborators, knowledge_bases, native, overrides};
+use super::{
+    DRAFT, action_groups, aliases, collaborators, knowledge_bases, memory, native, overrides,
+};
 use crate::operations::Call;
 use crate::registry::Resource;
 use crate::session::Session;
@@ -39,6 +41,13 @@ pub(super) fn definition(call: &Call, agent: &Resource) -> Result<AgentDefinitio
     let configuration = agent.members.get("promptOverrideConfiguration");
     if let Some(config) = overrides::inference_config(configuration.unwrap_or(&Value::Null))? {
         definition.inference_config = config;
+    }
+    let configuration = configuration.unwrap_or(&Value::Null);
+    let remembers = agent.members.get("memoryConfiguration");
+    let (remembers, native) = (remembers.unwrap_or(&Value::Null), definition.memory.take());
+    definition.memory = memory::settings(remembers, configuration, native)?;
+    if let Some(seconds) = agent.members.get("idleSessionTTLInSeconds") {
+        definition.idle_session_seconds = seconds.as_f64();
     }
     for group in ACTION_GROUPS.all(agent)? {
         if action_groups::is_enabled(&group) && !action_groups::is_user_input(&group) {

@@ -52,6 +52,11 @@ fn described(call: &Call, asked: &Value, id: &str) -> Result<AgentDefinition> {
         instruction: needed(asked, "instruction")?.into(),
         ..AgentDefinition::default()
     };
+    if let Some(seconds) = asked["idleSessionTTLInSeconds"].as_f64() {
+        definition.idle_session_seconds = Some(seconds);
+    } else if id == ID {
+        definition.idle_session_seconds = Some(super::agent::IDLE_SESSION_TTL as f64);
+    }
     if let Some(config) = overrides::inference_config(&asked["promptOverrideConfiguration"])? {
         definition.inference_config = config;
     }

@@ -6,6 +6,7 @@ use outcrop_agents::AgentDefinition;
 use outcrop_api::{Error, Result};
 use serde_json::{Value, json};
 
+use super::aliases::TEST_ALIAS;
 use super::invoke_events::Invoking;
 use super::team::Team;
 use super::{DRAFT, aliases, control};
@@ -42,10 +43,19 @@ pub(super) async fn turn(
 ) -> Result<Answer> {
     let session_id = call.required("sessionId")?.to_string();
     let traced = (call.input["enableTrace"] == json!(true)).then_some(traced);
-    let agent = Agent::new(call.session.clone(), definition.clone())
-        .asked_by(call.principal.clone(), call.record.clone());
+    let alias = call.text("agentAliasId").unwrap_or(TEST_ALIAS);
+    let agent = Agent::new(call.session.clone(), definition.clone()).asked_by(
+        call.principal.clone(),
+        call.record.clone(),
+        alias,
+    );
     let state = &call.input[member];
-    let run = if state.get("returnControlInvocationResults").is_some() {
+    let memory_id = call.text("memoryId").map(String::from);
+    let ends = call.input["endSession"] == json!(true);
+    let run = if ends {
+        // What else the call says is not asked, as in Bedrock: the answer says so.
+        agent.end(session_id.clone(), memory_id).await?
+    } else if state.get("returnControlInvocationResults").is_some() {
         let (state, place) = (state.clone(), member.to_string());
         let answers = agent.answer(session_id.clone(), move |result, turn| {
             let team = turn.map(Team::at_work);
@@ -61,16 +71,22 @@ pub(super) async fn turn(
             prompt_session_attributes: attributes(state, "promptSessionAttributes"),
             // Nobody's loop stands behind an operation: its caller is handed each call.
             runs: Some(Vec::new()),
+            memory_id,
+            end_session: false,
         };
         agent.invoke(request).await?
     };
-    let mut answer = Answer::stream(Box::new(Invoking::new(run, Team::new(definition), traced)));
+    let events = Invoking::new(run, Team::new(definition), traced);
+    let mut answer = Answer::stream(Box::new(events.ending(ends)));
     let headers = [
-        ("contentType", "application/json"),
-        ("sessionId", &session_id),
+        ("contentType", Some("application/json")),
+        ("sessionId", Some(&session_id)),
+        ("memoryId", call.text("memoryId")),
     ];
     for (name, value) in headers {
-        answer.output.insert(name.into(), json!(value));
+        if let Some(value) = value {
+            answer.output.insert(name.into(), json!(value));
+        }
     }
     Ok(answer)
 }
@@ -84,16 +100,10 @@ fn attributes(state: &Value, name: &str) -> BTreeMap<String, String> {
 
 /// Refuses members that are not honoured, of a request and of the session's state at `member`.
 pub(super) fn check(call: &Call, member: &str) -> Result<()> {
-    call.refuse(&["memoryId"], "an agent here remembers within a session")?;
     call.refuse(
         &["promptCreationConfigurations"],
         "a session's turns are all told to its model",
     )?;
-    if call.input["endSession"] == json!(true) {
-        return Err(Error::validation(
-            "endSession is not supported: a session here stays, and is left by not using it.",
-        ));
-    }
     if call.input["streamingConfigurations"]["streamFinalResponse"] == json!(true) {
         return Err(Error::validation(
             "streamingConfigurations.streamFinalResponse is not supported: an answer is told once \

@@ -18,6 +18,8 @@ use crate::operations::retrieval::reference_to;
 /// An event's member of the stream, and its value.
 type Event = (&'static str, Value);
 
+/// What Bedrock answers where the session ends: nothing else of the request is asked.
+const ENDED: &str = "Session is terminated as 'endSession' flag is set in request.";
 /// Most bytes of one chunk, as the shape says.
 const MAX_CHUNK: usize = 1_000_000;
 
@@ -29,6 +31,8 @@ pub(super) struct Invoking {
     traced: Option<Value>,
     waiting: VecDeque<Event>,
     is_done: bool,
+    /// Whether it is the session that ends.
+    ends: bool,
     /// Told when all that came before it was.
     failed: Option<Error>,
 }
@@ -41,8 +45,16 @@ impl Invoking {
             traced,
             waiting: VecDeque::new(),
             is_done: false,
+            ends: false,
             failed: None,
         }
+    }
+
+    /// The same, where it is the session that `ends`.
+    #[must_use]
+    pub fn ending(mut self, ends: bool) -> Self {
+        self.ends = ends;
+        self
     }
 
     /// Adds what one of the run's events becomes.
@@ -71,6 +83,20 @@ impl Invoking {
     /// Adds the answer, or what the turn is paused for.
     fn finish(&mut self, mut result: Value) -> Result<()> {
         self.is_done = true;
+        if self.ends {
+            self.waiting
+                .push_back(("chunk", json!({"bytes": STANDARD.encode(ENDED)})));
+            return match result["summaryFailure"].as_str() {
+                None => Ok(()),
+                Some(failed) => Err(Error::new(
+                    ErrorKind::DependencyFailedException,
+                    format!(
+                        "The session has ended, and its summary was not made: {failed}. It is tried \
+                         again with the next call that asks about its memory."
+                    ),
+                )),
+            };
+        }
         let pending: Vec<Pending> = read(result["pending"].take())?;
         if !pending.is_empty() {
             let event = control::event(&self.team, &pending);

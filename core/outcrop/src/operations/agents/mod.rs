@@ -2,7 +2,7 @@
 
 pub(super) mod action_groups;
 pub(super) mod agent;
-pub(super) mod aliases;
+pub(crate) mod aliases;
 pub(super) mod collaborators;
 mod control;
 mod convert;
@@ -10,6 +10,7 @@ pub(super) mod inline;
 pub(super) mod invoke;
 mod invoke_events;
 pub(super) mod knowledge_bases;
+pub(super) mod memory;
 mod native;
 mod overrides;
 mod parts;

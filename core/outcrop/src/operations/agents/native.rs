@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::parts::{ACTION_GROUPS, COLLABORATORS, KNOWLEDGE_BASES, PartDraft, Parts};
-use super::{DRAFT, STATUS, aliases};
+use super::{DRAFT, STATUS, aliases, memory};
 use crate::agents;
 use crate::registry::{AGENTS, Resource};
 use crate::session::Session;
@@ -92,6 +92,19 @@ fn adopt(agent: &mut Resource, definition: &AgentDefinition) -> Result<()> {
     agent
         .members
         .insert("agentCollaboration".into(), collaboration);
+    if let Some(settings) = &definition.memory {
+        let configuration = memory::configuration(settings);
+        agent
+            .members
+            .insert("memoryConfiguration".into(), configuration);
+    }
+    // Bedrock's form has whole seconds within its bounds only.
+    let seconds = definition.idle_session_seconds;
+    if let Some(seconds) = seconds.filter(|s| (60.0..=5400.0).contains(s) && s.fract() == 0.0) {
+        agent
+            .members
+            .insert("idleSessionTTLInSeconds".into(), json!(seconds as u64));
+    }
     let beside = AgentDefinition {
         action_groups: Vec::new(),
         knowledge_bases: Vec::new(),

@@ -1,10 +1,13 @@
-//! What `promptOverrideConfiguration` may override: how the model of the orchestration samples.
+//! What `promptOverrideConfiguration` may override: how the model of the orchestration samples, and
+//! how a session's summary is asked for.
 
 use outcrop_api::{Error, InferenceConfig, Result};
 use serde_json::{Value, json};
 
 /// The member's name, for an error.
 const PLACE: &str = "promptOverrideConfiguration";
+/// The prompt by which a session's summary is asked for.
+const SUMMARIZATION: &str = "MEMORY_SUMMARIZATION";
 
 /// Lengths and sampling of the orchestration's model; none where nothing is said of them.
 ///
@@ -30,6 +33,27 @@ pub(super) fn inference_config(configuration: &Value) -> Result<Option<Inference
     Ok(config)
 }
 
+/// The template and the sampling that sessions are summed up with; none where nothing is said of
+/// them.
+///
+/// # Errors
+/// As [`inference_config`].
+pub(super) fn summarization(
+    configuration: &Value,
+) -> Result<(Option<String>, Option<InferenceConfig>)> {
+    inference_config(configuration)?;
+    let mut prompts = configuration["promptConfigurations"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let Some(prompt) = prompts.find(|prompt| prompt["promptType"] == SUMMARIZATION) else {
+        return Ok((None, None));
+    };
+    let asked = &prompt["inferenceConfiguration"];
+    let template = prompt["basePromptTemplate"].as_str().map(String::from);
+    Ok((template, asked.is_object().then(|| read(asked))))
+}
+
 fn check(place: &str, prompt: &Value) -> Result<()> {
     let kind = prompt["promptType"].as_str().unwrap_or_default();
     for (name, why) in [
@@ -42,7 +66,8 @@ fn check(place: &str, prompt: &Value) -> Result<()> {
             "every prompt of an agent here asks the agent's model",
         ),
     ] {
-        if prompt.get(name).is_some() {
+        let is_honoured = kind == SUMMARIZATION && name == "basePromptTemplate";
+        if prompt.get(name).is_some() && !is_honoured {
             return refuse(&format!("{place}.{name}"), why);
         }
     }
@@ -59,7 +84,12 @@ fn check(place: &str, prompt: &Value) -> Result<()> {
             "an agent's model takes its inferenceConfiguration only",
         );
     }
-    let has_it = ["ORCHESTRATION", "KNOWLEDGE_BASE_RESPONSE_GENERATION"].contains(&kind);
+    let has_it = [
+        "ORCHESTRATION",
+        "KNOWLEDGE_BASE_RESPONSE_GENERATION",
+        SUMMARIZATION,
+    ]
+    .contains(&kind);
     if kind == "ORCHESTRATION" && prompt["promptState"] == "DISABLED" {
         return refuse(
             &format!("{place}.promptState DISABLED"),
@@ -72,10 +102,12 @@ fn check(place: &str, prompt: &Value) -> Result<()> {
             &format!("an agent here has no step of the type {kind}"),
         );
     }
-    if kind != "ORCHESTRATION" && prompt["promptCreationMode"] == "OVERRIDDEN" {
+    let is_open = ["ORCHESTRATION", SUMMARIZATION].contains(&kind);
+    if !is_open && prompt["promptCreationMode"] == "OVERRIDDEN" {
         return refuse(
             &format!("{place}.promptCreationMode OVERRIDDEN"),
-            "of an agent's prompts the inferenceConfiguration of ORCHESTRATION can be overridden",
+            "of an agent's prompts the inferenceConfiguration of ORCHESTRATION and the \
+             MEMORY_SUMMARIZATION can be overridden",
         );
     }
     Ok(())

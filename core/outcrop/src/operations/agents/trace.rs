@@ -47,6 +47,7 @@ fn of_one(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
             model,
             text,
             routes,
+            summarizes: false,
         } => {
             let kind = match routes {
                 true => "ROUTING_CLASSIFIER",
@@ -63,6 +64,7 @@ fn of_one(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
             usage,
             took_ms,
             routes,
+            summarizes: false,
             ..
         } => asked(
             *routes,
@@ -104,7 +106,24 @@ fn of_one(definition: &AgentDefinition, event: &TraceEvent) -> Vec<Value> {
         Event::Failure { message, .. } => {
             vec![json!({"failureTrace": {"traceId": id, "failureReason": message}})]
         }
+        // A step of Bedrock's, which has no member of its own for it.
+        Event::SummaryFailure { message } => {
+            let reason = format!("The summary of the session was not made: {message}");
+            vec![json!({"failureTrace": {"traceId": id, "failureReason": reason}})]
+        }
+        Event::MemoryRead { memory } => {
+            let missing = memory.missing.iter().map(|one| {
+                let (of, why) = (&one.session_id, &one.reason);
+                let reason = format!("The summary of session {of} was not made: {why}");
+                json!({"failureTrace": {"traceId": id, "failureReason": reason}})
+            });
+            missing.collect()
+        }
         Event::Input { .. }
+        | Event::ModelInvocationInput { .. }
+        | Event::ModelInvocationOutput { .. }
+        | Event::SessionEnded { .. }
+        | Event::Summary { .. }
         | Event::Decision { .. }
         | Event::ApprovalRequest { .. }
         | Event::ApprovalResponse { .. }
