@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outcrop_api::{Citation, ContentBlock, Error, Message, Passage, Result, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::asked::Asked;
 use crate::call::{Call, Status};
 use crate::definition::{AgentDefinition, Collaborator};
 use crate::fact::{Beginning, Fact, Outcome};
@@ -436,6 +437,7 @@ impl Turn {
         if let Some(under) = &mut self.under {
             under.left = left;
         }
+        self.asked_model = Asked::default();
         let left = self.left();
         for call in &mut self.calls {
             if let Status::Working(turn) = &mut call.status {

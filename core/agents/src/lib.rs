@@ -6,6 +6,7 @@
 //! The state is a function of the facts, and so are the events: a session that is read back from
 //! its facts goes on where it was, and a replay tells what was told, without running anything.
 
+mod asked;
 mod call;
 mod conversation;
 mod definition;
@@ -26,6 +27,7 @@ mod trace;
 pub mod tree;
 mod turn;
 
+pub use asked::ModelCall;
 pub use call::{Call, Status};
 pub use conversation::{Conversation, Ran};
 pub use definition::{

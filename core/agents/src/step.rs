@@ -1,8 +1,11 @@
 //! What a turn needs next.
 
-use outcrop_api::{ContentBlock, ConverseRequest, Passage, Usage};
+use std::sync::Arc;
+
+use outcrop_api::{ContentBlock, Passage, Usage};
 use serde::{Deserialize, Serialize};
 
+use crate::asked::ModelCall;
 use crate::call::Call;
 use crate::definition::AgentDefinition;
 use crate::delegation::Delegation;
@@ -12,7 +15,7 @@ use outcrop_api::Citation;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Ask the model; then [`Fact::Replied`](crate::Fact::Replied).
-    AskModel(Box<ConverseRequest>),
+    AskModel(Arc<ModelCall>),
     /// Have the policy decide these calls, those that a person has approved once more; then
     /// [`Fact::Decided`](crate::Fact::Decided).
     Authorize(Vec<Call>),

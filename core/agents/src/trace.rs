@@ -435,10 +435,10 @@ impl<'a> Told<'a> {
     }
 
     fn model_call(&mut self, before: &Turn, replied: &crate::fact::Replied) -> Result<()> {
-        let request = before.request()?;
+        let call = before.model_call()?;
         let input = Event::ModelInvocationInput {
             model: before.agent().model.clone(),
-            text: serde_json::to_string(&request).unwrap_or_default(),
+            text: call.text.clone(),
             routes: before.is_routing(),
             summarizes: false,
         };

@@ -3,11 +3,13 @@
 mod apply;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use outcrop_api::{ContentBlock, ConverseRequest, Error, Message, Passage, Result, Role, ToolUse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::asked::{Asked, ModelCall};
 use crate::call::{Call, Status};
 use crate::definition::{AgentDefinition, Collaboration, Execution};
 use crate::delegation::{Ended, Part, Thread, Under};
@@ -54,6 +56,9 @@ pub struct Turn {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) carried: BTreeSet<String>,
     pub(crate) phase: Phase,
+    /// What it asks its model, where it was needed since the turn changed.
+    #[serde(skip)]
+    pub(crate) asked_model: Asked,
 }
 
 /// What a turn is at.
@@ -87,6 +92,7 @@ impl Turn {
             threads: BTreeMap::new(),
             carried: BTreeSet::new(),
             phase: Phase::Asking {},
+            asked_model: Asked::default(),
             beginning,
         };
         let agent = turn.agent();
@@ -136,7 +142,7 @@ impl Turn {
                 content: content.clone(),
                 passages: self.passages.clone(),
             },
-            Phase::Asking {} | Phase::Routing {} => Step::AskModel(Box::new(self.request()?)),
+            Phase::Asking {} | Phase::Routing {} => Step::AskModel(self.model_call()?),
             Phase::Acting {} | Phase::Routed {} => return self.needs_of_calls(),
         };
         let within = Vec::new();
@@ -217,11 +223,16 @@ impl Turn {
         free.map(|call| Step::Delegate(vec![call]))
     }
 
-    /// What the model is asked, which the state alone decides.
+    /// What the model is asked, with its digest.
     ///
     /// # Errors
     /// As [`Turn::next`].
-    pub(crate) fn request(&self) -> Result<ConverseRequest> {
+    pub(crate) fn model_call(&self) -> Result<Arc<ModelCall>> {
+        self.asked_model.call(|| self.request())
+    }
+
+    /// What the model is asked, which the state alone decides.
+    fn request(&self) -> Result<ConverseRequest> {
         if self.phase == (Phase::Routing {}) {
             return Ok(routing::request(self));
         }

@@ -19,7 +19,9 @@ impl Turn {
                 Part::Within(call, fact) => self.apply_within(&call, &fact, ended)?,
             }
         }
-        self.settle(ended)
+        let settled = self.settle(ended);
+        self.asked_model = Asked::default();
+        settled
     }
 
     /// Applies what happened in the turn itself.
@@ -62,7 +64,7 @@ impl Turn {
         if !routes && self.phase != (Phase::Asking {}) {
             return Err(conflict("the model was not asked".into()));
         }
-        if digest::of_json(&self.request()?) != replied.request {
+        if self.model_call()?.digest != replied.request {
             return Err(conflict(
                 "the recorded reply is not one to what the turn asks the model".into(),
             ));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outcrop_agents::{
-    AgentDefinition, Call, CallEnd, EndReason, Execution, Fact, ModelReply, Need, Outcome, Replied,
-    SessionEnd, Step, Target, Turn, digest,
+    AgentDefinition, Call, CallEnd, EndReason, Execution, Fact, ModelCall, ModelReply, Need,
+    Outcome, Replied, SessionEnd, Step, Target, Turn,
 };
 use outcrop_api::{
     Citation, ContentBlock, ConverseRequest, Error, Gathered, Passage, Result, StreamEvent, Usage,
@@ -114,7 +114,7 @@ impl Driver {
                     }
                     return Ok(());
                 }
-                Step::AskModel(request) => self.ask(&within, *request).await?,
+                Step::AskModel(call) => self.ask(&within, &call).await?,
                 Step::Authorize(calls) => self.authorize(&within, &calls).await?,
                 Step::CallTools(calls) => {
                     self.start(&within, &calls)?;
@@ -239,8 +239,7 @@ impl Driver {
     }
 
     /// Asks the model, telling what the session's own agent says as it says it.
-    async fn ask(&mut self, within: &[String], request: ConverseRequest) -> Result<()> {
-        let asked = digest::of_json(&request);
+    async fn ask(&mut self, within: &[String], call: &ModelCall) -> Result<()> {
         let model = self
             .open
             .with(|recorded| Ok(recorded.turn(within)?.agent().model.clone()))?;
@@ -251,7 +250,14 @@ impl Driver {
         })?;
         let started = Instant::now();
         let told = is_told.then_some(&self.sender);
-        let reply = match converse(&self.session, &self.record, told, (&model, request)).await {
+        let reply = match converse(
+            &self.session,
+            &self.record,
+            told,
+            (&model, call.request.clone()),
+        )
+        .await
+        {
             Ok(reply) => reply,
             Err(error) => {
                 let reply = ModelReply::Failed {
@@ -263,7 +269,7 @@ impl Driver {
             }
         };
         let replied = Fact::Replied(Replied {
-            request: asked,
+            request: call.digest.clone(),
             reply,
             took_ms: started.elapsed().as_millis() as u64,
         });
