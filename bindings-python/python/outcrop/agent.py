@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import inspect
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from . import checks
+from .agent_requests import (
+    failed,
+    memory_names,
+    memory_settings,
+    returned,
+    rule_of,
+    sessions,
+)
 from .agent_result import AgentResult, MemorySession, PendingCall
 from .agent_trace import TraceEvent
 from .errors import ValidationException
@@ -270,12 +277,12 @@ class Agent(Handle):
             memory_id: The memory.
         """
         name = checks.text("memory_id", memory_id)
-        return _sessions(self._native.memory(name, False))
+        return sessions(self._native.memory(name, False))
 
     async def amemory(self, memory_id: str) -> list[MemorySession]:
         """The awaitable twin of :meth:`memory`."""
         name = checks.text("memory_id", memory_id)
-        return _sessions(await self._native.memory(name, True))
+        return sessions(await self._native.memory(name, True))
 
     def delete_memory(self, memory_id: str | None = None, session_id: str | None = None) -> None:
         """Forgets what is kept of sessions that have ended.
@@ -290,13 +297,13 @@ class Agent(Handle):
             ResourceNotFoundException: Nothing is kept of the memory, or of the session.
             ValidationException: A session without its memory.
         """
-        self._native.delete_memory(*_memory_names(memory_id, session_id), False)
+        self._native.delete_memory(*memory_names(memory_id, session_id), False)
 
     async def adelete_memory(
         self, memory_id: str | None = None, session_id: str | None = None
     ) -> None:
         """The awaitable twin of :meth:`delete_memory`."""
-        await self._native.delete_memory(*_memory_names(memory_id, session_id), True)
+        await self._native.delete_memory(*memory_names(memory_id, session_id), True)
 
     def __repr__(self) -> str:
         return f"<outcrop.Agent {self._name} ({self._id})>"
@@ -389,10 +396,10 @@ class Agent(Handle):
     def _give(self, run: _native.AgentRun, call: dict[str, Any], spans: TurnSpans) -> None:
         with spans.tool(call) as span:
             try:
-                outcome = _returned(_settled(self._start(call)))
+                outcome = returned(_settled(self._start(call)))
             except Exception as error:
                 spans.failed(span, error)
-                outcome = _failed(error)
+                outcome = failed(error)
         run.give(call["id"], outcome)
 
     async def _arun(self, run: _native.AgentRun, call: dict[str, Any], spans: TurnSpans) -> None:
@@ -401,13 +408,13 @@ class Agent(Handle):
         with spans.tool(call) as span:
             try:
                 if self._tool(call).is_async:
-                    outcome = _returned(await self._start(call))
+                    outcome = returned(await self._start(call))
                 else:
                     # A function that waits must not hold up the loop.
-                    outcome = _returned(await asyncio.to_thread(self._start, call))
+                    outcome = returned(await asyncio.to_thread(self._start, call))
             except Exception as error:
                 spans.failed(span, error)
-                outcome = _failed(error)
+                outcome = failed(error)
         run.give(call["id"], outcome)
 
     def _tool(self, call: Mapping[str, Any]) -> Tool:
@@ -450,23 +457,6 @@ def _settled(value: Any) -> Any:
         return pool.submit(asyncio.run, value).result()
 
 
-def _returned(value: Any) -> str:
-    return checks.encode("the function's result", {"returned": _plain(value)})
-
-
-def _failed(error: Exception) -> str:
-    return json.dumps({"failed": {"error": f"{type(error).__name__}: {error}"}})
-
-
-def _plain(value: Any) -> Any:
-    """A function's result as JSON holds it."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value
-
-
 def _resume_request(
     pending: Pending | str,
     approve: bool | None,
@@ -482,7 +472,7 @@ def _resume_request(
     answers = []
     for call in calls:
         if call.id in given:
-            said: Any = {"result": json.loads(_returned(given.pop(call.id)))}
+            said: Any = {"result": json.loads(returned(given.pop(call.id)))}
         elif approve is None:
             raise ValidationException(
                 f"call {call.id} of {call.tool} waits for {call.asks}: expected approve or a result "
@@ -496,15 +486,6 @@ def _resume_request(
     if given:
         raise ValidationException(f"results: {min(given)}: no pending call has this id")
     return checks.encode("results", {"sessionId": calls[0].session_id, "answers": answers})
-
-
-def _sessions(text: str) -> list[MemorySession]:
-    return [MemorySession._from(value) for value in json.loads(text)]
-
-
-def _memory_names(memory_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:
-    memory = None if memory_id is None else checks.text("memory_id", memory_id)
-    return memory, None if session_id is None else checks.text("session_id", session_id)
 
 
 def _fork_arguments(
@@ -523,7 +504,7 @@ def _fork_arguments(
     if isinstance(edit, Mapping) and set(edit) == {"instruction"}:
         return where, checks.encode("edit", dict(edit)), new
     if isinstance(edit, Mapping) and set(edit) == {"call", "result"}:
-        outcome = json.loads(_returned(edit["result"]))
+        outcome = json.loads(returned(edit["result"]))
         value = {"result": {"call": checks.text("edit.call", edit["call"]), "outcome": outcome}}
         return where, checks.encode("edit", value), new
     raise checks.wrong("edit", 'a dict of "instruction", or of "call" and "result"', edit)
@@ -568,8 +549,8 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
         },
         "limits": limits,
         "policy": None if policy is None else checks.text("policy", policy),
-        "rules": [_rule(f"rules[{at}]", rule) for at, rule in enumerate(rules)],
-        "memory": _memory(arguments["memory"]),
+        "rules": [rule_of(f"rules[{at}]", rule) for at, rule in enumerate(rules)],
+        "memory": memory_settings(arguments["memory"]),
         "replace": checks.flag("replace", arguments["replace"]),
     }
     if arguments["idle_session_ttl"] is not None:
@@ -581,46 +562,6 @@ def agent_request(arguments: Mapping[str, Any]) -> tuple[str, dict[str, Tool]]:
             name: checks.real(f"price.{name}", price[name]) for name in ("input", "output")
         }
     return checks.encode("", request), tools
-
-
-def _memory(given: Any) -> dict[str, Any] | None:
-    """How an agent remembers, as the core reads it."""
-    if given is None or given is False:
-        return None
-    if given is True:
-        return {}
-    known = {
-        "storage_days": ("storageDays", checks.integer),
-        "max_recent_sessions": ("maxRecentSessions", checks.integer),
-        "template": ("template", checks.text),
-    }
-    if not isinstance(given, Mapping) or not set(given) <= set(known):
-        raise checks.wrong("memory", f"True or a dict of {', '.join(known)}", given)
-    return {
-        known[name][0]: known[name][1](f"memory.{name}", value) for name, value in given.items()
-    }
-
-
-#: The names of requirements whose form in JSON is another.
-_REQUIREMENTS = {
-    "approval_after": "approvalAfter",
-    "at_most": "atMost",
-    "sum_at_most": "sumAtMost",
-}
-
-
-def _rule(place: str, rule: Any) -> dict[str, Any]:
-    """A rule as the core reads it."""
-    if not isinstance(rule, Mapping) or set(rule) != {"function", "require"}:
-        raise checks.wrong(place, 'a dict of "function" and "require"', rule)
-    required = rule["require"]
-    if isinstance(required, str):
-        required = {required: {}}
-    if not isinstance(required, Mapping) or len(required) != 1:
-        raise checks.wrong(f"{place}.require", "one requirement", required)
-    ((name, detail),) = required.items()
-    function = checks.text(f"{place}.function", rule["function"])
-    return {"function": function, "require": {_REQUIREMENTS.get(name, name): detail}}
 
 
 def tools_of(groups: Iterable[ActionGroup] | None) -> dict[str, Tool]:
