@@ -214,6 +214,8 @@ test("the financial advisor is approved in another process and sends once", () =
     "[1] credit-policy.md",
     "allow search_policies: the agent has the knowledge base",
     "allow getCreditLimit: the agent's action group accounts has it",
+    // When it was asked for, and when it was approved.
+    "allow sendEmail: the agent's action group accounts has it",
     "allow sendEmail: the agent's action group accounts has it",
     "",
   ]);
