@@ -383,6 +383,14 @@ def lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
+def joined(draw: Draw, first: str, second: str) -> str:
+    """One request behind the other, by words that say so or by any."""
+    if draw.held_out or draw.chance(0.4):
+        return draw.form(JOINS).format(first=first, first_low=lowered(first), second=lowered(second))
+    said = " ".join(draw.any([*facts.BETWEEN, "then", "next", "once", "you", "have", "it", "this", "that", "done", "also", "too"]) for _ in range(draw.count(0, 4)))
+    return f"{first} {facts.upper(said)}{draw.any([', ', ', ', ' ', ': '])}{lowered(second)}" if said else f"{first} {second}"
+
+
 def plan(draw: Draw, tools: int, steps: int) -> dict:
     """One request that takes several calls; what one gives the next may need."""
     box = toolbox(draw, max(tools, steps))
@@ -410,7 +418,7 @@ def plan(draw: Draw, tools: int, steps: int) -> dict:
         calls.append((one, values, given, told))
     text = asked[0]
     for more in asked[1:]:
-        text = draw.form(JOINS).format(first=text, first_low=lowered(text), second=lowered(more))
+        text = joined(draw, text, more)
     talk.line["toolConfig"] = {"tools": [one.spec() for one in box]}
     talk.user(text)
     for one, values, given, _ in calls:
