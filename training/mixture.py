@@ -86,8 +86,13 @@ def full(draw: Draw) -> dict:
 
 
 def mixed(draw: Draw) -> dict:
-    """What the last steps see: short, many-sided and full conversations."""
-    return draw.any([choose, dense, full])(draw)
+    """What the last steps see: short, many-sided and full conversations, calls and plans."""
+    kind = draw.count(0, 99)
+    if kind < 20:
+        return calls.plan(draw, draw.count(2, 4), draw.any([2, 2, 2, 3]))
+    if kind < 36:
+        return calls.single(draw, draw.count(1, 5), draw.count(2, 4))
+    return draw.any([choose, dense, dense, full, point])(draw)
 
 
 def lines(mixture, seed: int, count: int, held_out: bool = False) -> Iterator[dict]:

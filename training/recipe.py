@@ -2,7 +2,7 @@
 
 Stages: the tokenizer; `echo` and `copy`, lines in which words come again, so that copying is learned first; `match`,
 `find` and `point`, which sentence a word or a question is of, from two words to whole passages: without them no choice
-among sentences is learned in a hundred times their tokens; `dense`, several questions on the same passages and tools;
+among sentences was learned in four times their tokens; `dense`, several questions on the same passages and tools;
 `mixed`, everything up to its full length; `decay`, the same with a falling learning rate; one quantised file. What is
 done is not done again: killed and called again it goes on where it was, in the middle of a stage too. The same
 arguments give the same bytes.
