@@ -325,6 +325,7 @@ fn a_server_that_dies_is_reached_again_and_a_call_in_flight_is_unknown() {
             call("limit", json!({"user": "1"})),
             call(lost, json!({})),
             call("limit", json!({"user": "2"})),
+            call("limit", json!({"user": "3"})),
         ];
         let (_agent, result) = asked(&session, &server.server, &calls);
         let came = outcomes(&result);
@@ -336,9 +337,17 @@ fn a_server_that_dies_is_reached_again_and_a_call_in_flight_is_unknown() {
         );
         assert_eq!(came[1]["returned"]["user"], "1");
         assert_eq!(came[2]["returned"], "done");
-        assert_eq!(came[3]["returned"]["user"], "2");
+        // A server that is just ending may still be sent a call, and nobody knows what became of it.
+        let is_reached = came[3]["returned"]["user"] == "2";
+        assert!(is_reached || (is_stdio && came[3] == json!({"unknown": {}})));
+        assert_eq!(came[4]["returned"]["user"], "3");
         // None was made twice.
-        assert_eq!(server.log("called"), ["die", "limit", lost, "limit"]);
+        let made = if is_reached { 2 } else { 1 };
+        let limits = vec!["limit"; made];
+        assert_eq!(
+            server.log("called"),
+            [vec!["die", "limit", lost], limits].concat()
+        );
     }
 }
 
