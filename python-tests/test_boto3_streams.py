@@ -105,10 +105,13 @@ def test_streams_that_are_dropped_leave_nothing_behind(own_session, scripted):
                 stream.close()
         gc.collect()
 
+    def growth():
+        before = resident()
+        drop(STREAMS)
+        return resident() - before
+
     drop(max(50, STREAMS // 10))
-    before = resident()
-    drop(STREAMS)
-    grown = resident() - before
-    # A stream that stayed would hold tens of kilobytes.
+    # A stream that stayed would hold tens of kilobytes, in each round; what else the process does, not.
+    grown = min(growth() for _ in range(3))
     assert grown < 4 * 2**20 + 200 * STREAMS, f"{grown} bytes after {STREAMS} streams"
     assert isinstance(own_session, outcrop.Session)

@@ -46,7 +46,7 @@ def test_it_answers_in_a_passages_words_and_cites_it(tiny):
     reply = tiny.converse([{"role": "user", "content": content}], system=system)
     assert reply.text == f"{text} [1]"
     # The instruction of every question is one token of this model's vocabulary.
-    assert reply.usage.input_tokens < 60
+    assert reply.usage.input_tokens < 80
 
 
 def test_its_calls_are_valid_json_whatever_it_is_asked(tiny):
